@@ -1,0 +1,36 @@
+//! Charging an order once, however often the request arrives.
+
+use idem_runtime::{ErrorKind, Store, idempotent};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize)]
+struct Order {
+    id: String,
+    cents: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Receipt {
+    charged: u64,
+}
+
+#[idempotent(name = "shop.charge", key = order.id)]
+fn charge(order: &Order) -> Result<Receipt, idem_runtime::Error> {
+    eprintln!("charging {}", order.id);
+    Ok(Receipt { charged: order.cents })
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A program that should remember after it ends writes `Store::open("idem.db")?`.
+    idem_runtime::init(Store::temporary()?)?;
+    let order = Order { id: "A-1".into(), cents: 1250 };
+
+    let first = charge(&order)?; // Runs the body and records its result.
+    let again = charge(&order)?; // Replays the result; the body does not run.
+    assert_eq!(first.charged, again.charged);
+
+    // The same id with another amount is a mistake, and is refused as one.
+    let other = charge(&Order { cents: 9999, ..order });
+    assert!(other.is_err_and(|error| error.kind() == ErrorKind::Mismatch));
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The example programs stand beside this folder. Here the example of the README is compiled, run, and compared with
+//! `quickstart.rs`.
+#![cfg_attr(doctest, doc = include_str!("../../README.md"))]
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_shows_the_quickstart() {
+        let (_, code) = include_str!("../quickstart.rs").split_once("\n\n").unwrap();
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(code), "the example in README.md and examples/quickstart.rs differ");
+    }
+}

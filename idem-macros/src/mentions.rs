@@ -1,0 +1,138 @@
+//! Which names some tokens mention. It looks at identifiers alone: types are out of a macro's sight.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{LitStr, ext::IdentExt};
+
+/// The names mentioned by `tokens`, inline captures such as `format!("{id}")` included; names of fields, methods
+/// and lifetimes are left out.
+pub(crate) fn names(tokens: impl ToTokens) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    collect(tokens.into_token_stream(), &mut names);
+    names
+}
+
+/// What a type borrows, as far as its tokens show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Borrow {
+    Nothing,
+    Shared,
+    Mut,
+}
+
+/// The strongest borrow in a type: `Pin<&mut T>` borrows mutably, `fn(&mut T)` borrows nothing.
+pub(crate) fn borrow(ty: impl ToTokens) -> Borrow {
+    let mut strongest = Borrow::Nothing;
+    let mut before = String::new();
+    for token in ty.into_token_stream() {
+        let this = match &token {
+            TokenTree::Group(group) if !matches!(&*before, "fn" | "Fn" | "FnMut" | "FnOnce") => {
+                borrow(group.stream())
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => Borrow::Shared,
+            TokenTree::Ident(ident) if before == "'" && ident != "static" => Borrow::Shared,
+            TokenTree::Ident(ident) if ident == "mut" && before != "*" => Borrow::Mut,
+            _ => Borrow::Nothing,
+        };
+        strongest = strongest.max(this);
+        before = token.to_string();
+    }
+    strongest
+}
+
+fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
+    // The two characters before the current token: they tell `.field`, `..end`, `'lifetime` and `name!` apart.
+    let mut before = (' ', ' ');
+    for token in tokens {
+        let this = match &token {
+            TokenTree::Punct(punct) => punct.as_char(),
+            _ => ' ',
+        };
+        match token {
+            TokenTree::Ident(ident) => {
+                let is_member = before.1 == '.' && before.0 != '.';
+                if !is_member && before.1 != '\'' {
+                    names.insert(ident.unraw().to_string());
+                }
+            }
+            TokenTree::Group(group) if before.1 == '!' => collect_macro(&group, names),
+            TokenTree::Group(group) => collect(group.stream(), names),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+        before = (before.1, this);
+    }
+}
+
+fn collect_macro(group: &Group, names: &mut BTreeSet<String>) {
+    collect(group.stream(), names);
+    if group.delimiter() == Delimiter::None {
+        return;
+    }
+    for token in group.stream() {
+        if let Ok(text) = syn::parse2::<LitStr>(token.into()) {
+            collect_captures(&text.value(), names);
+        }
+    }
+}
+
+/// `"{id:>width$} {{no}}"` mentions `id` and `width`.
+fn collect_captures(text: &str, names: &mut BTreeSet<String>) {
+    let text = text.replace("{{", "").replace("}}", "");
+    for placeholder in text.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+        let (name, spec) = placeholder.split_once(':').unwrap_or((placeholder, ""));
+        let widths =
+            spec.split('$').rev().skip(1).filter_map(|part| {
+                part.rsplit(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
+            });
+        for name in widths.chain([name.trim()]).filter(|name| !name.is_empty()) {
+            names.insert(name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Borrow, borrow, names};
+
+    #[test]
+    fn names_are_told_from_fields_and_lifetimes() {
+        for (tokens, expected) in [
+            ("order.id", "order"),
+            ("self.tenant", "self"),
+            ("(tenant, &order.id)", "order tenant"),
+            ("[0..n]", "n"),
+            ("r#type", "type"),
+            ("&'a Order", "Order"),
+            ("format!(\"{id}\")", "format id"),
+            ("format!(\"{id:>width$.prec$} {{no}} {}\", x)", "format id prec width x"),
+            ("fetch(id)?.len", "fetch id"),
+            ("\"{id}\"", ""),
+            ("std::format!(\"{}\", a.b)", "a format std"),
+        ] {
+            let tokens: proc_macro2::TokenStream = tokens.parse().unwrap();
+            let found: Vec<_> = names(&tokens).into_iter().collect();
+            assert_eq!(found.join(" "), expected, "{tokens}");
+        }
+    }
+
+    #[test]
+    fn borrows_are_seen_inside_types() {
+        for (ty, expected) in [
+            ("String", Borrow::Nothing),
+            ("&str", Borrow::Shared),
+            ("&'static str", Borrow::Shared),
+            ("Cow<'static, str>", Borrow::Nothing),
+            ("Cow<'a, str>", Borrow::Shared),
+            ("Option<&'a mut Vec<u8>>", Borrow::Mut),
+            ("(u8, &mut T)", Borrow::Mut),
+            ("fn(&mut T) -> u8", Borrow::Nothing),
+            ("impl Fn(&T)", Borrow::Nothing),
+            ("*mut T", Borrow::Nothing),
+        ] {
+            let tokens: proc_macro2::TokenStream = ty.parse().unwrap();
+            assert_eq!(borrow(&tokens), expected, "{ty}");
+        }
+    }
+}

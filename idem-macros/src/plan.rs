@@ -1,0 +1,74 @@
+//! What to expand: the options, understood, and the function they fit.
+
+use syn::{Attribute, Expr, Ident, ext::IdentExt};
+
+use crate::{
+    args::{Args, Opt},
+    errors::Errors,
+    func::Func,
+    options::{Fingerprint, Options, root},
+    rules,
+    shape::Shape,
+};
+
+/// A function without a mistake, ready to be expanded.
+pub(crate) struct Plan {
+    pub(crate) func: Func,
+    pub(crate) shape: Shape,
+    pub(crate) key: Opt<Expr>,
+    pub(crate) compare: Compare,
+    pub(crate) options: Options,
+}
+
+/// What a later call with the same key must bring again.
+pub(crate) enum Compare {
+    Nothing,
+    Value(Opt<Expr>),
+    Arguments(Vec<Compared>),
+}
+
+/// An argument that is compared.
+pub(crate) struct Compared {
+    pub(crate) cfgs: Vec<Attribute>,
+    pub(crate) ident: Ident,
+    pub(crate) is_reference: bool,
+}
+
+impl Plan {
+    /// Checks every rule, so that all mistakes are found at once.
+    pub(crate) fn new(args: Args, func: Func, errors: &mut Errors) -> Option<Self> {
+        let shape = Shape::new(&func, errors);
+        let mut options = Options::new(args, &func, errors);
+        rules::check(&options, &func, errors);
+        let compare = Compare::new(&mut options, &func);
+        Some(Self { shape: shape?, key: options.key.take()?, compare, options, func })
+    }
+}
+
+impl Compare {
+    fn new(options: &mut Options, func: &Func) -> Self {
+        match options.fingerprint.take() {
+            None => Self::Arguments(compared(options, func)),
+            Some(Opt { value: Fingerprint::None, .. }) => Self::Nothing,
+            Some(Opt { name, value: Fingerprint::Expr(value) }) => Self::Value(Opt { name, value }),
+        }
+    }
+}
+
+fn compared(options: &Options, func: &Func) -> Vec<Compared> {
+    let compared = func.params.iter().flat_map(|param| {
+        param.bindings.iter().filter(|binding| is_compared(options, binding)).map(|ident| Compared {
+            cfgs: param.cfgs.clone(),
+            ident: ident.clone(),
+            is_reference: param.is_reference,
+        })
+    });
+    compared.collect()
+}
+
+/// Whether an argument counts: not with `skip`, and not when it is the connection or the store itself.
+pub(crate) fn is_compared(options: &Options, argument: &Ident) -> bool {
+    let skipped = options.skip.iter().flat_map(|skip| &skip.value);
+    let places = [&options.tx, &options.store].into_iter().flatten().filter_map(|place| root(&place.value));
+    !skipped.chain(places).any(|name| name.unraw() == argument.unraw())
+}

@@ -1,0 +1,138 @@
+//! What a call asks of the types it meets, said in our own words.
+//!
+//! Each trait stands for a serde bound. It has one blanket implementation that the compiler is told not to
+//! recommend: when the bound fails, it prints the message below instead of a list of serde's types.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::Error;
+
+/// An argument that is compared: a later call with the same key must bring an equal one.
+///
+/// Implemented for everything that is [`Serialize`].
+#[diagnostic::on_unimplemented(
+    message = "an argument of type `{Self}` cannot be compared: `{Self}` is not `Serialize`",
+    label = "this argument is compared with the one of the first call",
+    note = "to leave it out, add `skip(…)` with the argument's name",
+    note = "to compare something else, add `fingerprint = …`, for example `fingerprint = order.id`",
+    note = "to compare it, derive `serde::Serialize` for its type"
+)]
+pub trait Argument: Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> Argument for T {}
+
+/// A key, or a part of one.
+///
+/// Implemented for everything that is [`Serialize`]. What cannot make a key (a float, a map, `None`, an empty
+/// text) is refused when the call is made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key: it is not `Serialize`",
+    label = "this must be text, an integer, a UUID, or a tuple or struct of these",
+    note = "name the fields that identify the call, for example `key = (tenant, order.id)`",
+    note = "or turn it into text, for example `key = order.id.to_string()`"
+)]
+pub trait KeyValue: Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> KeyValue for T {}
+
+/// A result that can be stored and replayed.
+///
+/// Implemented for everything that is [`Serialize`] and [`DeserializeOwned`].
+#[diagnostic::on_unimplemented(
+    message = "a result of type `{Self}` cannot be stored: it is not `Serialize` and `DeserializeOwned`",
+    label = "this result is stored, so that later calls can be answered with it",
+    note = "derive both for it: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "or return what identifies the result, for example its id; a type that borrows cannot be read back"
+)]
+pub trait Value: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Value for T {}
+
+/// An error that can be stored and replayed, which `on_err = remember` needs.
+///
+/// Implemented for everything that is [`Serialize`] and [`DeserializeOwned`].
+#[diagnostic::on_unimplemented(
+    message = "an error of type `{Self}` cannot be remembered: it is not `Serialize` and `DeserializeOwned`",
+    label = "`on_err = remember` stores this error, so that later calls can be answered with it",
+    note = "derive both for it: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "or let an error free the key (`on_err = release`) or leave the call in doubt (`on_err = in_doubt`)"
+)]
+pub trait ErrorValue: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> ErrorValue for T {}
+
+/// What an idempotent function returns: a `Result` whose `Ok` value can be stored.
+///
+/// Implemented for [`Result`] alone, by whatever alias.
+// Its one implementation stays recommended: where a `Result` was returned, the trouble is its value.
+#[diagnostic::on_unimplemented(
+    message = "an idempotent function must return a `Result`, not `{Self}`",
+    label = "this must be `Result<_, _>`",
+    note = "the call itself can fail: the store cannot be written, or the call is in doubt. \
+            Write `Result<{Self}, idem_runtime::Error>`, or an error type of your own that is \
+            `From<idem_runtime::Error>`"
+)]
+pub trait Outcome {
+    /// The value that is stored.
+    type Ok: Value;
+    /// The error, which may also be one of ours.
+    type Err;
+
+    /// This outcome as a plain `Result`.
+    ///
+    /// # Errors
+    /// The error the body returned.
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+
+    /// The outcome that a plain `Result` stands for.
+    fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
+}
+
+impl<T: Value, E> Outcome for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Self {
+        self
+    }
+
+    fn from_result(result: Self) -> Self {
+        result
+    }
+}
+
+/// How an [`Error`] of ours becomes the `E` of the function.
+///
+/// Implemented by [`FromError`], the default, and by every function from [`Error`] to `E`.
+#[diagnostic::on_unimplemented(
+    message = "an `idem_runtime::Error` cannot be returned as `{E}`",
+    label = "the call itself can fail, and `{E}` has no room for that",
+    note = "add `impl From<idem_runtime::Error> for {E}`",
+    note = "or say how: `map_err = |error| …`, a function from `idem_runtime::Error` to `{E}`"
+)]
+pub trait IntoError<E> {
+    /// Turns `error` into the error of the function.
+    fn into_error(&self, error: Error) -> E;
+}
+
+/// The default way from [`Error`] to the function's error: its `From<Error>`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FromError;
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> IntoError<E> for FromError {
+    fn into_error(&self, error: Error) -> E {
+        E::from(error)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<E, F: Fn(Error) -> E> IntoError<E> for F {
+    fn into_error(&self, error: Error) -> E {
+        self(error)
+    }
+}

@@ -1,0 +1,244 @@
+//! The builder of a call: what `#[idempotent]` expands to, and the way for closures, loops and handlers.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::bounds::{Argument, FromError, KeyValue};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::fingerprint::Fingerprint;
+use crate::global;
+use crate::key::Key;
+use crate::on_err::Release;
+use crate::policy::{Lifetime, OnInterrupt};
+use crate::record::Slot;
+use crate::store::Store;
+use crate::{context, digest};
+
+/// How long a duplicate waits where the call says nothing.
+const WAIT: Duration = Duration::from_secs(30);
+/// How long a result is kept where the call says nothing.
+const KEEP_RESULT: Duration = Duration::from_secs(30 * 86_400);
+/// The longest name, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 200;
+
+/// A call about to be made: [`call`] gives one, [`run`](Call::run) or [`run_async`](Call::run_async) makes it.
+///
+/// Every method stands for the option of `#[idempotent]` of the same name. A method called twice keeps the last
+/// word, but for [`arg`](Call::arg), which adds up. Mistakes surface when the call is made.
+#[derive(Debug)]
+#[must_use = "a call is made by `run` or `run_async`"]
+pub struct Call<P = Release, M = FromError> {
+    pub(crate) plan: Plan,
+    pub(crate) on_err: P,
+    pub(crate) map_err: M,
+}
+
+/// Everything about a call but its types.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    name: Cow<'static, str>,
+    was: &'static [&'static str],
+    site: Option<&'static str>,
+    store: Option<Store>,
+    key: Option<Result<Key, Error>>,
+    fingerprint: Result<Fingerprint, Error>,
+    pub(crate) ttl: Lifetime,
+    pub(crate) keep_result: Lifetime,
+    pub(crate) wait: Duration,
+    pub(crate) on_interrupt: OnInterrupt,
+    pub(crate) codec: Codec,
+}
+
+/// Names a call. Two functions must not share a name; the name is kept over refactors, or old records are lost.
+///
+/// ```
+/// use idem_runtime::{Error, Store, call};
+///
+/// let store = Store::temporary()?;
+/// for (order, cents) in [("A-17", 500), ("B-4", 250), ("A-17", 500)] {
+///     let charged: Result<u32, Error> =
+///         call("shop.charge").store(&store).key(order).arg("cents", &cents).run(|| Ok(cents));
+///     assert_eq!(charged?, cents);
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+pub fn call(name: impl Into<Cow<'static, str>>) -> Call {
+    let plan = Plan {
+        name: name.into(),
+        was: &[],
+        site: None,
+        store: None,
+        key: None,
+        fingerprint: Ok(Fingerprint::default()),
+        ttl: Lifetime::FOREVER,
+        keep_result: KEEP_RESULT.into(),
+        wait: WAIT,
+        on_interrupt: OnInterrupt::default(),
+        codec: Codec::default(),
+    };
+    Call { plan, on_err: Release, map_err: FromError }
+}
+
+impl<P, M> Call<P, M> {
+    /// Earlier names of the call whose records still count.
+    pub fn was(mut self, names: &'static [&'static str]) -> Self {
+        self.plan.was = names;
+        self
+    }
+
+    /// Where the function stands in the source, so that a second one of the same name is refused.
+    pub fn defined_at(mut self, site: &'static str) -> Self {
+        self.plan.site = Some(site);
+        self
+    }
+
+    /// The store, instead of the one in scope or the program's.
+    pub fn store(mut self, store: impl AsRef<Store>) -> Self {
+        self.plan.store = Some(store.as_ref().clone());
+        self
+    }
+
+    /// The key, evaluated now. Required.
+    ///
+    /// Text, integers, `bool`, `char`, bytes, UUIDs, and tuples, sequences, structs and enums of these. Different keys
+    /// never meet: `("a", "bc")` is not `("ab", "c")`. `Some(x)` is `x`, a newtype is what it holds, and on its own
+    /// `7` is `"7"`. `None`, empty text, floats, maps and more than 1,024 bytes make no key.
+    pub fn key<K: KeyValue + ?Sized>(mut self, key: &K) -> Self {
+        let bad = |bad: crate::key::BadKey| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string());
+        self.plan.key = Some(Key::of(key).map_err(bad));
+        self
+    }
+
+    /// An argument to compare: a later call with the same key and another value is a
+    /// [`Mismatch`](ErrorKind::Mismatch).
+    ///
+    /// Only its digest is stored.
+    pub fn arg<A: Argument + ?Sized>(mut self, name: &'static str, value: &A) -> Self {
+        self.plan.fingerprint = self.plan.fingerprint.and_then(|mut fingerprint| {
+            let bad = |bad: crate::fingerprint::BadArgument| Error::new(ErrorKind::BadArgument, Ran::No, bad.to_string());
+            fingerprint.add(name, value).map_err(bad)?;
+            Ok(fingerprint)
+        });
+        self
+    }
+
+    /// What to compare, under one name.
+    pub fn fingerprint<A: Argument + ?Sized>(self, value: &A) -> Self {
+        self.arg("fingerprint", value)
+    }
+
+    /// How long the key is remembered, from completion; for ever by default.
+    ///
+    /// After it the call runs again: it must be longer than any retry can be late.
+    pub fn ttl(mut self, ttl: impl Into<Lifetime>) -> Self {
+        self.plan.ttl = ttl.into();
+        self
+    }
+
+    /// How long the result is kept, from completion; 30 days by default. Zero never stores it.
+    ///
+    /// After it a duplicate is answered with [`ResultGone`](ErrorKind::ResultGone), not with a second run.
+    pub fn keep_result(mut self, keep: impl Into<Lifetime>) -> Self {
+        self.plan.keep_result = keep.into();
+        self
+    }
+
+    /// How long a duplicate waits for a running call; 30 s by default. Zero refuses at once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.plan.wait = wait;
+        self
+    }
+
+    /// What to do if an earlier attempt was cut off; refuse by default.
+    pub fn on_interrupt(mut self, mode: OnInterrupt) -> Self {
+        self.plan.on_interrupt = mode;
+        self
+    }
+
+    /// How the result is stored.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.plan.codec = codec;
+        self
+    }
+
+    /// What an `Err` means: [`Release`], [`Remember`](crate::on_err::Remember), [`InDoubt`](crate::on_err::InDoubt)
+    /// or [`Classify`](crate::on_err::Classify).
+    pub fn on_err<Q>(self, on_err: Q) -> Call<Q, M> {
+        Call { plan: self.plan, on_err, map_err: self.map_err }
+    }
+
+    /// How an [`Error`] of ours becomes the function's error; by `From` by default.
+    pub fn map_err<E, F: Fn(Error) -> E>(self, map_err: F) -> Call<P, F> {
+        Call { plan: self.plan, on_err: self.on_err, map_err }
+    }
+}
+
+/// A plan whose mistakes are found: ready to be negotiated.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) store: Store,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) was: &'static [&'static str],
+    pub(crate) key: Key,
+    /// The slot of the name first, then those of earlier names.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) ttl: Lifetime,
+    pub(crate) keep_result: Lifetime,
+    pub(crate) wait: Duration,
+    pub(crate) on_interrupt: OnInterrupt,
+    pub(crate) codec: Codec,
+}
+
+impl Plan {
+    pub(crate) fn prepare(self) -> Result<Prepared, Error> {
+        check_name(&self.name)?;
+        let about = |error: Error| error.about_name(&self.name);
+        if let Some(site) = self.site {
+            global::check_name(&self.name, site)?;
+        }
+        let key = self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
+        let about = |error: Error| error.about(&self.name, key.as_str());
+        let fingerprint = self.fingerprint.map_err(about)?;
+        let store = self.store.map_or_else(global::store, Ok).map_err(about)?;
+        store.inner.core.check_usable().map_err(about)?;
+        let names = std::iter::once(&*self.name).chain(self.was.iter().copied());
+        let slots = names.map(|name| digest::slot(name, &key)).collect();
+        Ok(Prepared {
+            store,
+            name: self.name,
+            was: self.was,
+            key,
+            slots,
+            fingerprint,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            wait: self.wait,
+            on_interrupt: self.on_interrupt,
+            codec: self.codec,
+        })
+    }
+}
+
+const NO_KEY: &str = "the call has no key; its body was not run. Name what identifies it with `key(…)`";
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a name has 1 to {NAME_BYTES_MAX} bytes, and this one has {}; nothing was run", name.len());
+    Err(Error::new(ErrorKind::BadArgument, Ran::No, message))
+}
+
+impl Prepared {
+    /// The call this one would be inside its own body, if it stands there.
+    pub(crate) fn is_reentrant(&self) -> bool {
+        let scope = context::current();
+        scope.call.as_ref().is_some_and(|call| call.stands_in(&self.store, &self.slots))
+    }
+
+    pub(crate) fn about(&self, error: Error) -> Error {
+        error.about(&self.name, self.key.as_str())
+    }
+}

@@ -1,0 +1,240 @@
+//! One serde serializer for keys and digests.
+//!
+//! It walks any value and tells a [`Form`] what it meets, as a stream of [`Event`]s that is the same for equal values:
+//!
+//! - Field and variant *names* count, the names of types do not: renaming a struct changes nothing. A newtype is its content.
+//! - The primitive kind of a number counts, so a field that became another type is noticed.
+//! - Map entries come in a canonical order, whatever order the map is kept in.
+//! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
+//!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
+//!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
+//!   that a codec may have written the other form.
+//! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
+
+use std::fmt;
+
+use serde::ser::{self, Serialize};
+
+mod walker;
+
+/// How deep a value may nest. Wrappers (`Some`, newtypes) count as well, since they recurse as well.
+pub(crate) const DEPTH_MAX: u8 = 128;
+
+/// One thing met on the walk through a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event<'a> {
+    Bool(bool),
+    /// A signed integer and the width of its type in bytes.
+    Signed(u8, i128),
+    /// An unsigned integer and the width of its type in bytes.
+    Unsigned(u8, u128),
+    F32(f32),
+    F64(f64),
+    Char(char),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    None,
+    /// The value that follows is wrapped in `Some`.
+    Some,
+    Unit,
+    UnitVariant(&'static str),
+    Begin(Group),
+    /// The name of the field whose value follows.
+    Field(&'static str),
+    /// A field that `skip_serializing_if` left out.
+    Skipped(&'static str),
+    /// A finished map entry, by what [`Form::close`] made of it.
+    Entry([u8; 16]),
+    End(Group),
+}
+
+/// What holds other values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Group {
+    Seq,
+    Tuple,
+    Struct,
+    Map,
+    /// An enum variant with content: one value, a tuple or a struct.
+    Variant(&'static str),
+}
+
+/// What is made of a value: key text or a digest.
+pub(crate) trait Form: Sized {
+    /// Takes the next event. An error ends the walk.
+    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable>;
+
+    /// An empty form for one entry of a map: its key and its value.
+    fn entry(&self) -> Self;
+
+    /// What stands for a finished entry, and what entries are ordered by.
+    fn close(self) -> [u8; 16];
+
+    /// Whether the elements of a sequence are treated as a map's entries are.
+    fn ignores_order(&self) -> bool {
+        false
+    }
+}
+
+/// Walks `value` and tells `form` about it.
+pub(crate) fn walk<T: Serialize + ?Sized, F: Form>(value: &T, form: &mut F) -> Result<(), Unwalkable> {
+    value.serialize(walker::Walker::new(form))
+}
+
+/// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
+///
+/// A best-effort guard: serde shows a set as a sequence, so only the name of the type gives it away, and a set inside a
+/// struct of the caller's is not seen.
+pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
+    std::any::type_name::<T>().contains("HashSet<")
+}
+
+/// Why a value cannot be walked, as the end of a sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unwalkable {
+    /// It nests deeper than [`DEPTH_MAX`].
+    TooDeep,
+    /// The form has no place for it.
+    Refused(String),
+    /// Its `Serialize` failed.
+    Failed(String),
+}
+
+impl fmt::Display for Unwalkable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooDeep => write!(f, "is nested deeper than {DEPTH_MAX} levels"),
+            Self::Refused(why) => f.write_str(why),
+            Self::Failed(why) => write!(f, "cannot be serialized: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unwalkable {}
+
+impl ser::Error for Unwalkable {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::Failed(message.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeSet, HashSet},
+        fmt::Write as _,
+    };
+
+    use serde::Serialize;
+
+    use super::*;
+
+    /// Writes the events down, to compare them as text.
+    #[derive(Default)]
+    struct Transcript(String);
+
+    impl Form for Transcript {
+        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+            write!(self.0, "{event:?} ").map_err(ser::Error::custom)
+        }
+
+        fn entry(&self) -> Self {
+            Self::default()
+        }
+
+        fn close(self) -> [u8; 16] {
+            let mut start = [0; 16];
+            start.iter_mut().zip(self.0.bytes().skip("Unsigned(1, ".len())).for_each(|(to, from)| *to = from);
+            start
+        }
+    }
+
+    fn events<T: Serialize>(value: &T) -> Result<String, Unwalkable> {
+        let mut transcript = Transcript::default();
+        walk(value, &mut transcript).map(|()| transcript.0)
+    }
+
+    #[derive(Serialize)]
+    struct Wrapped(u8);
+
+    #[derive(Serialize)]
+    struct Point {
+        x: Wrapped,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        y: Option<bool>,
+    }
+
+    #[derive(Serialize)]
+    enum Shape {
+        Empty,
+        Round(u8),
+        Line(u8, u8),
+        Named { n: char },
+    }
+
+    #[test]
+    fn events_tell_names_kinds_and_values() {
+        let point = |y| events(&Point { x: Wrapped(1), y });
+        let line = "Begin(Variant(\"Line\")) Begin(Tuple) Unsigned(1, 1) Unsigned(1, 2) End(Tuple) End(Variant(\"Line\")) ";
+        let named = "Begin(Variant(\"Named\")) Begin(Struct) Field(\"n\") Char('z') End(Struct) End(Variant(\"Named\")) ";
+        let cases = [
+            (point(None), "Begin(Struct) Field(\"x\") Unsigned(1, 1) Skipped(\"y\") End(Struct) "),
+            (
+                point(Some(true)),
+                "Begin(Struct) Field(\"x\") Unsigned(1, 1) Field(\"y\") Some Bool(true) End(Struct) ",
+            ),
+            (events(&Shape::Empty), "UnitVariant(\"Empty\") "),
+            (events(&Shape::Round(7)), "Begin(Variant(\"Round\")) Unsigned(1, 7) End(Variant(\"Round\")) "),
+            (events(&Shape::Line(1, 2)), line),
+            (events(&Shape::Named { n: 'z' }), named),
+            (events(&vec![-1i64]), "Begin(Seq) Signed(8, -1) End(Seq) "),
+            (events(&(1.5f32, 2.5f64)), "Begin(Tuple) F32(1.5) F64(2.5) End(Tuple) "),
+            (events(&Some(())), "Some Unit "),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found.as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn map_entries_come_in_one_order() {
+        struct Pairs(Vec<(u8, u8)>);
+        impl Serialize for Pairs {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().copied())
+            }
+        }
+        let forth = events(&Pairs(vec![(1, 1), (2, 2), (3, 3)])).unwrap();
+        assert_eq!(forth, events(&Pairs(vec![(3, 3), (1, 1), (2, 2)])).unwrap());
+        assert_eq!(forth.matches("Entry").count(), 3);
+        assert_ne!(forth, events(&Pairs(vec![(1, 1), (2, 2)])).unwrap());
+    }
+
+    #[derive(Serialize)]
+    struct Chain(Option<Box<Chain>>);
+
+    fn chain(links: usize) -> Chain {
+        (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))))
+    }
+
+    #[test]
+    fn depth_is_an_error_before_it_is_an_overflow() {
+        // Each link is a newtype and a `Some`: two levels; the last one is a newtype alone.
+        assert!(events(&chain(63)).is_ok());
+        assert_eq!(events(&chain(64)), Err(Unwalkable::TooDeep));
+        // Dropping a longer chain would itself overflow a small stack.
+        assert_eq!(events(&chain(5_000)), Err(Unwalkable::TooDeep));
+
+        let nested =
+            |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::Value::Array(vec![inner]));
+        assert!(events(&nested(128)).is_ok());
+        assert_eq!(events(&nested(129)), Err(Unwalkable::TooDeep));
+    }
+
+    #[test]
+    fn hash_sets_are_recognised_by_their_type() {
+        assert!(mentions_hash_set::<HashSet<u8>>());
+        assert!(mentions_hash_set::<&Option<Vec<HashSet<String>>>>());
+        assert!(!mentions_hash_set::<BTreeSet<u8>>());
+    }
+}

@@ -1,0 +1,296 @@
+//! The serde side of the walk: every value becomes events of a form.
+
+use serde::ser::{self, Serialize, Serializer};
+
+use super::{DEPTH_MAX, Event, Form, Group, Unwalkable};
+
+/// Walks one value.
+pub(super) struct Walker<'f, F> {
+    form: &'f mut F,
+    levels_left: u8,
+}
+
+impl<'f, F: Form> Walker<'f, F> {
+    pub(super) fn new(form: &'f mut F) -> Self {
+        Self { form, levels_left: DEPTH_MAX }
+    }
+
+    /// The walker for what is inside this value.
+    fn deeper(self) -> Result<Self, Unwalkable> {
+        let levels_left = self.levels_left.checked_sub(1).ok_or(Unwalkable::TooDeep)?;
+        Ok(Self { levels_left, ..self })
+    }
+
+    fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
+        let Self { form, levels_left } = self.deeper()?;
+        form.event(Event::Begin(group))?;
+        Ok(Members { form, levels_left, group, variant: None, unordered: Vec::new() })
+    }
+
+    fn begin_variant(self, variant: &'static str, group: Group) -> Result<Members<'f, F>, Unwalkable> {
+        self.form.event(Event::Begin(Group::Variant(variant)))?;
+        Ok(Members { variant: Some(variant), ..self.begin(group)? })
+    }
+}
+
+/// Scalars of which the event is all there is to tell.
+macro_rules! scalars {
+    ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
+        fn $method(self, $value: $type) -> Result<(), Unwalkable> {
+            self.form.event($event)
+        }
+    )*};
+}
+
+impl<'f, F: Form> Serializer for Walker<'f, F> {
+    type Ok = ();
+    type Error = Unwalkable;
+    type SerializeSeq = Members<'f, F>;
+    type SerializeTuple = Members<'f, F>;
+    type SerializeTupleStruct = Members<'f, F>;
+    type SerializeTupleVariant = Members<'f, F>;
+    type SerializeStruct = Members<'f, F>;
+    type SerializeStructVariant = Members<'f, F>;
+    type SerializeMap = Entries<'f, F>;
+
+    scalars! {
+        serialize_bool(bool): v => Event::Bool(v);
+        serialize_i8(i8): v => Event::Signed(1, v.into());
+        serialize_i16(i16): v => Event::Signed(2, v.into());
+        serialize_i32(i32): v => Event::Signed(4, v.into());
+        serialize_i64(i64): v => Event::Signed(8, v.into());
+        serialize_i128(i128): v => Event::Signed(16, v);
+        serialize_u8(u8): v => Event::Unsigned(1, v.into());
+        serialize_u16(u16): v => Event::Unsigned(2, v.into());
+        serialize_u32(u32): v => Event::Unsigned(4, v.into());
+        serialize_u64(u64): v => Event::Unsigned(8, v.into());
+        serialize_u128(u128): v => Event::Unsigned(16, v);
+        serialize_f32(f32): v => Event::F32(v);
+        serialize_f64(f64): v => Event::F64(v);
+        serialize_char(char): v => Event::Char(v);
+        serialize_str(&str): v => Event::Text(v);
+        serialize_bytes(&[u8]): v => Event::Bytes(v);
+    }
+
+    fn serialize_none(self) -> Result<(), Unwalkable> {
+        self.form.event(Event::None)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwalkable> {
+        let inner = self.deeper()?;
+        inner.form.event(Event::Some)?;
+        value.serialize(inner)
+    }
+
+    fn serialize_unit(self) -> Result<(), Unwalkable> {
+        self.form.event(Event::Unit)
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwalkable> {
+        self.form.event(Event::Unit)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Unwalkable> {
+        self.form.event(Event::UnitVariant(variant))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Unwalkable> {
+        value.serialize(self.deeper()?)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Unwalkable> {
+        let Self { form, levels_left } = self.deeper()?;
+        form.event(Event::Begin(Group::Variant(variant)))?;
+        value.serialize(Walker { form, levels_left })?;
+        form.event(Event::End(Group::Variant(variant)))
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin(Group::Seq)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin(Group::Tuple)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin(Group::Tuple)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin_variant(variant, Group::Tuple)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin(Group::Struct)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Members<'f, F>, Unwalkable> {
+        self.begin_variant(variant, Group::Struct)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
+        let Self { form, levels_left } = self.deeper()?;
+        form.event(Event::Begin(Group::Map))?;
+        Ok(Entries { form, levels_left, open: None, closed: Vec::new() })
+    }
+
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+}
+
+/// Walks the members of a sequence, tuple or struct.
+pub(super) struct Members<'f, F> {
+    form: &'f mut F,
+    levels_left: u8,
+    group: Group,
+    /// The variant that ends where its members end.
+    variant: Option<&'static str>,
+    /// The finished elements of a sequence whose order is ignored.
+    unordered: Vec<[u8; 16]>,
+}
+
+impl<F: Form> Members<'_, F> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+        let levels_left = self.levels_left;
+        if !matches!(self.group, Group::Seq) || !self.form.ignores_order() {
+            return value.serialize(Walker { form: &mut *self.form, levels_left });
+        }
+        let mut element = self.form.entry();
+        value.serialize(Walker { form: &mut element, levels_left })?;
+        self.unordered.push(element.close());
+        Ok(())
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwalkable> {
+        self.form.event(Event::Field(name))?;
+        self.element(value)
+    }
+
+    fn finish(self) -> Result<(), Unwalkable> {
+        tell_sorted(self.form, self.unordered)?;
+        self.form.event(Event::End(self.group))?;
+        self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(Group::Variant(variant))))
+    }
+}
+
+/// serde has a trait each for what holds unnamed members; they do the same here.
+macro_rules! unnamed {
+    ($($trait:ident::$method:ident),*) => {$(
+        impl<F: Form> ser::$trait for Members<'_, F> {
+            type Ok = ();
+            type Error = Unwalkable;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), Unwalkable> {
+                self.finish()
+            }
+        }
+    )*};
+}
+
+unnamed!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+);
+
+/// And one each for what holds named members.
+macro_rules! named {
+    ($($trait:ident),*) => {$(
+        impl<F: Form> ser::$trait for Members<'_, F> {
+            type Ok = ();
+            type Error = Unwalkable;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Unwalkable> {
+                self.field(name, value)
+            }
+
+            fn skip_field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
+                self.form.event(Event::Skipped(name))
+            }
+
+            fn end(self) -> Result<(), Unwalkable> {
+                self.finish()
+            }
+        }
+    )*};
+}
+
+named!(SerializeStruct, SerializeStructVariant);
+
+/// Walks the entries of a map, each into a form of its own, so that they can be told in order at the end.
+pub(super) struct Entries<'f, F> {
+    form: &'f mut F,
+    levels_left: u8,
+    /// The entry whose key was told and whose value is to come.
+    open: Option<F>,
+    closed: Vec<[u8; 16]>,
+}
+
+impl<F: Form> ser::SerializeMap for Entries<'_, F> {
+    type Ok = ();
+    type Error = Unwalkable;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
+        let mut entry = self.form.entry();
+        key.serialize(Walker { form: &mut entry, levels_left: self.levels_left })?;
+        self.open = Some(entry);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+        let Some(mut entry) = self.open.take() else {
+            return Err(ser::Error::custom("a map gave a value without its key"));
+        };
+        value.serialize(Walker { form: &mut entry, levels_left: self.levels_left })?;
+        self.closed.push(entry.close());
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Unwalkable> {
+        tell_sorted(self.form, self.closed)?;
+        self.form.event(Event::End(Group::Map))
+    }
+}
+
+fn tell_sorted<F: Form>(form: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), Unwalkable> {
+    entries.sort_unstable();
+    entries.into_iter().try_for_each(|entry| form.event(Event::Entry(entry)))
+}

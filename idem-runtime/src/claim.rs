@@ -1,0 +1,110 @@
+//! The right to run a body, and what its end means.
+//!
+//! A [`Claim`] that is dropped tells by its phase what happened: not started means nothing happened and the call is
+//! given back; started means cut off, and the call is in doubt. Nothing that goes wrong here frees a started call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::core::Core;
+use crate::queries::{Change, Expect};
+use crate::record::{Reason, Record, Status, StoredResult};
+use crate::signal::Signal;
+use crate::queue::{Request, Urgency};
+use crate::writer::Reply;
+
+/// What the end of a body means for the record.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It is done: `Ok`, or a remembered `Err`; without a result, the reason why there is none.
+    Finished(Status, Result<StoredResult, Reason>),
+    /// It counts as not done.
+    Released,
+    /// Nobody knows.
+    InDoubt(Reason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Started,
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Claim {
+    core: Arc<Core>,
+    record: Record,
+    /// What the record was before, where it has to come back if the body is never started.
+    before: Option<Record>,
+    phase: Phase,
+}
+
+impl Claim {
+    pub(crate) fn new(core: Arc<Core>, record: Record, before: Option<Record>) -> Claim {
+        Claim { core, record, before, phase: Phase::Waiting }
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// From here on the effect may have happened.
+    pub(crate) fn start(&mut self) {
+        self.phase = Phase::Started;
+    }
+
+    /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
+    pub(crate) fn end(mut self, ending: Ending) -> Arc<Signal<Reply>> {
+        self.phase = Phase::Ended;
+        let reply = Signal::new();
+        self.send(ending, Some(Arc::clone(&reply)));
+        reply
+    }
+
+    fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>) {
+        let now = self.core.now();
+        let new = match ending {
+            Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
+            Ending::Released => None,
+            Ending::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
+        };
+        self.write(new, reply);
+    }
+
+    fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>) {
+        let new = new.map(|record| self.core.with_purge_time(record));
+        let change = Change { slot: self.record.slot, expect: Expect::Unfinished(self.record.claim), new };
+        self.core.queue.push(Request { change, before: None, baton: None, urgency: Urgency::Persist, reply });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Waiting => {
+                let back = self.before.take().map(|before| Record { claim: self.record.claim, ..before });
+                self.write(back, None);
+            }
+            Phase::Started => {
+                let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
+                self.send(Ending::InDoubt(reason), None);
+            }
+        }
+    }
+}
+
+/// Asks the writer for a claim. The reply holds the [`Claim`]; if nobody takes it, its drop gives it back.
+pub(crate) fn request(
+    core: &Core,
+    change: Change,
+    before: Option<Record>,
+    baton: Option<crate::flight::Baton>,
+    deadline: Instant,
+) -> Arc<Signal<Reply>> {
+    let reply = Signal::new();
+    let urgency = Urgency::Until(deadline);
+    core.queue.push(Request { change, before, baton, urgency, reply: Some(Arc::clone(&reply)) });
+    reply
+}

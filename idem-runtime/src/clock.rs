@@ -1,0 +1,280 @@
+//! The two clocks a store lives by, and the only place where they are read.
+//!
+//! *Wall time* says what a person calls now; it can start in 1970, jump and run backwards. *Boot time* counts
+//! the milliseconds since the machine started, sleep included; it never jumps and means nothing after a
+//! restart. What the store concludes from the two is in `timeline`.
+
+use std::{
+    fmt::Debug,
+    fs::{self, File},
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{Read, Seek},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How long a reading of the kernel's boot time is carried forward before it is read again.
+const BOOT_TIME_CARRIED_MAX: Duration = Duration::from_secs(1);
+/// How far wall time may move against the process's own clock before boot time is read again.
+const WALL_DRIFT_MAX: Duration = Duration::from_millis(20);
+/// The kernel's name for the initial time namespace (`PROC_TIME_INIT_INO`).
+const INITIAL_TIME_SPACE: &str = "time:[4026531834]";
+
+/// Where a store gets the time from.
+///
+/// A store uses [`SystemClock`] unless it is built with another; a test can give its own and let months pass.
+/// The clock decides about lifetimes only: who owns a call is never decided by time.
+pub trait Clock: Send + Sync + Debug + 'static {
+    /// Milliseconds since 1970 by the wall clock. It may be wrong, jump and run backwards.
+    fn wall_ms(&self) -> i64;
+    /// Milliseconds since the machine started, sleep included. It must not run backwards within one boot.
+    fn boot_ms(&self) -> i64;
+    /// A text that differs for every start of the machine and is the same for all its processes.
+    fn boot_id(&self) -> String;
+}
+
+/// The clocks of the machine.
+///
+/// On Linux boot time and boot id are the kernel's. Elsewhere, and where `/proc` is missing, every process
+/// counts as a boot of its own: boot time begins with the clock and the id is a fresh one. Lifetimes then
+/// follow wall time between processes and stay exact within one.
+#[derive(Debug)]
+pub struct SystemClock {
+    boot_id: String,
+    anchor: Mutex<Anchor>,
+}
+
+/// A reading of boot time, with what is needed to carry it forward without another system call.
+#[derive(Debug)]
+struct Anchor {
+    boot_ms: i64,
+    read_at: Instant,
+    wall_at: SystemTime,
+    /// `None` where the kernel does not tell.
+    uptime: Option<File>,
+}
+
+impl SystemClock {
+    /// Looks once at what the machine offers.
+    pub fn new() -> Self {
+        let kernel = kernel_boot_id().zip(File::open("/proc/uptime").ok());
+        let kernel = kernel.and_then(|(id, mut file)| Some((id, read_uptime_ms(&mut file)?, file)));
+        let (boot_id, boot_ms, uptime) = match kernel {
+            Some((id, boot_ms, file)) => (with_time_space(id), boot_ms, Some(file)),
+            None => (process_boot_id(), 0, None),
+        };
+        let anchor = Anchor { boot_ms, read_at: Instant::now(), wall_at: system_time(), uptime };
+        Self { boot_id, anchor: Mutex::new(anchor) }
+    }
+
+    fn anchor(&self) -> MutexGuard<'_, Anchor> {
+        // Nothing panics while it is held, and a half-updated anchor would still be a valid one.
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall_ms(&self) -> i64 {
+        unix_ms(system_time())
+    }
+
+    fn boot_ms(&self) -> i64 {
+        self.anchor().boot_ms_now()
+    }
+
+    fn boot_id(&self) -> String {
+        self.boot_id.clone()
+    }
+}
+
+impl Anchor {
+    fn boot_ms_now(&mut self) -> i64 {
+        let elapsed = self.read_at.elapsed();
+        let carried = self.boot_ms.saturating_add(millis(elapsed));
+        if elapsed < BOOT_TIME_CARRIED_MAX && !self.wall_moved(elapsed) {
+            return carried;
+        }
+        let read = self.uptime.as_mut().and_then(read_uptime_ms);
+        // The kernel counts in hundredths: a fresh reading may be a little behind the carried one.
+        self.boot_ms = read.unwrap_or(carried).max(carried);
+        self.read_at = Instant::now();
+        self.wall_at = system_time();
+        self.boot_ms
+    }
+
+    /// True after a sleep, which the process's own clock does not count, and after a jump of the wall clock.
+    fn wall_moved(&self, elapsed: Duration) -> bool {
+        system_time()
+            .duration_since(self.wall_at)
+            .map_or(true, |wall| wall.abs_diff(elapsed) > WALL_DRIFT_MAX)
+    }
+}
+
+/// One look at both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) wall_ms: i64,
+    pub(crate) boot_ms: i64,
+}
+
+impl Reading {
+    /// Reads both clocks as if at one moment.
+    pub(crate) fn of(clock: &dyn Clock) -> Self {
+        let mut before = clock.boot_ms();
+        // The machine may fall asleep between the two: then the pair would look like a jump of hours.
+        for _ in 0..3 {
+            let wall_ms = clock.wall_ms();
+            let after = clock.boot_ms();
+            if after.saturating_sub(before) <= 100 {
+                return Self { wall_ms, boot_ms: after };
+            }
+            before = after;
+        }
+        Self { wall_ms: clock.wall_ms(), boot_ms: before }
+    }
+}
+
+/// The kernel's id of this boot; `None` where it has none.
+pub(crate) fn kernel_boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// A container can be given a boot time of its own; it must not share a row with its host.
+fn with_time_space(boot_id: String) -> String {
+    match fs::read_link("/proc/self/ns/time") {
+        Ok(space) if space.as_os_str() != INITIAL_TIME_SPACE => format!("{boot_id} {}", space.display()),
+        _ => boot_id,
+    }
+}
+
+fn process_boot_id() -> String {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_i64(unix_ms(system_time()));
+    format!("process {} {:016x}", std::process::id(), hasher.finish())
+}
+
+fn read_uptime_ms(file: &mut File) -> Option<i64> {
+    let mut bytes = [0; 64];
+    file.rewind().ok()?;
+    let length = file.read(&mut bytes).ok()?;
+    parse_uptime_ms(bytes.get(..length)?)
+}
+
+/// Reads `809.28 1562.61` as 809,280.
+fn parse_uptime_ms(bytes: &[u8]) -> Option<i64> {
+    let first = str::from_utf8(bytes).ok()?.split_whitespace().next()?;
+    let (seconds, hundredths) = first.split_once('.')?;
+    let hundredths = if hundredths.len() == 2 { hundredths.parse::<i64>().ok()? } else { return None };
+    seconds.parse::<i64>().ok()?.checked_mul(1000)?.checked_add(hundredths * 10)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the wall clock is read")]
+fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+fn unix_ms(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn uptime_is_read_in_milliseconds() {
+        assert_eq!(parse_uptime_ms(b"809.28 1562.61\n"), Some(809_280));
+        assert_eq!(parse_uptime_ms(b"0.01 0.00\n"), Some(10));
+        for junk in ["", "809", "809.2 1", "x.28 1", "-.-- 1", "99999999999999999999.00 1"] {
+            assert_eq!(parse_uptime_ms(junk.as_bytes()), None, "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn boot_time_never_runs_backwards_and_keeps_pace() {
+        let clock = SystemClock::new();
+        let begun = Instant::now();
+        let first = clock.boot_ms();
+        let mut previous = first;
+        while begun.elapsed() < Duration::from_millis(1_200) {
+            let least = millis(begun.elapsed());
+            let now = clock.boot_ms();
+            assert!(now >= previous);
+            // The kernel counts in hundredths of a second.
+            assert!((least - 15..=millis(begun.elapsed()) + 15).contains(&(now - first)));
+            previous = now;
+        }
+    }
+
+    #[test]
+    fn a_reading_behind_the_carried_one_does_not_set_boot_time_back() {
+        let clock = SystemClock::new();
+        let ahead = clock.boot_ms() + 60_000;
+        clock.anchor().boot_ms = ahead;
+        clock.anchor().read_at -= BOOT_TIME_CARRIED_MAX;
+        assert!(clock.boot_ms() >= ahead);
+    }
+
+    #[test]
+    fn two_clocks_of_one_machine_agree() {
+        let (a, b) = (SystemClock::new(), SystemClock::new());
+        let per_process = a.boot_id().starts_with("process ");
+        assert_eq!(a.boot_id() == b.boot_id(), !per_process);
+        assert!(per_process || (a.boot_ms() - b.boot_ms()).abs() <= 30);
+    }
+
+    #[test]
+    fn a_sleep_is_noticed_at_once_by_the_wall_clock() {
+        let clock = SystemClock::new();
+        clock.anchor().wall_at -= Duration::from_secs(3_600);
+        clock.anchor().boot_ms -= 5_000;
+        let behind = clock.anchor().boot_ms;
+        let expected = if clock.anchor().uptime.is_some() { 5_000 } else { 0 };
+        assert!(clock.boot_ms() - behind >= expected);
+    }
+
+    #[test]
+    fn without_a_kernel_every_process_is_its_own_boot() {
+        assert_ne!(process_boot_id(), process_boot_id());
+        let mut anchor = Anchor { boot_ms: 7, read_at: Instant::now(), wall_at: system_time(), uptime: None };
+        assert!((7..100).contains(&anchor.boot_ms_now()));
+    }
+
+    #[derive(Debug)]
+    struct FallsAsleepOnce(AtomicI64);
+
+    impl Clock for FallsAsleepOnce {
+        fn wall_ms(&self) -> i64 {
+            // The first look falls before the sleep of an hour, every later one after it.
+            if self.0.fetch_add(1, Ordering::Relaxed) == 0 { 1_000_000 } else { 4_600_000 }
+        }
+        fn boot_ms(&self) -> i64 {
+            if self.0.load(Ordering::Relaxed) == 0 { 500 } else { 3_600_500 }
+        }
+        fn boot_id(&self) -> String {
+            "test".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_sleep_between_the_two_looks_is_not_a_jump() {
+        let reading = Reading::of(&FallsAsleepOnce(AtomicI64::new(0)));
+        assert_eq!(reading, Reading { wall_ms: 4_600_000, boot_ms: 3_600_500 });
+    }
+}

@@ -1,0 +1,347 @@
+//! What bincode carries, what goes to JSON instead, and what neither types that changed nor hostile bytes get through.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::*;
+
+const BYTES_MAX: usize = 1 << 20;
+
+fn bincode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Unstorable> {
+    encode(value, Codec::Bincode, BYTES_MAX)
+}
+
+/// Stores `value`, replays it and tells which codec was taken.
+fn stored_as<T: Serialize + DeserializeOwned>(value: &T) -> u8 {
+    let encoded = bincode(value).unwrap();
+    let replayed: T = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
+    assert_eq!(ResultDigest::of(&replayed).unwrap(), ResultDigest::of(value).unwrap());
+    encoded.codec_id
+}
+
+/// Reads as a `New` what was stored as an `Old`.
+fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>(
+    old: &Old,
+    codec: Codec,
+) -> Result<New, Undecodable> {
+    let encoded = encode(old, codec, BYTES_MAX).unwrap();
+    assert_eq!(encoded.codec_id, codec.id());
+    decode(encoded.codec_id, encoded.digest, &encoded.bytes)
+}
+
+/// Reads bytes that are not what was recorded.
+fn hostile<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> String {
+    decode::<T>(BINCODE_ID, ResultDigest::from_i64(0), bytes).map(drop).unwrap_err().to_string()
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Skips {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    a: Option<u8>,
+    b: u8,
+    c: String,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u8),
+    Text(String),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Cash,
+    Card { no: u8 },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    id: u8,
+    #[serde(flatten)]
+    rest: BTreeMap<String, u8>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Status {
+    Paid,
+    Refused(String),
+    Split { parts: Vec<u16> },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Receipt {
+    id: u32,
+    amount: u32,
+    paid: bool,
+    status: Status,
+    lines: Vec<(String, i64)>,
+    by: BTreeMap<String, Option<char>>,
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        id: 100,
+        amount: 1_999,
+        paid: true,
+        status: Status::Split { parts: vec![1, 999] },
+        lines: vec![("tea".into(), -3), (String::new(), i64::MAX)],
+        by: BTreeMap::from([("x".into(), Some('ü')), ("y".into(), None)]),
+    }
+}
+
+#[test]
+fn bincode_carries_plain_values() {
+    let codecs = [
+        stored_as(&()),
+        stored_as(&7u8),
+        stored_as(&i128::MIN),
+        stored_as(&f64::NAN),
+        stored_as(&f32::NEG_INFINITY),
+        stored_as(&Some(None::<u8>)),
+        stored_as(&[Some(Some(1u8)), Some(None), None]),
+        stored_as(&Some(())),
+        stored_as(&BTreeMap::from([((1, 2), "a".to_owned())])),
+        stored_as(&(0..100).map(|n| (n, n.to_string())).collect::<HashMap<u32, String>>()),
+        stored_as(&vec![Vec::<u8>::new(); 20_000]),
+        stored_as(&vec![(); 4_000]),
+        stored_as(&Status::Paid),
+        stored_as(&Status::Refused("no".into())),
+        stored_as(&receipt()),
+    ];
+    assert!(codecs.iter().all(|codec| *codec == BINCODE_ID), "{codecs:?}");
+}
+
+#[test]
+fn json_carries_what_bincode_would_lose() {
+    let codecs = [
+        stored_as(&Skips { a: None, b: 1, c: "c".into() }),
+        stored_as(&Untagged::Text("a".into())),
+        stored_as(&Untagged::Number(1)),
+        stored_as(&Tagged::Cash),
+        stored_as(&Tagged::Card { no: 1 }),
+        stored_as(&Flat { id: 1, rest: BTreeMap::from([("a".into(), 1)]) }),
+        stored_as(&json!({"a": [1, -1, 1.5, null, "b"]})),
+        // More elements of no size than a row is trusted to hold.
+        stored_as(&vec![(); 5_000]),
+    ];
+    assert!(codecs.iter().all(|codec| *codec == JSON_ID), "{codecs:?}");
+    // Nothing is left out here.
+    assert_eq!(stored_as(&Skips { a: Some(1), b: 1, c: "c".into() }), BINCODE_ID);
+}
+
+#[test]
+fn a_silent_misread_is_found_when_it_is_stored() {
+    let value = Skips { a: None, b: 1, c: "A\x03xyz".into() };
+    let bytes = Codec::Bincode.write(&value, BYTES_MAX).unwrap();
+    let misread: Skips = Codec::Bincode.read(&bytes).unwrap();
+    assert_eq!(misread, Skips { a: Some(5), b: 65, c: "xyz".into() });
+    let encoded = bincode(&value).unwrap();
+    assert_eq!((encoded.codec_id, encoded.value_read_back), (JSON_ID, value));
+}
+
+#[test]
+fn what_neither_codec_carries_is_not_stored() {
+    #[derive(Serialize, Deserialize)]
+    struct Both {
+        #[serde(flatten)]
+        rest: BTreeMap<String, f64>,
+    }
+    let message =
+        bincode(&Both { rest: BTreeMap::from([("a".into(), f64::NAN)]) }).map(drop).unwrap_err().to_string();
+    assert!(
+        message.contains("as bincode it cannot be encoded") && message.contains("; as json it does not"),
+        "{message}"
+    );
+    let message = bincode(&vec![0u8; BYTES_MAX]).map(drop).unwrap_err().to_string();
+    assert!(message.contains("as bincode it is larger than `1048576` bytes"), "{message}");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct V1 {
+    a: u8,
+    b: u8,
+}
+
+#[test]
+fn types_that_changed_are_never_misread() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Renamed {
+        a: u8,
+        b: u8,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Reordered {
+        b: u8,
+        a: u8,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Removed {
+        a: u8,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Added {
+        a: u8,
+        b: u8,
+        #[serde(default)]
+        c: u8,
+    }
+    let old = V1 { a: 1, b: 2 };
+    assert_eq!(read_as::<_, Renamed>(&old, Codec::Bincode), Ok(Renamed { a: 1, b: 2 }));
+    assert!(read_as::<_, Reordered>(&old, Codec::Bincode).is_err());
+    assert!(read_as::<_, Removed>(&old, Codec::Bincode).is_err());
+    assert!(read_as::<_, Added>(&old, Codec::Bincode).is_err());
+    assert_eq!(read_as::<_, Reordered>(&old, Codec::Json), Ok(Reordered { a: 1, b: 2 }));
+    assert_eq!(read_as::<_, Removed>(&old, Codec::Json), Ok(Removed { a: 1 }));
+    assert_eq!(read_as::<_, Added>(&old, Codec::Json), Ok(Added { a: 1, b: 2, c: 0 }));
+    assert!(read_as::<u32, i32>(&100, Codec::Bincode).is_err());
+    assert_eq!(read_as::<u32, i32>(&100, Codec::Json), Ok(100));
+}
+
+#[test]
+fn inserted_variants_are_never_misread() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Inserted {
+        New,
+        Paid,
+        Refused(String),
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Appended {
+        Paid,
+        Refused(String),
+        Split { parts: Vec<u16> },
+        New,
+    }
+    assert!(read_as::<_, Inserted>(&Status::Paid, Codec::Bincode).is_err());
+    assert_eq!(read_as::<_, Inserted>(&Status::Paid, Codec::Json), Ok(Inserted::Paid));
+    assert_eq!(read_as::<_, Appended>(&Status::Paid, Codec::Bincode), Ok(Appended::Paid));
+}
+
+#[test]
+fn every_flipped_byte_is_noticed_or_harmless() {
+    let encoded = bincode(&receipt()).unwrap();
+    assert_eq!(encoded.codec_id, BINCODE_ID);
+    for at in 0..encoded.bytes.len() {
+        for flip in 1..=u8::MAX {
+            let mut bytes = encoded.bytes.clone();
+            bytes[at] ^= flip;
+            if let Ok(value) = decode::<Receipt>(BINCODE_ID, encoded.digest, &bytes) {
+                assert_eq!(value, receipt(), "byte {at} flipped by {flip:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_read_to_its_end_and_not_beyond() {
+    let encoded = bincode(&receipt()).unwrap();
+    for end in 0..encoded.bytes.len() {
+        assert!(
+            decode::<Receipt>(BINCODE_ID, encoded.digest, &encoded.bytes[..end]).is_err(),
+            "cut at {end}"
+        );
+    }
+    let longer = [encoded.bytes.as_slice(), &[0]].concat();
+    let message = decode::<Receipt>(BINCODE_ID, encoded.digest, &longer).unwrap_err().to_string();
+    assert!(message.contains("`1` bytes are left over"), "{message}");
+}
+
+/// `length` as bincode writes it, and no bytes after it.
+fn claiming(length: u64) -> Vec<u8> {
+    [&[253], length.to_le_bytes().as_slice()].concat()
+}
+
+#[test]
+fn claimed_lengths_are_not_believed() {
+    for length in [1 << 20, 1 << 28, 1 << 40, u64::MAX] {
+        let bytes = claiming(length);
+        let messages = [
+            hostile::<String>(&bytes),
+            hostile::<Box<str>>(&bytes),
+            hostile::<std::ffi::CString>(&bytes),
+            hostile::<Vec<u8>>(&bytes),
+            hostile::<Vec<[u64; 32]>>(&bytes),
+            hostile::<HashMap<u64, String>>(&bytes),
+            hostile::<Vec<()>>(&bytes),
+            hostile::<Vec<Vec<()>>>(&[&[1], bytes.as_slice()].concat()),
+            hostile::<BTreeMap<(), Vec<()>>>(&bytes),
+        ];
+        assert!(messages.iter().all(|message| message.contains("does not decode")), "{messages:?}");
+    }
+    assert!(hostile::<Vec<()>>(&claiming(1 << 40)).contains("more elements than its bytes can hold"));
+}
+
+/// Reserves what the deserializer promises, as a careless `Deserialize` may.
+#[derive(Debug, Serialize)]
+struct Trusting(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Trusting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> serde::de::Visitor<'de> for Collect {
+            type Value = Trusting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("numbers")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Trusting, A::Error> {
+                let mut numbers = Vec::with_capacity(seq.size_hint().unwrap_or(0));
+                while let Some(number) = seq.next_element()? {
+                    numbers.push(number);
+                }
+                Ok(Trusting(numbers))
+            }
+        }
+        deserializer.deserialize_seq(Collect)
+    }
+}
+
+#[test]
+fn nobody_reserves_memory_by_a_claimed_length() {
+    assert_eq!(stored_as(&Trusting(vec![1, 2, 3])), BINCODE_ID);
+    assert!(hostile::<Trusting>(&claiming(1 << 60)).contains("does not decode"));
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Link {
+    next: Option<Box<Link>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Tree {
+    Leaf,
+    Branch(Vec<Tree>),
+    Twig(Box<Tree>),
+}
+
+#[test]
+fn hostile_nesting_ends_before_the_stack_does() {
+    let deep = vec![1; 1_000_000];
+    assert!(hostile::<Link>(&deep).contains("nested deeper than 128 levels"));
+    assert!(hostile::<Tree>(&deep).contains("nested deeper than 128 levels"));
+    assert!(hostile::<Tree>(&vec![2; 1_000_000]).contains("nested deeper than 128 levels"));
+
+    let list = |links| (0..links).fold(Link { next: None }, |next, _| Link { next: Some(Box::new(next)) });
+    assert_eq!(stored_as(&list(63)), BINCODE_ID);
+    let message = bincode(&list(64)).map(drop).unwrap_err().to_string();
+    assert!(message.contains("nested deeper than 128 levels"), "{message}");
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut state = 0x1dea_u64;
+    for _ in 0..50_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Small numbers, so that many rows get far.
+        let length = usize::from(state.to_be_bytes()[0] % 32);
+        let bytes: Vec<u8> = state.to_be_bytes().repeat(4).iter().map(|byte| byte % 7).take(length).collect();
+        let digest = ResultDigest::from_i64(0);
+        assert!(decode::<Receipt>(BINCODE_ID, digest, &bytes).is_err());
+        assert!(decode::<Tree>(BINCODE_ID, digest, &bytes).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! What surrounds a piece of code: the store in scope, the call whose body it is, what an operator asked for.
+//!
+//! Scopes live in a thread-local. A task's scope is entered at every poll and left after it, so that it follows the
+//! task to whatever thread and executor. Code that a body hands elsewhere (a spawned task) is out of our sight.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::intent::Intent;
+use crate::record::Slot;
+use crate::store::Store;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) store: Option<Store>,
+    pub(crate) call: Option<Arc<Ongoing>>,
+    pub(crate) intent: Option<Arc<Intent>>,
+}
+
+/// A call whose body is on the stack, or in the chain of awaits.
+#[derive(Debug)]
+pub(crate) struct Ongoing {
+    pub(crate) store: Store,
+    pub(crate) slot: Slot,
+    /// The call that made this one.
+    pub(crate) outer: Option<Arc<Ongoing>>,
+    /// An idempotent call inside it failed with an error of ours.
+    pub(crate) inner_failed: AtomicBool,
+}
+
+impl Ongoing {
+    /// Whether this call, or one it stands in, is the one of `slot`.
+    pub(crate) fn stands_in(&self, store: &Store, slots: &[Slot]) -> bool {
+        let is_it = slots.contains(&self.slot) && self.store.is(store);
+        is_it || self.outer.as_ref().is_some_and(|outer| outer.stands_in(store, slots))
+    }
+
+    pub(crate) fn note_inner_failure(&self) {
+        self.inner_failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_inner_failure(&self) -> bool {
+        self.inner_failed.load(Ordering::Acquire)
+    }
+}
+
+thread_local! {
+    static SCOPE: RefCell<Arc<Scope>> = RefCell::default();
+}
+
+/// The innermost scope. Empty while the thread is being torn down.
+pub(crate) fn current() -> Arc<Scope> {
+    SCOPE.try_with(|scope| Arc::clone(&scope.borrow())).unwrap_or_default()
+}
+
+/// Enters a scope until the guard is dropped.
+pub(crate) fn enter(scope: Arc<Scope>) -> Entered {
+    Entered { outer: SCOPE.try_with(|current| current.replace(scope)).ok() }
+}
+
+#[must_use]
+pub(crate) struct Entered {
+    outer: Option<Arc<Scope>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer.take() {
+            // Fails only while the thread is torn down, when nothing can look at it any more.
+            let _ = SCOPE.try_with(|current| current.replace(outer));
+        }
+    }
+}
+
+/// Polls a future inside a scope.
+pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let _entered = enter(Arc::clone(&scope));
+        future.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Runs `body` with `store` as the store of every idempotent call in it that names none. For tests, and for programs
+/// with several stores.
+///
+/// It is in force on this thread until `body` returns; for tasks see [`with_store_async`].
+///
+/// ```
+/// use idem_runtime::Store;
+///
+/// let store = Store::temporary()?;
+/// let answer: Result<u32, idem_runtime::Error> =
+///     idem_runtime::with_store(&store, || idem_runtime::call("docs.scoped").key("A-17").run(|| Ok(42)));
+/// assert_eq!(answer?, 42);
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
+pub fn with_store<R>(store: &Store, body: impl FnOnce() -> R) -> R {
+    let _entered = enter(scope_with(store));
+    body()
+}
+
+/// The same for a future: in force whenever it is polled, on whatever thread. Tasks it spawns do not inherit it.
+///
+/// # Cancellation
+/// Dropping it drops `future`.
+pub async fn with_store_async<F: Future>(store: &Store, future: F) -> F::Output {
+    within(scope_with(store), future).await
+}
+
+fn scope_with(store: &Store) -> Arc<Scope> {
+    let outer = current();
+    Arc::new(Scope { store: Some(store.clone()), call: outer.call.clone(), intent: outer.intent.clone() })
+}

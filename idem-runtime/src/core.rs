@@ -1,0 +1,266 @@
+//! What the handle, the writer and the claims of one open store share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::decide::{Holder, Lapsed};
+use crate::error::{Error, ErrorKind, Ran};
+use crate::files::StorePath;
+use crate::flight::Flights;
+use crate::owner::OwnerFacts;
+use crate::prober::{Liveness, Prober};
+use crate::queries::{self, ReadError};
+use crate::queue::Queue;
+use crate::readers::Readers;
+use crate::record::{Record, Slot, Status};
+use crate::schema::Tenancy;
+use crate::signal::lock;
+use crate::timeline::Stamp;
+use crate::times::{self, Times};
+use crate::watch::{Look, Watch};
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) path: StorePath,
+    pub(crate) tenancy: Tenancy,
+    /// Random, made with the store: the base of its downstream tokens.
+    pub(crate) store_id: [u8; 16],
+    pub(crate) result_bytes_max: usize,
+    /// How long the caller of a finished body waits for its record.
+    pub(crate) record_within: Duration,
+    /// The row of this open store in `idem_owner`.
+    pub(crate) owner: i64,
+    pub(crate) queue: Queue,
+    pub(crate) readers: Readers,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) times: Times,
+    prober: Prober,
+    /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
+    owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
+    pid: u32,
+    closed: AtomicBool,
+    give_up_at: OnceLock<Instant>,
+    poison: OnceLock<Error>,
+}
+
+/// What opening found out; see the fields of [`Core`].
+pub(crate) struct Found {
+    pub(crate) path: StorePath,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) result_bytes_max: usize,
+    pub(crate) record_within: Duration,
+    pub(crate) owner: i64,
+    pub(crate) times: Times,
+    pub(crate) prober: Prober,
+}
+
+impl Core {
+    pub(crate) fn new(found: Found) -> Core {
+        let readers =
+            Readers::new(found.path.database().to_owned(), found.tenancy, found.result_bytes_max);
+        Core {
+            path: found.path,
+            tenancy: found.tenancy,
+            store_id: found.store_id,
+            result_bytes_max: found.result_bytes_max,
+            record_within: found.record_within,
+            owner: found.owner,
+            queue: Queue::default(),
+            readers,
+            flights: Arc::default(),
+            watch: Arc::default(),
+            times: found.times,
+            prober: found.prober,
+            owners: Mutex::default(),
+            pid: std::process::id(),
+            closed: AtomicBool::new(false),
+            give_up_at: OnceLock::new(),
+            poison: OnceLock::new(),
+        }
+    }
+
+    /// Refuses the use of a store that is closed, of another process, or beyond repair.
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        if !self.is_of_this_process() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                Ran::No,
+                "the store was opened before a fork and belongs to the parent process; open it again in the child",
+            ));
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again"));
+        }
+        self.check_poison()
+    }
+
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), Error> {
+        self.poison.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Nothing is written any more; every later call gets this error.
+    pub(crate) fn poison(&self, error: Error) {
+        // The first trouble is the one to tell.
+        self.poison.get_or_init(|| error);
+    }
+
+    /// No new calls from now on. True if it was open.
+    pub(crate) fn begin_close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// What cannot be written by then is given up.
+    pub(crate) fn give_up_at(&self, deadline: Instant) {
+        self.give_up_at.get_or_init(|| deadline);
+    }
+
+    pub(crate) fn must_give_up(&self) -> bool {
+        self.give_up_at.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    }
+
+    /// The record in the first of the slots that has one: the name first, then the earlier names.
+    pub(crate) fn read(&self, slots: &[Slot]) -> Result<Option<Record>, Error> {
+        self.readers.read("reading a record", |conn| {
+            for slot in slots {
+                if let Some(record) = queries::get(conn, slot)? {
+                    return Ok(Some(record));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    pub(crate) fn now(&self) -> Stamp {
+        self.times.now()
+    }
+
+    pub(crate) fn age_ms(&self, stamp: Stamp) -> Option<i64> {
+        let load = || {
+            let rows = self.readers.read("reading the clock rows", |conn| Ok(times::read_boots(conn)?));
+            // Without the row the age is unknown, and an unknown age expires nothing.
+            rows.ok()
+        };
+        self.times.age_ms(stamp, load)
+    }
+
+    pub(crate) fn lapsed(&self, record: &Record) -> Lapsed {
+        if !record.status.is_finished() {
+            return Lapsed::Nothing;
+        }
+        let age_ms = self.age_ms(record.at);
+        if record.ttl.is_over(age_ms) {
+            Lapsed::Record
+        } else if record.keep_result.is_over(age_ms) {
+            Lapsed::Result
+        } else {
+            Lapsed::Nothing
+        }
+    }
+
+    pub(crate) fn with_purge_time(&self, record: Record) -> Record {
+        let lifetime_ms = record.next_lifetime().to_ms();
+        let purge_ms = lifetime_ms.map(|lifetime_ms| self.times.expires_wall_ms(record.at, lifetime_ms));
+        Record { purge_ms, ..record }
+    }
+
+    /// Who holds a running record.
+    pub(crate) fn holder(&self, record: &Record) -> Result<Holder, Error> {
+        if record.owner == self.owner {
+            return Ok(if self.flights.is_here(record.claim) { Holder::Here } else { Holder::Nobody });
+        }
+        let Some((token, facts)) = self.owner(record.owner)? else { return Ok(Holder::Unknown) };
+        Ok(match self.prober.probe(&token, &facts) {
+            Liveness::Alive => Holder::Alive,
+            Liveness::Dead => Holder::Dead,
+            Liveness::Unknown => Holder::Unknown,
+        })
+    }
+
+    /// The same, sure of it: a call that ended between the read and the look at its owner is not cut off. A record
+    /// that changed meanwhile is given as it is now; one that went is given as it was.
+    pub(crate) fn confirmed_holder(&self, record: Record) -> Result<(Record, Holder), Error> {
+        let mut record = record;
+        loop {
+            if record.status != Status::Running {
+                return Ok((record, Holder::Nobody));
+            }
+            let holder = self.holder(&record)?;
+            if !matches!(holder, Holder::Dead | Holder::Nobody) {
+                return Ok((record, holder));
+            }
+            match self.read(&[record.slot])? {
+                Some(now) if (now.claim, now.status) != (record.claim, record.status) => record = now,
+                _ => return Ok((record, holder)),
+            }
+        }
+    }
+
+    fn owner(&self, number: i64) -> Result<Option<(String, OwnerFacts)>, Error> {
+        if let Some(known) = lock(&self.owners).get(&number) {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.readers.read("reading an owner", |conn| Ok(read_owner(conn, number)?))?;
+        if let Some(owner) = &found {
+            lock(&self.owners).insert(number, owner.clone());
+        }
+        Ok(found)
+    }
+
+    /// An owner for people: its process and host, while its row is there.
+    pub(crate) fn owner_text(&self, number: i64) -> Option<String> {
+        let (_, facts) = self.owner(number).ok()??;
+        Some(format!("process {} on {}", facts.pid, facts.host))
+    }
+
+    /// The watcher's look at a claim somebody waits for; wakes them when it is over.
+    pub(crate) fn look(&self, slot: &Slot, claim: u64) -> Look {
+        if !self.flights.has_waiters(claim) {
+            return Look::Over;
+        }
+        let Ok(found) = self.read(&[*slot]) else { return Look::Again };
+        let runs_on = match &found {
+            Some(record) if record.claim == claim && record.status == Status::Running => {
+                !matches!(self.holder(record), Ok(Holder::Dead | Holder::Nobody))
+            }
+            _ => false,
+        };
+        if runs_on || self.is_being_written(claim, found.as_ref()) {
+            return Look::Again;
+        }
+        self.flights.land(claim, found.map(Arc::new));
+        Look::Over
+    }
+
+    /// The end of a call of this process is told by the writer, with the record it wrote.
+    fn is_being_written(&self, claim: u64, found: Option<&Record>) -> bool {
+        let touched = found.is_some_and(|record| record.claim != claim || record.status == Status::InDoubt);
+        self.flights.is_here(claim) && !touched
+    }
+}
+
+pub(crate) fn read_owner(conn: &Connection, number: i64) -> Result<Option<(String, OwnerFacts)>, ReadError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT token, pid, pid_start, pid_space, boot_id, host FROM idem_owner WHERE number = ?1",
+    )?;
+    let owner = statement.query_row([number], |row| {
+        let facts = OwnerFacts {
+            pid: row.get(1)?,
+            pid_start: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+            pid_space: row.get(3)?,
+            boot_id: row.get(4)?,
+            host: row.get(5)?,
+        };
+        Ok((row.get(0)?, facts))
+    });
+    Ok(owner.optional()?)
+}

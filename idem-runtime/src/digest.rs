@@ -1,0 +1,207 @@
+//! Digests of values and of rows, and the tokens handed downstream.
+//!
+//! Arguments come from the network, so what compares them is SHA-256. Results and rows are only checked for damage and
+//! for types that changed, so `SipHash` under fixed keys, which is faster, is enough there. Every use has a domain of its
+//! own (a label, or such a key): no digest can be taken for one of another kind.
+//!
+//! All of this is stored. A change to a label, a key, a tag or an order is a new format.
+
+use std::{fmt, hash::Hasher as _};
+
+use hmac_sha256::Hash as Sha256;
+use serde::Serialize;
+use siphasher::{
+    sip::SipHasher24,
+    sip128::{Hasher128 as _, SipHasher24 as SipHasher128},
+};
+
+use crate::{
+    canonical::{Unwalkable, walk},
+    key::Key,
+};
+
+mod tagged;
+
+use tagged::Tagged;
+
+/// The digest of one argument: the first half of SHA-256 over its canonical events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Digest([u8; 16]);
+
+impl Digest {
+    /// The digest of `value`.
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        let mut form = Tagged::new(labelled("idem argument 1"));
+        walk(value, &mut form)?;
+        Ok(Self(form.finish()))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// The digest of a result: half of `SipHash-2-4-128` over its canonical events. It finds misread results, not attackers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResultDigest(u64);
+
+impl ResultDigest {
+    /// The digest of `value`.
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        Self::through(Tagged::new(SipHasher128::new_with_key(b"idem  result  1 ")), value)
+    }
+
+    /// The digest of `value` if the order of its sequences does not matter: a `HashSet` shows itself as a sequence, and
+    /// comes back in another order.
+    pub(crate) fn of_unordered<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        Self::through(Tagged::unordered(SipHasher128::new_with_key(b"idem unordered 1")), value)
+    }
+
+    fn through<T: Serialize + ?Sized>(mut form: Tagged<SipHasher128>, value: &T) -> Result<Self, Unwalkable> {
+        walk(value, &mut form)?;
+        Ok(Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half))))
+    }
+
+    pub(crate) fn to_i64(self) -> i64 {
+        self.0.cast_signed()
+    }
+
+    pub(crate) fn from_i64(stored: i64) -> Self {
+        Self(stored.cast_unsigned())
+    }
+}
+
+/// Where the record of `name` and `key` is looked up.
+///
+/// The key of this hash is public, so slots can be made to meet on purpose: a row found by its slot is the right one
+/// only if it carries the same name and key.
+pub(crate) fn slot(name: &str, key: &Key) -> [u8; 16] {
+    let mut hasher = SipHasher128::new_with_key(b"idem   slot   1 ");
+    for text in [name, key.as_str()] {
+        hasher.write(&length(text.as_bytes()));
+        hasher.write(text.as_bytes());
+    }
+    hasher.finish128().as_bytes()
+}
+
+/// The checksum of a row, column by column. The database has none of its own.
+pub(crate) struct Checksum(SipHasher24);
+
+impl Checksum {
+    pub(crate) fn new() -> Self {
+        Self(SipHasher24::new_with_key(b"idem  record  1 "))
+    }
+
+    pub(crate) fn number(mut self, number: i64) -> Self {
+        self.0.write(&[1]);
+        self.0.write(&number.to_le_bytes());
+        self
+    }
+
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.write(&[2]);
+        self.0.write(&length(bytes));
+        self.0.write(bytes);
+        self
+    }
+
+    /// A column that may be NULL, which differs from every number.
+    pub(crate) fn maybe_number(self, number: Option<i64>) -> Self {
+        match number {
+            Some(number) => self.number(number),
+            None => self.null(),
+        }
+    }
+
+    /// A column that may be NULL, which differs from an empty one.
+    pub(crate) fn maybe(self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// The checksum, as an integer column keeps it.
+    pub(crate) fn finish(self) -> i64 {
+        self.0.finish().cast_signed()
+    }
+
+    fn null(mut self) -> Self {
+        self.0.write(&[0]);
+        self
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Checksum").field(&self.0.finish()).finish()
+    }
+}
+
+/// Whose tokens are made: a store's own, or those of every store that was given the same name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Namespace<'a> {
+    Store(&'a [u8; 16]),
+    Named(&'a str),
+}
+
+/// The downstream token of a call, or of one `step` of it: the same for every attempt, as the text of a UUID version 8.
+pub(crate) fn token(namespace: Namespace<'_>, name: &str, key: &Key, step: Option<&str>) -> String {
+    let mut hash = labelled("idem token 1");
+    match namespace {
+        Namespace::Store(id) => put(&mut hash, 0, id),
+        Namespace::Named(text) => put(&mut hash, 1, text.as_bytes()),
+    }
+    put(&mut hash, 2, name.as_bytes());
+    put(&mut hash, 3, key.as_str().as_bytes());
+    if let Some(step) = step {
+        put(&mut hash, 4, step.as_bytes());
+    }
+    uuid_text(u128::from_be_bytes(half(hash.finalize())))
+}
+
+/// The text of `bits` as a UUID of version 8 ("custom") and the usual variant.
+fn uuid_text(bits: u128) -> String {
+    let version_8 = bits & !(0xf << 76) | 0x8 << 76;
+    let usual_variant = version_8 & !(0xc << 60) | 0x8 << 60;
+    let hex = format!("{usual_variant:032x}");
+    let mut text = String::with_capacity(36);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn put(hash: &mut Sha256, tag: u8, bytes: &[u8]) {
+    hash.update([tag]);
+    hash.update(length(bytes));
+    hash.update(bytes);
+}
+
+/// A SHA-256 that has read which use it is for.
+fn labelled(label: &str) -> Sha256 {
+    let mut hash = Sha256::new();
+    hash.update(length(label.as_bytes()));
+    hash.update(label);
+    hash
+}
+
+fn length(bytes: &[u8]) -> [u8; 8] {
+    (bytes.len() as u64).to_le_bytes()
+}
+
+fn half(digest: [u8; 32]) -> [u8; 16] {
+    let mut first = [0; 16];
+    first.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    first
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::*;
+
+fn key(text: &str) -> Key {
+    Key::stored(text.to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+#[derive(Serialize)]
+enum Shape {
+    Empty,
+    Round(u8),
+    Other(u8),
+    Named { n: u8 },
+}
+
+#[derive(Serialize)]
+struct Old {
+    a: u8,
+    b: u8,
+}
+
+#[derive(Serialize)]
+struct Renamed {
+    a: u8,
+    b: u8,
+}
+
+#[derive(Serialize)]
+struct Reordered {
+    b: u8,
+    a: u8,
+}
+
+#[derive(Serialize)]
+struct NewType(u8);
+
+fn both<T: Serialize + ?Sized>(value: &T) -> (Digest, ResultDigest) {
+    (Digest::of(value).unwrap(), ResultDigest::of(value).unwrap())
+}
+
+#[test]
+fn different_values_have_different_digests() {
+    let digests = [
+        both(&1u8),
+        both(&1u16),
+        both(&1u64),
+        both(&1i8),
+        both(&1i128),
+        both(&1u128),
+        both(&1f32),
+        both(&1f64),
+        both(&-0.0f64),
+        both(&0.0f64),
+        both(&f64::NAN),
+        both(&'1'),
+        both("1"),
+        both(""),
+        both("Empty"),
+        both(&true),
+        both(&()),
+        both(&None::<u8>),
+        both(&Some(())),
+        both(&Some(None::<u8>)),
+        both(&Some(1u8)),
+        both(&("a", "bc")),
+        both(&("ab", "c")),
+        both(&vec!["ab", "c"]),
+        both(&vec![vec![1u8], vec![]]),
+        both(&vec![vec![], vec![1u8]]),
+        both(&vec![vec![1u8]]),
+        // What would run together without ends, lengths and widths.
+        both(&json!([[1], 2])),
+        both(&json!([[1, 2]])),
+        both(&vec!["a", "b"]),
+        both(&vec!["a\u{7}b"]),
+        both(&(1u8, 0x0bu8)),
+        both(&(0x0301u16, ())),
+        both(&Shape::Empty),
+        both(&Shape::Round(1)),
+        both(&Shape::Other(1)),
+        both(&Shape::Named { n: 1 }),
+        both(&Old { a: 1, b: 2 }),
+        both(&Reordered { a: 1, b: 2 }),
+        both(&BTreeMap::from([("a", 1u8), ("b", 2)])),
+        both(&BTreeMap::from([("a", 2u8), ("b", 1)])),
+        both(&BTreeMap::from([("a", BTreeMap::from([("b", 1u8)]))])),
+    ];
+    for (at, (argument, result)) in digests.iter().enumerate() {
+        for (later, (other_argument, other_result)) in digests.iter().enumerate().skip(at + 1) {
+            assert_ne!(argument, other_argument, "arguments {at} and {later}");
+            assert_ne!(result, other_result, "results {at} and {later}");
+        }
+    }
+}
+
+#[test]
+fn what_is_the_same_value_has_the_same_digest() {
+    assert_eq!(both(&Old { a: 1, b: 2 }), both(&Renamed { a: 1, b: 2 }));
+    assert_eq!(both(&NewType(1)), both(&1u8));
+    assert_eq!(both(&[1u8, 2]), both(&(1u8, 2u8)));
+    let forth: HashMap<u32, String> = (0..50).map(|n| (n, n.to_string())).collect();
+    let back: HashMap<u32, String> = (0..50).rev().map(|n| (n, n.to_string())).collect();
+    assert_eq!(both(&forth), both(&back));
+}
+
+#[test]
+fn unordered_digests_take_sequences_for_sets() {
+    let unordered = |value: &[u32]| ResultDigest::of_unordered(value).unwrap();
+    assert_eq!(unordered(&[1, 2, 3]), unordered(&[3, 1, 2]));
+    assert_ne!(unordered(&[1, 2, 3]), unordered(&[1, 2, 4]));
+    assert_ne!(unordered(&[1, 2]), unordered(&[1, 2, 2]));
+    let sets = |order: [u32; 3]| ResultDigest::of_unordered(&vec![HashSet::from(order)]).unwrap();
+    assert_eq!(sets([1, 2, 3]), sets([3, 2, 1]));
+    assert_ne!(ResultDigest::of_unordered(&1).unwrap(), ResultDigest::of(&1).unwrap());
+}
+
+/// These are stored: if this test fails, rows of earlier releases no longer match.
+#[test]
+fn stored_forms_do_not_change() {
+    let value = (1u8, "text", Some(-5i64), BTreeMap::from([("b", 2.5f64), ("a", 1.0)]));
+    assert_eq!(hex(&Digest::of(&value).unwrap().to_bytes()), "f26ae60f4194c031a6ccaf3ad95f1070");
+    assert_eq!(ResultDigest::of(&value).unwrap().to_i64(), 3_458_157_172_997_170_578);
+    assert_eq!(hex(&slot("shop.charge", &key("7"))), "2abc5c5cba1fbc63a5e710d12df2eea3");
+    assert_eq!(
+        Checksum::new().number(-1).bytes(b"row").maybe(None).maybe_number(Some(7)).finish(),
+        5_855_828_255_266_249_940
+    );
+    assert_eq!(
+        token(Namespace::Store(&[7; 16]), "shop.charge", &key("7"), None),
+        "3ec4e740-6f74-8216-998e-8f49fbabb14b"
+    );
+    assert_eq!(
+        token(Namespace::Named("shop-eu"), "shop.charge", &key("7"), Some("mail")),
+        "80016796-d5de-84f5-a68c-c0c4a4a5a44a"
+    );
+}
+
+#[test]
+fn result_digests_come_back_from_a_row() {
+    for value in 0..100u32 {
+        let digest = ResultDigest::of(&value).unwrap();
+        assert_eq!(ResultDigest::from_i64(digest.to_i64()), digest);
+    }
+    let digest = Digest::of(&1).unwrap();
+    assert_eq!(Digest::from_bytes(digest.to_bytes()), digest);
+}
+
+#[test]
+fn slots_tell_names_from_keys() {
+    let slots = [slot("a", &key("bc")), slot("ab", &key("c")), slot("abc", &key("")), slot("", &key("abc"))];
+    assert_eq!(slots.iter().collect::<HashSet<_>>().len(), slots.len());
+}
+
+#[test]
+fn checksums_tell_columns_apart() {
+    let sums = [
+        Checksum::new(),
+        Checksum::new().maybe(None),
+        Checksum::new().maybe(Some(b"")),
+        Checksum::new().maybe(None).maybe(None),
+        Checksum::new().number(0),
+        Checksum::new().maybe_number(Some(1)),
+        Checksum::new().bytes(b"ab").bytes(b"c"),
+        Checksum::new().bytes(b"a").bytes(b"bc"),
+        Checksum::new().bytes(&1i64.to_le_bytes()),
+    ];
+    let distinct: HashSet<i64> = sums.into_iter().map(Checksum::finish).collect();
+    assert_eq!(distinct.len(), 9);
+    assert_eq!(Checksum::new().maybe_number(None).finish(), Checksum::new().maybe(None).finish());
+}
+
+#[test]
+fn every_part_of_a_call_is_in_its_token() {
+    let id = *b"sixteen bytes id";
+    let tokens = [
+        token(Namespace::Store(&id), "n", &key("k"), None),
+        token(Namespace::Store(&[0; 16]), "n", &key("k"), None),
+        token(Namespace::Named("sixteen bytes id"), "n", &key("k"), None),
+        token(Namespace::Store(&id), "nk", &key(""), None),
+        token(Namespace::Store(&id), "n", &key("kk"), None),
+        token(Namespace::Store(&id), "n", &key("k"), Some("")),
+        token(Namespace::Store(&id), "n", &key("k"), Some("mail")),
+    ];
+    assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), tokens.len());
+    for token in tokens {
+        let parts: Vec<usize> = token.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{token}");
+        assert_eq!(&token[14..15], "8", "the version in {token}");
+        assert!("89ab".contains(&token[19..20]), "the variant in {token}");
+    }
+}
+
+#[test]
+fn uuids_have_their_digits_in_place() {
+    assert_eq!(uuid_text(0), "00000000-0000-8000-8000-000000000000");
+    assert_eq!(uuid_text(u128::MAX), "ffffffff-ffff-8fff-bfff-ffffffffffff");
+    assert_eq!(uuid_text(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), "01234567-89ab-8def-8123-456789abcdef");
+}

@@ -1,0 +1,54 @@
+//! What the store tells `tracing` subscribers: names, keys and attempts, never arguments or results.
+//!
+//! Without the `tracing` feature every function here is empty.
+
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "events go nowhere without the feature"))]
+
+use crate::record::Record;
+
+macro_rules! tell {
+    ($level:ident, $($event:tt)*) => {{
+        #[cfg(feature = "tracing")]
+        tracing::$level!(target: "idem", $($event)*);
+    }};
+}
+
+pub(crate) fn claimed(record: &Record) {
+    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, claim = record.claim, "claimed");
+}
+
+pub(crate) fn executed(record: &Record) {
+    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, "executed");
+}
+
+pub(crate) fn replayed(record: &Record, age_ms: Option<i64>) {
+    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, age_ms, "replayed");
+}
+
+pub(crate) fn waited(name: &str, key: &str, waited_ms: u128) {
+    tell!(debug, name, key, waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
+}
+
+pub(crate) fn mismatch(record: &Record, differing: &[String]) {
+    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, differing = ?differing, "mismatch");
+}
+
+pub(crate) fn in_doubt(record: &Record, reason: &str) {
+    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, reason, "in doubt");
+}
+
+pub(crate) fn fenced(record: &Record) {
+    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, claim = record.claim, "fenced");
+}
+
+pub(crate) fn store_trouble(what: &str) {
+    tell!(error, what, "store trouble");
+}
+
+pub(crate) fn unfinished_at_open(count: i64) {
+    tell!(warn, count, "calls are running or in doubt; see `list` and `settle`");
+}
+
+pub(crate) fn check_skipped(bytes: u64) {
+    tell!(warn, bytes, "the store ended uncleanly and is too large to be checked at open");
+}

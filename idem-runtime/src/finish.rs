@@ -1,0 +1,189 @@
+//! What the end of a body means: the typed half of a call, shared by its sync and async form.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use crate::bounds::Value;
+use crate::call::Prepared;
+use crate::claim::{Claim, Ending};
+use crate::codec::{self, Codec};
+use crate::context::{self, Ongoing, Scope};
+use crate::error::{Error, ErrorKind, Ran};
+use crate::event;
+use crate::intent::{Intent, Kind, Seen};
+use crate::on_err::{ErrPolicy, StoredError};
+use crate::policy::{Lifetime, OnErr};
+use crate::record::{Reason, Record, Status, StoredResult};
+use crate::signal::{Signal, lock};
+use crate::writer::Reply;
+
+/// The scope of a body: its store, and the call it is.
+pub(crate) fn scope(call: &Prepared, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
+    let outer = context::current();
+    let ongoing = Arc::new(Ongoing {
+        store: call.store.clone(),
+        slot: claim.record().slot,
+        outer: outer.call.clone(),
+        inner_failed: AtomicBool::new(false),
+    });
+    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&ongoing)), intent: None };
+    (Arc::new(scope), ongoing)
+}
+
+/// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
+#[derive(Debug)]
+pub(crate) struct Ended<T, E> {
+    outcome: Result<T, E>,
+    record: Record,
+    pub(crate) reply: Arc<Signal<Reply>>,
+    pub(crate) deadline: Instant,
+}
+
+/// Hands the outcome to the writer.
+pub(crate) fn end<T, E, P>(
+    call: &Prepared,
+    claim: Claim,
+    ongoing: &Ongoing,
+    outcome: Result<T, E>,
+    policy: &P,
+) -> Ended<T, E>
+where
+    T: Value,
+    P: ErrPolicy<E>,
+{
+    let bytes_max = call.store.inner.core.result_bytes_max;
+    let record = claim.record().clone();
+    let (ending, outcome) = match outcome {
+        Ok(value) => {
+            let (ending, value) = done(value, call.codec, call.keep_result, bytes_max);
+            (ending, Ok(value))
+        }
+        Err(error) => {
+            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call, bytes_max);
+            (ending, Err(error))
+        }
+    };
+    let reply = claim.end(ending);
+    let deadline = Instant::now() + call.store.inner.core.record_within;
+    Ended { outcome, record, reply, deadline }
+}
+
+/// The first caller gets the value as it reads back, which is what later ones get.
+pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: usize) -> (Ending, T) {
+    if keep == Lifetime::ZERO {
+        return (Ending::Finished(Status::Done, Err(Reason::NotKept)), value);
+    }
+    match codec::encode(&value, codec, bytes_max) {
+        Ok(encoded) => {
+            let result =
+                StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
+            (Ending::Finished(Status::Done, Ok(result)), encoded.value_read_back)
+        }
+        Err(unstorable) => {
+            event::store_trouble(&unstorable.to_string());
+            (Ending::Finished(Status::Done, Err(Reason::Unstorable)), value)
+        }
+    }
+}
+
+/// An `Err` that came about because a call inside failed with an error of ours is never remembered.
+fn failed<E, P: ErrPolicy<E>>(
+    error: E,
+    policy: &P,
+    inner_failed: bool,
+    call: &Prepared,
+    bytes_max: usize,
+) -> (Ending, E) {
+    match policy.judge(&error) {
+        OnErr::Release => (Ending::Released, error),
+        _ if inner_failed => (Ending::InDoubt(Reason::InnerFailed), error),
+        OnErr::InDoubt => (Ending::InDoubt(Reason::ErrUnknown), error),
+        OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
+            Some((StoredError { codec_id, digest, bytes }, read_back)) => {
+                let stored = StoredResult { codec_id, digest, bytes };
+                (Ending::Finished(Status::Failed, Ok(stored)), read_back)
+            }
+            None => (Ending::Finished(Status::Failed, Err(Reason::Unstorable)), error),
+        },
+    }
+}
+
+impl<T, E> Ended<T, E> {
+    /// The outcome, once the writer has answered; `None` means that it has not within the time allowed.
+    ///
+    /// An `Err` of the body is the caller's whatever became of its record.
+    pub(crate) fn outcome(self, reply: Option<Reply>) -> Result<Result<T, E>, Error> {
+        let value = match self.outcome {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error)),
+        };
+        match reply {
+            Some(Reply::Written) => {
+                event::executed(&self.record);
+                Ok(Ok(value))
+            }
+            Some(Reply::Stands(_)) => {
+                event::fenced(&self.record);
+                Err(fenced())
+            }
+            Some(Reply::Failed(error)) => Err(not_recorded().because(error)),
+            Some(Reply::Claimed(_)) | None => Err(not_recorded()),
+        }
+    }
+}
+
+/// The answer of a finished record.
+pub(crate) fn replay<T, E, P>(record: Record, policy: &P) -> Result<Result<T, E>, Error>
+where
+    T: Value,
+    P: ErrPolicy<E>,
+{
+    let Some(StoredResult { codec_id, digest, bytes }) = record.result else {
+        return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
+    };
+    if record.status == Status::Failed {
+        return policy.decode(&StoredError { codec_id, digest, bytes }).map(Err).map_err(|why| undecodable(&why));
+    }
+    codec::decode(codec_id, digest, &bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
+}
+
+/// Tells an observer how the call got its answer.
+pub(crate) fn observe(intent: Option<&Intent>, seen: Seen) {
+    if let Some(Kind::Observe(slot)) = intent.map(|intent| &intent.kind) {
+        *lock(slot) = Some(seen);
+    }
+}
+
+pub(crate) fn seen(record: &Record, replayed: Option<Duration>, waited: Duration) -> Seen {
+    Seen { replayed, attempt: record.attempt, waited, recovered: false }
+}
+
+fn undecodable(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Undecodable,
+        Ran::No,
+        format!(
+            "it is done, and its stored result cannot be read as the type asked for: {why}. Nothing was repeated. Bring \
+             the old type back to read it, or use `codec = json`, which survives added fields"
+        ),
+    )
+}
+
+fn fenced() -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        Ran::Yes,
+        "the call was taken from this owner while its body ran (`steal`, and then settled or run again); its outcome \
+         was not recorded. Find out which of the two counts",
+    )
+}
+
+fn not_recorded() -> Error {
+    Error::new(
+        ErrorKind::NotRecorded,
+        Ran::Yes,
+        "the body ran and its outcome could not be written yet; the store goes on trying while the program runs. If it \
+         ends first, the call is in doubt. Do not repeat it",
+    )
+}

@@ -1,0 +1,84 @@
+//! The program's store, and the names its functions took.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use once_cell::sync::OnceCell;
+
+use crate::context;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::store::Store;
+
+static GLOBAL: OnceCell<Store> = OnceCell::new();
+
+/// The place in the source of each named function.
+static NAMES: RwLock<Option<HashMap<String, &'static str>>> = RwLock::new(None);
+
+/// Makes `store` the store of every call that names none. Once per program; the same store again is fine.
+///
+/// ```no_run
+/// let store = idem_runtime::Store::open("idem.db")?;
+/// idem_runtime::init(store.clone())?;
+/// // … the program …
+/// store.close()?;
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Store`] if there is another one already.
+pub fn init(store: Store) -> Result<(), Error> {
+    let known = GLOBAL.get_or_init(|| store.clone());
+    if known.is(&store) {
+        return Ok(());
+    }
+    Err(Error::store(format!(
+        "`init` was called with another store before (`{}`); use `with_store` or `store = …` for a second one",
+        known.path().display()
+    )))
+}
+
+/// The same, opening the store only if there is none yet; gives the program's store.
+///
+/// ```
+/// let store = idem_runtime::init_with(idem_runtime::Store::temporary)?;
+/// assert_eq!(store.path(), idem_runtime::init_with(idem_runtime::Store::temporary)?.path());
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
+///
+/// # Errors
+/// What `open` says; the next call tries again.
+pub fn init_with(open: impl FnOnce() -> Result<Store, Error>) -> Result<Store, Error> {
+    GLOBAL.get_or_try_init(open).cloned()
+}
+
+/// The store in scope, else the program's.
+pub(crate) fn store() -> Result<Store, Error> {
+    let scope = context::current();
+    scope.store.as_ref().or_else(|| GLOBAL.get()).cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotInitialised,
+            Ran::No,
+            "there is no store; call `idem_runtime::init(Store::open(…)?)` at start, or name one with `store = …`",
+        )
+    })
+}
+
+/// Two functions with one name would share records: the second one is refused.
+pub(crate) fn check_name(name: &str, site: &'static str) -> Result<(), Error> {
+    let other = {
+        let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
+        names.as_ref().and_then(|names| names.get(name).copied())
+    };
+    let known = match other {
+        Some(known) => known,
+        None => {
+            let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
+            *names.get_or_insert_default().entry(name.to_owned()).or_insert(site)
+        }
+    };
+    if known == site {
+        return Ok(());
+    }
+    let message = format!("the function at {site} has the name of the one at {known}; give one of them another `name`");
+    Err(Error::new(ErrorKind::DuplicateName, Ran::No, message).about_name(name))
+}

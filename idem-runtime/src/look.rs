@@ -1,0 +1,73 @@
+//! What happens to a call that is looked at or settled instead of made.
+
+use crate::call::Prepared;
+use crate::decide::Holder;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::intent::{Encode, Intent, Kind, Settled, Verdict};
+use crate::queries::{Change, Expect};
+use crate::record::{Reason, Record, Status};
+use crate::signal::lock;
+use crate::snapshot::Snapshot;
+
+/// Answers the intent in place of the call.
+pub(crate) fn answer(intent: &Intent, prepared: Result<Prepared, Error>) {
+    match &intent.kind {
+        Kind::Peek(found) => {
+            let seen = prepared.and_then(|call| peek(&call).map_err(|error| call.about(error)));
+            *lock(found) = Some(seen);
+        }
+        Kind::Settle { verdict, settled } => {
+            let verdict = lock(verdict);
+            let done = prepared.and_then(|call| settle(&call, &verdict).map_err(|error| call.about(error)));
+            *lock(settled) = Some(done);
+        }
+        Kind::Observe(_) => {}
+    }
+}
+
+fn peek(call: &Prepared) -> Result<Option<Snapshot>, Error> {
+    let core = &call.store.inner.core;
+    core.read(&call.slots)?.map(|record| Snapshot::of(core, record, 0)).transpose()
+}
+
+fn settle(call: &Prepared, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
+    let core = &call.store.inner.core;
+    loop {
+        let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
+        let (record, holder) = core.confirmed_holder(record)?;
+        if record.status.is_finished() {
+            return Ok(Settled::NotInDoubt(Some(record.status)));
+        }
+        if record.status == Status::Running && !matches!(holder, Holder::Dead | Holder::Nobody) {
+            return Err(Error::new(
+                ErrorKind::Running,
+                Ran::No,
+                "the call is running; nothing was settled. Wait for it, or take it from its owner with `Store::steal`",
+            ));
+        }
+        let expect = Expect::Exactly(record.claim, record.status);
+        let (slot, (settled, new)) = (record.slot, settled(call, record, verdict)?);
+        if call.store.write(Change { slot, expect, new })?.is_none() {
+            return Ok(settled);
+        }
+        // Another call was faster: look again.
+    }
+}
+
+fn settled(call: &Prepared, record: Record, verdict: &Verdict<Encode>) -> Result<(Settled, Option<Record>), Error> {
+    let core = &call.store.inner.core;
+    let result = match verdict {
+        Verdict::NotDone => return Ok((Settled::NotDone, None)),
+        Verdict::Unknown => {
+            return Err(Error::new(
+                ErrorKind::BadArgument,
+                Ran::No,
+                "`Unknown` settles nothing; the call stays in doubt",
+            ));
+        }
+        Verdict::DoneWithoutResult => Err(Reason::Settled),
+        Verdict::Done(encode) => Ok(encode(call.codec, core.result_bytes_max)?),
+    };
+    let done = core.with_purge_time(record.finished(Status::Done, result, core.now()));
+    Ok((Settled::Done, Some(done)))
+}

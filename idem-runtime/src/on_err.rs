@@ -1,0 +1,121 @@
+//! What an `Err` of the body means: [`Release`], [`Remember`], [`InDoubt`], or one of them by a look at the error
+//! ([`Classify`]).
+
+use crate::bounds::ErrorValue;
+use crate::codec::{self, Codec};
+use crate::digest::ResultDigest;
+use crate::policy::OnErr;
+
+/// An `Err` means that nothing happened: the key is free again. The default.
+///
+/// A timeout is not such an error: the effect may have happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Release;
+
+/// An `Err` is as final as an `Ok`: it is stored and replayed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remember;
+
+/// An `Err` leaves open whether the effect happened: the call is in doubt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InDoubt;
+
+/// Each `Err` is judged by a function `Fn(&E) -> OnErr`.
+///
+/// ```
+/// use idem_runtime::{OnErr, Store, on_err::Classify};
+///
+/// let store = Store::temporary()?;
+/// let classify = Classify(|error: &String| if error.contains("declined") { OnErr::Remember } else { OnErr::InDoubt });
+/// let paid: Result<u32, String> =
+///     idem_runtime::call("docs.classified").store(&store).key("A-17").on_err(classify).run(|| Err("declined".into()));
+/// assert_eq!(paid, Err("declined".to_owned()));
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Classify<F>(pub F);
+
+/// A stored error, as the record keeps it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct StoredError {
+    pub(crate) codec_id: u8,
+    pub(crate) digest: ResultDigest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// How a call judges its `Err`. Implemented by the types of this module.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what an `Err` of type `{E}` means",
+    label = "this must be `release`, `remember`, `in_doubt` or `classify(…)`",
+    note = "the function in `classify(…)` takes `&{E}` and gives `idem_runtime::OnErr`"
+)]
+pub trait ErrPolicy<E> {
+    #[doc(hidden)]
+    fn judge(&self, error: &E) -> OnErr;
+
+    /// The error to store, with the one read back; `None` if it cannot be stored.
+    #[doc(hidden)]
+    fn encode(&self, _error: &E, _codec: Codec, _bytes_max: usize) -> Option<(StoredError, E)> {
+        None
+    }
+
+    /// A stored error, or why it cannot be read.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    #[doc(hidden)]
+    fn decode(&self, _stored: &StoredError) -> Result<E, String> {
+        Err("an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`".to_owned())
+    }
+}
+
+impl<E> ErrPolicy<E> for Release {
+    fn judge(&self, _error: &E) -> OnErr {
+        OnErr::Release
+    }
+}
+
+impl<E> ErrPolicy<E> for InDoubt {
+    fn judge(&self, _error: &E) -> OnErr {
+        OnErr::InDoubt
+    }
+}
+
+impl<E: ErrorValue> ErrPolicy<E> for Remember {
+    fn judge(&self, _error: &E) -> OnErr {
+        OnErr::Remember
+    }
+
+    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+        encode(error, codec, bytes_max)
+    }
+
+    fn decode(&self, stored: &StoredError) -> Result<E, String> {
+        decode(stored)
+    }
+}
+
+impl<E: ErrorValue, F: Fn(&E) -> OnErr> ErrPolicy<E> for Classify<F> {
+    fn judge(&self, error: &E) -> OnErr {
+        (self.0)(error)
+    }
+
+    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+        encode(error, codec, bytes_max)
+    }
+
+    fn decode(&self, stored: &StoredError) -> Result<E, String> {
+        decode(stored)
+    }
+}
+
+fn encode<E: ErrorValue>(error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+    let encoded = codec::encode(error, codec, bytes_max).ok()?;
+    let stored = StoredError { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
+    Some((stored, encoded.value_read_back))
+}
+
+fn decode<E: ErrorValue>(stored: &StoredError) -> Result<E, String> {
+    codec::decode(stored.codec_id, stored.digest, &stored.bytes).map_err(|undecodable| undecodable.to_string())
+}

@@ -1,0 +1,59 @@
+//! What differs between operating systems, in one place: file modes and file identities.
+
+use std::{
+    fs::{DirBuilder, Metadata, OpenOptions},
+    path::Path,
+};
+
+/// Options for a file that only its owner may read and write.
+pub(crate) fn private_file() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A builder of folders that only their owner may enter.
+pub(crate) fn private_folder() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Device and inode. Where the system has neither all files look the same, which switches the check off.
+pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        (0, 0)
+    }
+}
+
+/// Under how many names the file can be reached.
+pub(crate) fn hard_links(metadata: &Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::nlink(metadata);
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        1
+    }
+}
+
+/// The name the machine has for itself; for messages, never for proof.
+pub(crate) fn host_name() -> String {
+    let from_kernel = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
+    let name =
+        from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

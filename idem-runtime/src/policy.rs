@@ -1,0 +1,125 @@
+//! What a call asks for: lifetimes, and what an `Err` or an interruption means.
+
+use std::time::Duration;
+
+/// How long something is kept: a [`Duration`] from completion, or for ever.
+///
+/// ```
+/// use std::time::Duration;
+/// use idem_runtime::Lifetime;
+///
+/// let day: Lifetime = Duration::from_secs(86_400).into();
+/// assert!(day < Lifetime::FOREVER);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lifetime {
+    /// `u64::MAX` stands for "for ever", which makes the derived order the right one.
+    ms: u64,
+}
+
+impl Lifetime {
+    /// Never over.
+    pub const FOREVER: Lifetime = Lifetime { ms: u64::MAX };
+    /// Over at once.
+    pub const ZERO: Lifetime = Lifetime { ms: 0 };
+
+    /// As stored: milliseconds, or `None` for ever.
+    pub(crate) fn to_ms(self) -> Option<i64> {
+        i64::try_from(self.ms).ok()
+    }
+
+    pub(crate) fn from_ms(ms: Option<i64>) -> Lifetime {
+        ms.and_then(|ms| u64::try_from(ms).ok()).map_or(Lifetime::FOREVER, |ms| Lifetime { ms })
+    }
+
+    /// An unknown age is young: when clocks disagree a record lives longer.
+    pub(crate) fn is_over(self, age_ms: Option<i64>) -> bool {
+        match (self.to_ms(), age_ms) {
+            (Some(lifetime), Some(age)) => age >= lifetime,
+            _ => false,
+        }
+    }
+}
+
+impl From<Duration> for Lifetime {
+    /// Durations of 292 million years and more are for ever.
+    fn from(duration: Duration) -> Lifetime {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        if i64::try_from(ms).is_ok() { Lifetime { ms } } else { Lifetime::FOREVER }
+    }
+}
+
+/// What an `Err` of the body means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnErr {
+    /// The effect did not happen: the key is free again, the next call runs the body.
+    Release,
+    /// The answer is final: it is stored and replayed.
+    Remember,
+    /// Nobody knows: the call is in doubt.
+    InDoubt,
+}
+
+/// What a call does when it finds that an earlier attempt was cut off: its process died, it panicked, its
+/// future was dropped, or an operator stole it.
+///
+/// The mode is the caller's of the moment; the record stores none.
+///
+/// ```
+/// use idem_runtime::OnInterrupt;
+///
+/// assert_eq!(OnInterrupt::default(), OnInterrupt::Refuse);
+/// assert_eq!(OnInterrupt::rerun(), OnInterrupt::Rerun { attempts_max: Some(5) });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnInterrupt {
+    /// Answer [`InDoubt`](crate::ErrorKind::InDoubt); the body is not run (at most once).
+    #[default]
+    Refuse,
+    /// Run the body again (at least once).
+    Rerun {
+        /// How many attempts are started in all, the first included; `None` is without limit.
+        attempts_max: Option<u32>,
+    },
+}
+
+impl OnInterrupt {
+    /// Runs again, five attempts in all.
+    pub const fn rerun() -> OnInterrupt {
+        OnInterrupt::Rerun { attempts_max: Some(5) }
+    }
+
+    /// Runs again until `attempts` were started in all. With 0 or 1 nothing is repeated.
+    pub const fn rerun_at_most(attempts: u32) -> OnInterrupt {
+        OnInterrupt::Rerun { attempts_max: Some(attempts) }
+    }
+
+    /// Runs again however often it was cut off. A body that kills its process does so at every call.
+    pub const fn rerun_unlimited() -> OnInterrupt {
+        OnInterrupt::Rerun { attempts_max: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_survive_storage() {
+        for lifetime in [Lifetime::FOREVER, Lifetime::ZERO, Duration::from_millis(1_500).into()] {
+            assert_eq!(Lifetime::from_ms(lifetime.to_ms()), lifetime);
+        }
+        assert_eq!(Lifetime::from(Duration::MAX), Lifetime::FOREVER);
+    }
+
+    #[test]
+    fn a_lifetime_is_over_at_its_age_and_never_at_an_unknown_one() {
+        let second = Lifetime::from(Duration::from_secs(1));
+        assert!(!second.is_over(Some(999)));
+        assert!(second.is_over(Some(1_000)));
+        assert!(!second.is_over(None));
+        assert!(!second.is_over(Some(-5)));
+        assert!(Lifetime::ZERO.is_over(Some(0)));
+        assert!(!Lifetime::FOREVER.is_over(Some(i64::MAX)));
+    }
+}

@@ -1,0 +1,294 @@
+//! Every statement on the tables, and the one way records are read and written.
+//!
+//! The protocol is a compare-and-swap: a [`Change`] names the claim number and the statuses it expects and the
+//! record that takes their place. It is applied wholly or not at all; whoever lost gets the row that stands.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::timeline::Stamp;
+use crate::digest::ResultDigest;
+use crate::policy::Lifetime;
+use crate::record::{Reason, Record, Slot, Status, StoredResult};
+
+/// What must stand in the slot for a change to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// Nothing, neither here nor under an earlier name; or the finished record of claim `over`, which has expired.
+    Free { over: Option<u64>, nor_in: Vec<Slot> },
+    /// The record of this claim, running or in doubt from it.
+    Unfinished(u64),
+    /// The record of this claim in this status.
+    Exactly(u64, Status),
+    /// Anything, even what cannot be read; to delete only.
+    Whatever,
+}
+
+/// A compare-and-swap on one record. `new: None` deletes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) slot: Slot,
+    pub(crate) expect: Expect,
+    pub(crate) new: Option<Record>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Applied {
+    Yes,
+    /// The row that stands instead.
+    No(Option<Box<Record>>),
+}
+
+/// A row that cannot be reached, or can and is not to be believed.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Sqlite(rusqlite::Error),
+    Damaged(&'static str),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> ReadError {
+        ReadError::Sqlite(error)
+    }
+}
+
+/// Reads one record by its slot (the unique index) and checks it.
+pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, ReadError> {
+    const GET: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
+               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum
+        FROM idem_record WHERE slot = ?1";
+    let mut statement = conn.prepare_cached(GET)?;
+    let mut rows = statement.query([slot.as_slice()])?;
+    rows.next()?.map(read).transpose()
+}
+
+/// Applies a change inside a write transaction. A claim's number must be assigned by then.
+///
+/// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
+/// applied again.
+pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadError> {
+    let (expected, statuses) = guard(&change.expect);
+    let changed = match (&change.expect, &change.new) {
+        (Expect::Free { nor_in, .. }, Some(new)) => {
+            for slot in nor_in {
+                if let Some(earlier) = get(conn, slot)? {
+                    return Ok(Applied::No(Some(Box::new(earlier))));
+                }
+            }
+            write(conn, CLAIM, new, expected, statuses)?
+        }
+        (_, Some(new)) => write(conn, REPLACE, new, expected, statuses)?,
+        (_, None) => delete(conn, &change.slot, expected, statuses)?,
+    };
+    if changed > 0 {
+        return Ok(Applied::Yes);
+    }
+    let standing = get(conn, &change.slot)?;
+    Ok(if stands_already(standing.as_ref(), change) {
+        Applied::Yes
+    } else {
+        Applied::No(standing.map(Box::new))
+    })
+}
+
+fn stands_already(standing: Option<&Record>, change: &Change) -> bool {
+    match (standing, &change.new) {
+        (Some(standing), Some(new)) => standing.claim == new.claim && standing.status == new.status,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The claim number and the set of statuses, one bit each, that a write insists on. No claim has number 0.
+fn guard(expect: &Expect) -> (u64, i64) {
+    const fn bit(status: Status) -> i64 {
+        1 << status as i64
+    }
+    match *expect {
+        Expect::Free { over, .. } => (over.unwrap_or(0), bit(Status::Done) | bit(Status::Failed)),
+        Expect::Unfinished(claim) => (claim, bit(Status::Running) | bit(Status::InDoubt)),
+        Expect::Exactly(claim, status) => (claim, bit(status)),
+        Expect::Whatever => (0, -1),
+    }
+}
+
+/// One statement, so that there is no moment between "look" and "take": a new row, or the place of one that has
+/// expired.
+const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, owner, attempt, fingerprint, boot,
+        at_ms, reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, purge_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+    ON CONFLICT (slot) DO UPDATE SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6, attempt = ?7,
+        fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13, ttl_ms = ?14,
+        keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
+    WHERE claim = ?21 AND (?22 >> status) & 1";
+
+/// Every write after a claim carries its number: no row changed means fenced.
+const REPLACE: &str = "UPDATE idem_record SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6,
+        attempt = ?7, fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13,
+        ttl_ms = ?14, keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
+    WHERE slot = ?1 AND claim = ?21 AND (?22 >> status) & 1";
+
+fn write(
+    conn: &Connection,
+    sql: &'static str,
+    new: &Record,
+    expected: u64,
+    statuses: i64,
+) -> Result<usize, ReadError> {
+    if let Some(flaw) = new.flaw() {
+        return Err(ReadError::Damaged(flaw));
+    }
+    let result = new.result.as_ref();
+    let changed = conn.prepare_cached(sql)?.execute(params![
+        new.slot.as_slice(),
+        new.name,
+        new.key,
+        new.status as i64,
+        new.claim.cast_signed(),
+        new.owner,
+        new.attempt,
+        new.fingerprint,
+        new.at.boot,
+        new.at.at_ms,
+        new.reason.map(|reason| reason as i64),
+        new.doubt_since.map(|since| since.boot),
+        new.doubt_since.map(|since| since.at_ms),
+        new.ttl.to_ms(),
+        new.keep_result.to_ms(),
+        result.map(|result| result.codec_id),
+        result.map(|result| result.digest.to_i64()),
+        result.map(|result| result.bytes.as_slice()),
+        new.checksum(),
+        new.purge_ms,
+        expected.cast_signed(),
+        statuses,
+    ])?;
+    Ok(changed)
+}
+
+fn delete(conn: &Connection, slot: &Slot, expected: u64, statuses: i64) -> Result<usize, ReadError> {
+    const DELETE: &str = "DELETE FROM idem_record WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1";
+    let mut statement = conn.prepare_cached(DELETE)?;
+    Ok(statement.execute(params![slot.as_slice(), expected.cast_signed(), statuses])?)
+}
+
+/// A row as a record, believed only if it is whole: every value of its kind, the checksum right, no flaw.
+pub(crate) fn read(row: &Row<'_>) -> Result<Record, ReadError> {
+    let record = columns(row).map_err(|error| match error {
+        rusqlite::Error::SqliteFailure(..) => ReadError::Sqlite(error),
+        _ => ReadError::Damaged("a column holds a value of the wrong kind"),
+    })?;
+    let record = record.ok_or(ReadError::Damaged("a column holds an unknown code"))?;
+    if row.get::<_, i64>(18)? != record.checksum() {
+        return Err(ReadError::Damaged("its checksum does not match"));
+    }
+    match record.flaw() {
+        Some(flaw) => Err(ReadError::Damaged(flaw)),
+        None => Ok(record),
+    }
+}
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
+    let (Some(status), Ok(claim)) = (Status::from_code(row.get(3)?), u64::try_from(row.get::<_, i64>(4)?)) else {
+        return Ok(None);
+    };
+    let reason = match row.get::<_, Option<i64>>(10)?.map(Reason::from_code) {
+        Some(None) => return Ok(None),
+        known => known.flatten(),
+    };
+    let doubt = (row.get::<_, Option<i64>>(11)?, row.get::<_, Option<i64>>(12)?);
+    let result = match (row.get(15)?, row.get::<_, Option<i64>>(16)?, row.get(17)?) {
+        (Some(codec_id), Some(digest), Some(bytes)) => {
+            Some(StoredResult { codec_id, digest: ResultDigest::from_i64(digest), bytes })
+        }
+        (None, None, None) => None,
+        _ => return Ok(None),
+    };
+    Ok(Some(Record {
+        slot: row.get(0)?,
+        name: row.get(1)?,
+        key: row.get(2)?,
+        status,
+        claim,
+        owner: row.get(5)?,
+        attempt: row.get(6)?,
+        fingerprint: row.get(7)?,
+        at: Stamp { boot: row.get(8)?, at_ms: row.get(9)? },
+        reason,
+        doubt_since: doubt.0.zip(doubt.1).map(|(boot, at_ms)| Stamp { boot, at_ms }),
+        ttl: Lifetime::from_ms(row.get(13)?),
+        keep_result: Lifetime::from_ms(row.get(14)?),
+        result,
+        purge_ms: None,
+    }))
+}
+
+/// The highest claim number ever issued. It never goes down: deleting a record does not make its number free.
+pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
+    let issued: i64 =
+        conn.prepare_cached("SELECT value FROM idem_meta WHERE name = 'claims'")?.query_row([], |row| row.get(0))?;
+    u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
+}
+
+pub(crate) fn set_claims_issued(conn: &Connection, issued: u64) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare_cached("UPDATE idem_meta SET value = ?1 WHERE name = 'claims'")?;
+    statement.execute([issued.cast_signed()]).map(drop)
+}
+
+/// Slots of finished records whose purge time has come by the wall clock, oldest first (index `idem_purge`).
+///
+/// The time in the index is an estimate; the caller checks each record's age.
+pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result<Vec<Record>, ReadError> {
+    const PURGEABLE: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
+               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum
+        FROM idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
+    let mut statement = conn.prepare_cached(PURGEABLE)?;
+    let mut rows = statement.query(params![before_ms, limit])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        // A damaged row stays where it is, for whoever calls it to be told.
+        records.extend(read(row).ok());
+    }
+    Ok(records)
+}
+
+/// How many unfinished records there are (index `idem_open`).
+pub(crate) fn count_unfinished(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("SELECT count(*) FROM idem_record WHERE status IN (1, 2)", [], |row| row.get(0))
+}
+
+/// Which records to list, by number.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection<'a> {
+    pub(crate) after: i64,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) key_prefix: Option<&'a str>,
+    /// Only running and in-doubt ones, by their index.
+    pub(crate) unfinished: bool,
+    pub(crate) limit: u32,
+}
+
+/// A page of records with their numbers; `Err` for one that is damaged.
+pub(crate) fn select(
+    conn: &Connection,
+    selection: &Selection<'_>,
+) -> Result<Vec<(i64, Result<Record, ReadError>)>, ReadError> {
+    const ALL: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
+               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
+        FROM idem_record
+        WHERE id > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
+        ORDER BY id LIMIT ?4";
+    const UNFINISHED: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
+               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
+        FROM idem_record
+        WHERE status IN (1, 2) AND id > ?1 AND (?2 IS NULL OR name = ?2)
+            AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
+        ORDER BY id LIMIT ?4";
+    let mut statement = conn.prepare_cached(if selection.unfinished { UNFINISHED } else { ALL })?;
+    let mut rows =
+        statement.query(params![selection.after, selection.name, selection.key_prefix, selection.limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get(19)?, read(row)));
+    }
+    Ok(found)
+}

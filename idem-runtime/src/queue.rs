@@ -1,0 +1,136 @@
+//! What waits to be written.
+//!
+//! It is bounded by its senders: each call has one request in it at a time and waits for the reply; requests whose
+//! caller has gone are skipped.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Ran};
+use crate::flight::Baton;
+use crate::queries::Change;
+use crate::record::{Record, Status};
+use crate::signal::{Signal, lock};
+use crate::writer::Reply;
+
+/// How many requests share a commit at most.
+const BATCH_MAX: usize = 1_000;
+
+/// What becomes of a request that cannot be written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It fails: its caller has not started anything yet.
+    Until(Instant),
+    /// It is kept and tried again while the process lives: a body has run.
+    Persist,
+}
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) change: Change,
+    /// For a claim: the record to restore if the body is never started.
+    pub(crate) before: Option<Record>,
+    /// For a claim: those who wait behind its sender.
+    pub(crate) baton: Option<Baton>,
+    pub(crate) urgency: Urgency,
+    pub(crate) reply: Option<Arc<Signal<Reply>>>,
+}
+
+impl Request {
+    /// Whether it starts a call, and so needs a claim number and gives a claim.
+    pub(crate) fn is_claim(&self) -> bool {
+        self.change.new.as_ref().is_some_and(|new| new.status == Status::Running)
+    }
+
+    /// Nobody waits for it any more, and nothing is lost without it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.urgency != Urgency::Persist && self.reply.as_ref().is_some_and(|reply| Arc::strong_count(reply) == 1)
+    }
+
+    pub(crate) fn answer(self, reply: Reply) {
+        if let Some(signal) = self.reply {
+            signal.send(reply);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: VecDeque<Request>,
+    closing: bool,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+/// What the writer finds when it asks for work.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Batch(Vec<Request>),
+    /// Nothing came within the time given.
+    Idle,
+    /// The store is closing and everything is written.
+    Over,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, request: Request) {
+        let mut state = lock(&self.state);
+        if state.ended || state.closing && request.urgency != Urgency::Persist {
+            drop(state);
+            request.answer(Reply::Failed(closed()));
+            return;
+        }
+        state.requests.push_back(request);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits for requests, at most `patience` if given.
+    pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        let mut state = lock(&self.state);
+        while state.requests.is_empty() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(left) if left.is_zero() => return Work::Idle,
+                Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None if state.closing => return Work::Over,
+                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let count = state.requests.len().min(BATCH_MAX);
+        Work::Batch(state.requests.drain(..count).collect())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).requests.len()
+    }
+
+    /// No new calls; what was started is still written.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closing = true;
+        self.filled.notify_all();
+    }
+
+    /// The writer is gone: everything left is answered, and so is whatever comes.
+    pub(crate) fn end(&self, why: &Error) {
+        let rest = {
+            let mut state = lock(&self.state);
+            state.ended = true;
+            std::mem::take(&mut state.requests)
+        };
+        for request in rest {
+            request.answer(Reply::Failed(why.clone()));
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again")
+}

@@ -1,0 +1,11 @@
+use idem_runtime::{Error, idempotent};
+
+#[idempotent(key = "order", tll = "30d", wait = "soon", skip(gatewy))]
+fn charge(order: u64, gateway: &str) -> Result<u64, Error> {
+    Ok(order + gateway.len() as u64)
+}
+
+fn main() {
+    // The function is there all the same: no error about it.
+    let _ = charge(1, "gateway");
+}
