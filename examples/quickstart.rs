@@ -21,8 +21,9 @@ fn charge(order: &Order) -> Result<Receipt, idem_runtime::Error> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A program that should remember after it ends writes `Store::open("idem.db")?`.
-    idem_runtime::init(Store::temporary()?)?;
+    let folder = tempfile::tempdir()?; // Yours stays: `Store::open("idem.db")`.
+    let store = Store::open(folder.path().join("idem.db"))?;
+    idem_runtime::init(store.clone())?;
     let order = Order { id: "A-1".into(), cents: 1250 };
 
     let first = charge(&order)?; // Runs the body and records its result.
@@ -32,5 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The same id with another amount is a mistake, and is refused as one.
     let other = charge(&Order { cents: 9999, ..order });
     assert!(other.is_err_and(|error| error.kind() == ErrorKind::Mismatch));
+
+    store.close()?;
     Ok(())
 }

@@ -54,7 +54,8 @@ pub(crate) fn charge(shop: &Shop, event: &Event, charged_now: &mut bool) -> Resu
     Ok(Receipt { order: event.order.clone(), amount_cents: event.amount_cents })
 }
 
-/// The party that takes the money. Its ledger stands for a service elsewhere, which nobody can ask what it did.
+/// The party that takes the money. Its ledger stands for a service elsewhere, which nobody can ask what it did; what a
+/// power cut does to that service is its own affair, so a line is written and not forced to disk.
 #[derive(Debug)]
 pub(crate) struct Shop {
     ledger: File,

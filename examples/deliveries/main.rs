@@ -75,8 +75,8 @@ fn run(args: &Args) -> Result<Totals, Box<dyn Error>> {
     totals.print(took, args.output)?;
     if totals.in_doubt > 0 {
         eprintln!(
-            "{} deliveries are in doubt: an earlier run was cut off while it charged them, so the charge may or may \
-             not have happened. Nothing was repeated. Look them up in the ledger, or charge them again with \
+            "{} deliveries are in doubt: their charge was cut off or failed midway, so it may or may not have \
+             happened. Nothing was repeated. Look them up in the ledger, or charge them again with \
              `--on-interrupt rerun`.",
             totals.in_doubt
         );
@@ -117,7 +117,10 @@ fn handle(line: io::Result<Line>, shop: &Shop, tally: &Tally, screen: &Screen) {
         Err(error) => ("the stream".to_owned(), Answer::Error, error.to_string()),
         Ok(line) => {
             let (answer, reason) = match serde_json::from_slice(&line.text) {
-                Err(error) => (Answer::Error, format!("not a delivery: {error}")),
+                // Its position counts from the start of this line, which has its own number in the stream.
+                Err(error) => {
+                    (Answer::Error, format!("not a delivery: {error}").replace("at line 1 column", "at byte"))
+                }
                 Ok(event) => deliver(shop, &event),
             };
             (format!("line {}", line.number), answer, reason)

@@ -36,6 +36,8 @@ pub(crate) struct Args {
     pub(crate) store: Option<Opt<Expr>>,
     pub(crate) map_err: Option<Opt<Expr>>,
     pub(crate) krate: Option<Opt<Path>>,
+    /// Whether `key` was begun, be it wrongly: then it is not missing as well.
+    pub(crate) key_is_begun: bool,
 }
 
 /// Every option with an example, in the order of the manual.
@@ -64,8 +66,12 @@ impl Args {
         let mut args = Self::default();
         let parser = |input: ParseStream| {
             while !input.is_empty() {
-                let read = args.option(input, errors).and_then(|()| comma(input));
-                if errors.take(read).is_none() {
+                let read = args.option(input, errors);
+                let goes_on = match errors.take(read) {
+                    Some(()) => errors.take(comma(input)).is_some() || starts_an_option(input),
+                    None => false,
+                };
+                if !goes_on {
                     skip_to_next_option(input);
                 }
             }
@@ -80,6 +86,7 @@ impl Args {
         let name = input.call(Ident::parse_any).map_err(|error| {
             syn::Error::new(error.span(), "expected an option, for example `key = order.id`")
         })?;
+        self.key_is_begun |= name == "key";
         match name.to_string().as_str() {
             "key" => set_once(&mut self.key, equals(input, &name)?, name, errors),
             "name" => set_once(&mut self.name, equals(input, &name)?, name, errors),
@@ -96,7 +103,7 @@ impl Args {
             "codec" => set_once(&mut self.codec, equals(input, &name)?, name, errors),
             "store" => set_once(&mut self.store, equals(input, &name)?, name, errors),
             "map_err" => set_once(&mut self.map_err, equals(input, &name)?, name, errors),
-            "crate" => set_once(&mut self.krate, equals(input, &name)?, name, errors),
+            "crate" => set_once(&mut self.krate, path(input, &name)?, name, errors),
             _ => return Err(unknown(&name)),
         }
         Ok(())
@@ -121,6 +128,14 @@ fn equals<T: Parse>(input: ParseStream, name: &Ident) -> syn::Result<T> {
         return Err(misspelt(name, "needs a value"));
     }
     input.parse()
+}
+
+/// `= PATH`
+fn path(input: ParseStream, name: &Ident) -> syn::Result<Path> {
+    if input.peek(Token![=]) && input.peek2(LitStr) {
+        return Err(misspelt(name, "takes a path, without quotes"));
+    }
+    equals(input, name)
 }
 
 /// `(A, B)`

@@ -42,6 +42,8 @@ impl Duration {
         match literal(&value) {
             Some(Lit::Str(text)) if text.value() == "forever" => Ok(Self::Forever),
             Some(Lit::Str(text)) => millis(text, name).map(Self::Millis),
+            // Its own rule says what is wrong with it.
+            Some(Lit::Int(number)) if name == "ttl" && number.base10_digits() == "0" => Ok(Self::Millis(0)),
             Some(Lit::Int(number)) => Err(unit_missing(number, name)),
             Some(other) => Err(syn::Error::new_spanned(
                 other,

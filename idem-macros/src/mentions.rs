@@ -22,24 +22,34 @@ pub(crate) enum Borrow {
     Mut,
 }
 
-/// The strongest borrow in a type: `Pin<&mut T>` borrows mutably, `fn(&mut T)` borrows nothing.
+/// The strongest borrow in a type: `Pin<&mut T>` borrows mutably, `fn(&mut T)` and `&'static T` borrow nothing.
 pub(crate) fn borrow(ty: impl ToTokens) -> Borrow {
-    let mut strongest = Borrow::Nothing;
-    let mut before = String::new();
-    for token in ty.into_token_stream() {
-        let this = match &token {
-            TokenTree::Group(group) if !matches!(&*before, "fn" | "Fn" | "FnMut" | "FnOnce") => {
-                borrow(group.stream())
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '&' => Borrow::Shared,
-            TokenTree::Ident(ident) if before == "'" && ident != "static" => Borrow::Shared,
+    let tokens: Vec<TokenTree> = ty.into_token_stream().into_iter().collect();
+    let texts: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    let text = |index: usize| texts.get(index).map_or("", String::as_str);
+    let borrows = tokens.iter().enumerate().map(|(index, token)| {
+        let before = index.checked_sub(1).map_or("", text);
+        match token {
+            TokenTree::Group(_) if matches!(before, "fn" | "Fn" | "FnMut" | "FnOnce") => Borrow::Nothing,
+            TokenTree::Group(group) => borrow(group.stream()),
             TokenTree::Ident(ident) if ident == "mut" && before != "*" => Borrow::Mut,
+            TokenTree::Punct(punct) if punct.as_char() == '&' && text(index + 1) != "'" => Borrow::Shared,
+            TokenTree::Punct(punct) if punct.as_char() == '\'' && text(index + 1) != "static" => {
+                Borrow::Shared
+            }
             _ => Borrow::Nothing,
-        };
-        strongest = strongest.max(this);
-        before = token.to_string();
-    }
-    strongest
+        }
+    });
+    borrows.max().unwrap_or(Borrow::Nothing)
+}
+
+/// Whether a type holds a reference, of whatever lifetime.
+pub(crate) fn has_reference(ty: impl ToTokens) -> bool {
+    ty.into_token_stream().into_iter().any(|token| match token {
+        TokenTree::Group(group) => has_reference(group.stream()),
+        TokenTree::Punct(punct) => punct.as_char() == '&',
+        _ => false,
+    })
 }
 
 fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
@@ -122,7 +132,8 @@ mod tests {
         for (ty, expected) in [
             ("String", Borrow::Nothing),
             ("&str", Borrow::Shared),
-            ("&'static str", Borrow::Shared),
+            ("&'static str", Borrow::Nothing),
+            ("&'a str", Borrow::Shared),
             ("Cow<'static, str>", Borrow::Nothing),
             ("Cow<'a, str>", Borrow::Shared),
             ("Option<&'a mut Vec<u8>>", Borrow::Mut),

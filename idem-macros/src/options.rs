@@ -30,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) store: Option<Opt<Expr>>,
     pub(crate) map_err: Option<Opt<Expr>>,
     pub(crate) krate: Option<Opt<Path>>,
+    pub(crate) key_is_begun: bool,
 }
 
 /// `on_err = …`
@@ -86,6 +87,7 @@ impl Options {
             store: args.store,
             map_err: args.map_err,
             krate: args.krate,
+            key_is_begun: args.key_is_begun,
         }
     }
 }
@@ -204,7 +206,8 @@ pub(crate) fn check_name_text(text: &LitStr) -> syn::Result<()> {
         ));
     }
     if bytes > NAME_BYTES_MAX {
-        let message = format!("this name has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed");
+        let message =
+            format!("this name has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed: shorten it");
         return Err(syn::Error::new_spanned(text, message));
     }
     Ok(())

@@ -49,7 +49,7 @@ fn function_is_ordinary(func: &Func, errors: &mut Errors) {
 }
 
 fn key_is_given(options: &Options, errors: &mut Errors) {
-    if options.key.is_none() {
+    if options.key.is_none() && !options.key_is_begun {
         errors.push(syn::Error::new(
             Span::call_site(),
             "`key` is missing: say what identifies a call, for example `key = order.id`",
@@ -72,8 +72,12 @@ fn key_uses_an_argument(options: &Options, func: &Func, errors: &mut Errors) {
     if uses || func.bindings().next().is_none() {
         return;
     }
-    let cure = match text {
-        Some(text) if text.contains('{') => {
+    let arguments: Vec<String> = func.bindings().map(ToString::to_string).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let meant = mentioned.iter().find_map(|name| closest(name, &arguments));
+    let cure = match (text, meant) {
+        (None, Some(meant)) => format!("did you mean `{meant}`?"),
+        (Some(text), _) if text.contains('{') => {
             format!("a text alone is not formatted, write `format!({text:?})`")
         }
         _ => format!("name what tells calls apart, for example `key = {}`", example(func)),
@@ -274,8 +278,10 @@ fn tx_stands_alone(options: &Options, func: &Func, errors: &mut Errors) {
 
 fn detached_body_owns_its_arguments(options: &Options, func: &Func, errors: &mut Errors) {
     let Some(detach) = &options.detach else { return };
-    let is_async = func.sig.asyncness.is_some() || shape::is_boxed(func);
-    if !is_async {
+    if func.sig.asyncness.is_none() && !shape::is_boxed(func) {
+        if options.tx.is_some() {
+            return;
+        }
         let message = "`detach` is for `async fn`: a caller cannot go away from a function that blocks it";
         errors.at(&detach.name, message);
         return;

@@ -37,12 +37,14 @@ impl Shape {
         if func.sig.asyncness.is_none()
             && let Some(output) = future_output(output)
         {
+            result_owns_its_value(output, errors);
             return Self::boxed(func, output, errors);
         }
         if mentions::names(output).contains("impl") {
             errors.at(output, impl_trait(output));
             return None;
         }
+        result_owns_its_value(output, errors);
         let output = output.clone();
         Some(if func.sig.asyncness.is_some() { Self::Async { output } } else { Self::Sync { output } })
     }
@@ -76,6 +78,17 @@ pub(crate) fn is_boxed(func: &Func) -> bool {
     func.output().is_some_and(|output| future_output(output).is_some())
 }
 
+/// `Result<&str, E>` could be stored, but never be read back.
+fn result_owns_its_value(output: &Type, errors: &mut Errors) {
+    if let Some(value) = first_generic(output, "Result").filter(|value| mentions::has_reference(value)) {
+        errors.at(
+            value,
+            "a replay reads the result back, and what is read back cannot borrow: return an owned value, \
+             for example `String` for `&str`",
+        );
+    }
+}
+
 fn impl_trait(output: &Type) -> String {
     if mentions::names(output).contains("Future") {
         "write `async fn` and return the `Result`: what is recorded is the result, not the future".to_owned()
@@ -87,15 +100,15 @@ fn impl_trait(output: &Type) -> String {
 
 /// `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
 fn future_output(ty: &Type) -> Option<&Type> {
-    let Type::TraitObject(object) = only_generic(only_generic(ty, "Pin")?, "Box")? else { return None };
+    let Type::TraitObject(object) = first_generic(first_generic(ty, "Pin")?, "Box")? else { return None };
     object.bounds.iter().find_map(|bound| match bound {
         TypeParamBound::Trait(bound) => associated_output(&bound.path),
         _ => None,
     })
 }
 
-/// `T` of `Name<T>`.
-fn only_generic<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
+/// `T` of `Name<T, …>`.
+fn first_generic<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };
     let segment = path.path.segments.last().filter(|segment| segment.ident == name)?;
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };

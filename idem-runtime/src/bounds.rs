@@ -116,6 +116,7 @@ impl<T: Value, E> Outcome for Result<T, E> {
 )]
 pub trait IntoError<E> {
     /// Turns `error` into the error of the function.
+    #[expect(clippy::wrong_self_convention, reason = "what is turned into something is the argument")]
     fn into_error(&self, error: Error) -> E;
 }
 

@@ -11,8 +11,10 @@ use crate::global;
 use crate::key::Key;
 use crate::on_err::Release;
 use crate::policy::{Lifetime, OnInterrupt};
-use crate::record::Slot;
+use crate::queries::{Change, Expect};
+use crate::record::{Record, Slot, Status};
 use crate::store::Store;
+use crate::timeline::Stamp;
 use crate::{context, digest};
 
 /// How long a duplicate waits where the call says nothing.
@@ -40,7 +42,7 @@ pub(crate) struct Plan {
     name: Cow<'static, str>,
     was: &'static [&'static str],
     site: Option<&'static str>,
-    store: Option<Store>,
+    pub(crate) store: Option<Store>,
     key: Option<Result<Key, Error>>,
     fingerprint: Result<Fingerprint, Error>,
     pub(crate) ttl: Lifetime,
@@ -174,10 +176,9 @@ impl<P, M> Call<P, M> {
     }
 }
 
-/// A plan whose mistakes are found: ready to be negotiated.
+/// A plan whose mistakes are found: which call it is, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) store: Store,
     pub(crate) name: Cow<'static, str>,
     pub(crate) was: &'static [&'static str],
     pub(crate) key: Key,
@@ -201,12 +202,9 @@ impl Plan {
         let key = self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
         let about = |error: Error| error.about(&self.name, key.as_str());
         let fingerprint = self.fingerprint.map_err(about)?;
-        let store = self.store.map_or_else(global::store, Ok).map_err(about)?;
-        store.inner.core.check_usable().map_err(about)?;
         let names = std::iter::once(&*self.name).chain(self.was.iter().copied());
         let slots = names.map(|name| digest::slot(name, &key)).collect();
         Ok(Prepared {
-            store,
             name: self.name,
             was: self.was,
             key,
@@ -232,10 +230,54 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 impl Prepared {
-    /// The call this one would be inside its own body, if it stands there.
-    pub(crate) fn is_reentrant(&self) -> bool {
-        let scope = context::current();
-        scope.call.as_ref().is_some_and(|call| call.stands_in(&self.store, &self.slots))
+    /// Whether this call stands in its own body.
+    pub(crate) fn is_reentrant(&self, store_id: &[u8; 16]) -> bool {
+        let scope = context::scope();
+        scope.call.as_ref().is_some_and(|call| call.stands_in(store_id, &self.slots))
+    }
+
+    /// Whether the record, found by a digest, is that of this call, and which of its arguments differ.
+    pub(crate) fn differing(&self, record: &Record) -> Result<Vec<String>, Error> {
+        let named = record.name == self.name || self.was.contains(&record.name.as_str());
+        if !named || record.key != self.key.as_str() {
+            return Err(Error::store("another call's record stands in this one's place; the body was not run"));
+        }
+        let stored = Fingerprint::decode(&record.fingerprint)
+            .map_err(|malformed| Error::store(format!("the record is damaged ({malformed}); the body was not run")))?;
+        Ok(self.fingerprint.differing(&stored))
+    }
+
+    /// The record of a first attempt, in the place of an expired one if there is one.
+    pub(crate) fn first_record(&self, expired: Option<&Record>, owner: i64, now: Stamp) -> Record {
+        let (slot, name) = match (expired, self.slots.first()) {
+            (Some(expired), _) => (expired.slot, expired.name.clone()),
+            (None, slot) => (slot.copied().unwrap_or_default(), self.name.to_string()),
+        };
+        Record {
+            slot,
+            name,
+            key: self.key.as_str().to_owned(),
+            status: Status::Running,
+            claim: 0,
+            owner,
+            attempt: 1,
+            fingerprint: self.fingerprint.encode(),
+            at: now,
+            reason: None,
+            doubt_since: None,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            result: None,
+            purge_ms: None,
+        }
+    }
+
+    /// The change that claims a free slot for `new`, or the slot of an expired record.
+    pub(crate) fn claim_change(&self, new: Record, expired: Option<&Record>) -> Change {
+        let slot = new.slot;
+        let nor_in = self.slots.iter().copied().filter(|other| *other != slot).collect();
+        let expect = Expect::Free { over: expired.map(|expired| expired.claim), nor_in };
+        Change { slot, expect, new: Some(new) }
     }
 
     pub(crate) fn about(&self, error: Error) -> Error {

@@ -4,14 +4,19 @@
 //! given back; started means cut off, and the call is in doubt. Nothing that goes wrong here frees a started call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::call::Prepared;
 use crate::core::Core;
+use crate::flight::Baton;
 use crate::queries::{Change, Expect};
 use crate::record::{Reason, Record, Status, StoredResult};
 use crate::signal::Signal;
 use crate::queue::{Request, Urgency};
 use crate::writer::Reply;
+
+/// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
+pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(5);
 
 /// What the end of a body means for the record.
 #[derive(Debug)]
@@ -62,6 +67,23 @@ impl Claim {
         reply
     }
 
+    /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
+    pub(crate) fn next_attempt(&self, call: &Prepared) -> (Arc<Signal<Reply>>, Instant) {
+        let now = self.core.now();
+        let attempt = self.record.attempt.saturating_add(1);
+        let new = Record { claim: 0, attempt, at: now, ..self.record.clone() };
+        let before = self.before.clone();
+        let expect = Expect::Exactly(self.record.claim, Status::Running);
+        let deadline = Instant::now() + call.wait.max(CLAIM_WAIT_MIN);
+        let change = Change { slot: self.record.slot, expect, new: Some(new) };
+        (request(&self.core, change, before, None, deadline), deadline)
+    }
+
+    /// Another claim of the same call has taken its place.
+    pub(crate) fn give_over(mut self) {
+        self.phase = Phase::Ended;
+    }
+
     fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>) {
         let now = self.core.now();
         let new = match ending {
@@ -100,7 +122,7 @@ pub(crate) fn request(
     core: &Core,
     change: Change,
     before: Option<Record>,
-    baton: Option<crate::flight::Baton>,
+    baton: Option<Baton>,
     deadline: Instant,
 ) -> Arc<Signal<Reply>> {
     let reply = Signal::new();

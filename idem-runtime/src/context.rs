@@ -8,8 +8,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
+use crate::digest::{self, Namespace};
 use crate::intent::Intent;
+use crate::key::Key;
 use crate::record::Slot;
 use crate::store::Store;
 
@@ -23,8 +26,15 @@ pub(crate) struct Scope {
 /// A call whose body is on the stack, or in the chain of awaits.
 #[derive(Debug)]
 pub(crate) struct Ongoing {
-    pub(crate) store: Store,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) token_namespace: Option<Arc<str>>,
     pub(crate) slot: Slot,
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) in_doubt_since: Option<SystemTime>,
+    /// Its record is written in a transaction of the user's.
+    pub(crate) in_transaction: bool,
     /// The call that made this one.
     pub(crate) outer: Option<Arc<Ongoing>>,
     /// An idempotent call inside it failed with an error of ours.
@@ -32,10 +42,18 @@ pub(crate) struct Ongoing {
 }
 
 impl Ongoing {
-    /// Whether this call, or one it stands in, is the one of `slot`.
-    pub(crate) fn stands_in(&self, store: &Store, slots: &[Slot]) -> bool {
-        let is_it = slots.contains(&self.slot) && self.store.is(store);
-        is_it || self.outer.as_ref().is_some_and(|outer| outer.stands_in(store, slots))
+    /// Whether this call, or one it stands in, is the one of a slot.
+    pub(crate) fn stands_in(&self, store_id: &[u8; 16], slots: &[Slot]) -> bool {
+        self.any(&|call| call.store_id == *store_id && slots.contains(&call.slot))
+    }
+
+    /// Whether this call, or one it stands in, holds a write transaction on the store.
+    pub(crate) fn holds_transaction(&self, store_id: &[u8; 16]) -> bool {
+        self.any(&|call| call.store_id == *store_id && call.in_transaction)
+    }
+
+    fn any(&self, is: &impl Fn(&Ongoing) -> bool) -> bool {
+        is(self) || self.outer.as_ref().is_some_and(|outer| outer.any(is))
     }
 
     pub(crate) fn note_inner_failure(&self) {
@@ -47,12 +65,77 @@ impl Ongoing {
     }
 }
 
+/// The idempotent call whose body or recovery hook is running here; see [`current`].
+#[derive(Clone, Debug)]
+pub struct CurrentCall(Arc<Ongoing>);
+
+/// The innermost idempotent call whose body or recovery hook is running here, if any.
+///
+/// Its [`token`](CurrentCall::token) is what to hand to a service that takes an idempotency key:
+///
+/// ```
+/// # use idem_runtime::{Error, OnInterrupt, Store, call, current};
+/// # let store = Store::temporary()?;
+/// let token: Result<String, Error> = call("docs.charge").store(&store).key("A-17").run(|| {
+///     // gateway.charge(…, idempotency_key = token)
+///     Ok(current().map(|call| call.token()).unwrap_or_default())
+/// });
+/// assert_eq!(token?.len(), 36);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn current() -> Option<CurrentCall> {
+    scope().call.clone().map(CurrentCall)
+}
+
+impl CurrentCall {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its key, as text.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// How many times the body was started, this time included. In a recovery hook: how many times before it.
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// In a recovery hook, and in an attempt after a doubt: since when the call has been in doubt.
+    pub fn in_doubt_since(&self) -> Option<SystemTime> {
+        self.0.in_doubt_since
+    }
+
+    /// A UUID that is the same at every attempt of this call and different for every other call: the idempotency
+    /// key for a service downstream.
+    ///
+    /// Made from the store's id (or its `token_namespace`), the name and the key.
+    pub fn token(&self) -> String {
+        self.token_of(None)
+    }
+
+    /// The same for one of several effects of this call.
+    pub fn token_for(&self, step: &str) -> String {
+        self.token_of(Some(step))
+    }
+
+    fn token_of(&self, step: Option<&str>) -> String {
+        let namespace = match &self.0.token_namespace {
+            Some(namespace) => Namespace::Named(namespace),
+            None => Namespace::Store(&self.0.store_id),
+        };
+        digest::token(namespace, &self.0.name, &Key::stored(self.0.key.clone()), step)
+    }
+}
+
 thread_local! {
     static SCOPE: RefCell<Arc<Scope>> = RefCell::default();
 }
 
 /// The innermost scope. Empty while the thread is being torn down.
-pub(crate) fn current() -> Arc<Scope> {
+pub(crate) fn scope() -> Arc<Scope> {
     SCOPE.try_with(|scope| Arc::clone(&scope.borrow())).unwrap_or_default()
 }
 
@@ -113,6 +196,6 @@ pub async fn with_store_async<F: Future>(store: &Store, future: F) -> F::Output 
 }
 
 fn scope_with(store: &Store) -> Arc<Scope> {
-    let outer = current();
+    let outer = scope();
     Arc::new(Scope { store: Some(store.clone()), call: outer.call.clone(), intent: outer.intent.clone() })
 }

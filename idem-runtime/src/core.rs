@@ -27,8 +27,12 @@ use crate::watch::{Look, Watch};
 pub(crate) struct Core {
     pub(crate) path: StorePath,
     pub(crate) tenancy: Tenancy,
-    /// Random, made with the store: the base of its downstream tokens.
+    /// Random, made with the store.
     pub(crate) store_id: [u8; 16],
+    /// The base of downstream tokens, instead of the store's id.
+    pub(crate) token_namespace: Option<Arc<str>>,
+    /// How long after a crash "not done" is not believed.
+    pub(crate) settle_window: Duration,
     pub(crate) result_bytes_max: usize,
     /// How long the caller of a finished body waits for its record.
     pub(crate) record_within: Duration,
@@ -53,6 +57,8 @@ pub(crate) struct Found {
     pub(crate) path: StorePath,
     pub(crate) tenancy: Tenancy,
     pub(crate) store_id: [u8; 16],
+    pub(crate) token_namespace: Option<Arc<str>>,
+    pub(crate) settle_window: Duration,
     pub(crate) result_bytes_max: usize,
     pub(crate) record_within: Duration,
     pub(crate) owner: i64,
@@ -68,6 +74,8 @@ impl Core {
             path: found.path,
             tenancy: found.tenancy,
             store_id: found.store_id,
+            token_namespace: found.token_namespace,
+            settle_window: found.settle_window,
             result_bytes_max: found.result_bytes_max,
             record_within: found.record_within,
             owner: found.owner,
@@ -154,17 +162,19 @@ impl Core {
     }
 
     pub(crate) fn lapsed(&self, record: &Record) -> Lapsed {
-        if !record.status.is_finished() {
-            return Lapsed::Nothing;
+        Lapsed::of(record, self.age_ms(record.at))
+    }
+
+    /// How much longer "not done" is not to be believed; zero once the settle window is over.
+    ///
+    /// A request that was handed to the kernel can arrive after its sender was killed. What is from an earlier boot
+    /// cannot.
+    pub(crate) fn settles_in(&self, doubt_since: Stamp) -> Duration {
+        if !self.times.same_boot(doubt_since) {
+            return Duration::ZERO;
         }
-        let age_ms = self.age_ms(record.at);
-        if record.ttl.is_over(age_ms) {
-            Lapsed::Record
-        } else if record.keep_result.is_over(age_ms) {
-            Lapsed::Result
-        } else {
-            Lapsed::Nothing
-        }
+        let age_ms = self.age_ms(doubt_since).unwrap_or_default();
+        self.settle_window.saturating_sub(Duration::from_millis(age_ms.unsigned_abs()))
     }
 
     pub(crate) fn with_purge_time(&self, record: Record) -> Record {

@@ -4,7 +4,7 @@
 //! running, replay.
 
 use crate::policy::OnInterrupt;
-use crate::record::Status;
+use crate::record::{Record, Status};
 
 /// Who holds a running record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,21 @@ pub(crate) enum Lapsed {
     Nothing,
     Result,
     Record,
+}
+
+impl Lapsed {
+    /// What is over of a record of this age; at an unknown age nothing is.
+    pub(crate) fn of(record: &Record, age_ms: Option<i64>) -> Lapsed {
+        if !record.status.is_finished() {
+            Lapsed::Nothing
+        } else if record.ttl.is_over(age_ms) {
+            Lapsed::Record
+        } else if record.keep_result.is_over(age_ms) {
+            Lapsed::Result
+        } else {
+            Lapsed::Nothing
+        }
+    }
 }
 
 /// Everything about a record that a decision needs.

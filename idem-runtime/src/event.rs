@@ -52,3 +52,12 @@ pub(crate) fn unfinished_at_open(count: i64) {
 pub(crate) fn check_skipped(bytes: u64) {
     tell!(warn, bytes, "the store ended uncleanly and is too large to be checked at open");
 }
+
+/// A future that runs in the span of whoever made it.
+#[cfg(feature = "tokio")]
+pub(crate) fn in_current_span<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    #[cfg(feature = "tracing")]
+    return tracing::Instrument::in_current_span(future);
+    #[cfg(not(feature = "tracing"))]
+    future
+}

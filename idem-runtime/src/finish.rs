@@ -1,34 +1,45 @@
 //! What the end of a body means: the typed half of a call, shared by its sync and async form.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::bounds::Value;
 use crate::call::Prepared;
 use crate::claim::{Claim, Ending};
 use crate::codec::{self, Codec};
+use crate::core::Core;
 use crate::context::{self, Ongoing, Scope};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
-use crate::intent::{Intent, Kind, Seen};
 use crate::on_err::{ErrPolicy, StoredError};
 use crate::policy::{Lifetime, OnErr};
 use crate::record::{Reason, Record, Status, StoredResult};
-use crate::signal::{Signal, lock};
+use crate::signal::Signal;
 use crate::writer::Reply;
 
 /// The scope of a body: its store, and the call it is.
-pub(crate) fn scope(call: &Prepared, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
-    let outer = context::current();
+pub(crate) fn scope(core: &Core, record: &Record) -> (Arc<Scope>, Arc<Ongoing>) {
+    let outer = context::scope();
     let ongoing = Arc::new(Ongoing {
-        store: call.store.clone(),
-        slot: claim.record().slot,
+        store_id: core.store_id,
+        token_namespace: core.token_namespace.clone(),
+        slot: record.slot,
+        name: record.name.clone(),
+        key: record.key.clone(),
+        attempt: record.attempt,
+        in_doubt_since: record.doubt_since.map(|since| wall_time(core.times.wall_ms(since))),
+        in_transaction: false,
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),
     });
     let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&ongoing)), intent: None };
     (Arc::new(scope), ongoing)
+}
+
+pub(crate) fn wall_time(ms: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
 /// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
@@ -43,6 +54,7 @@ pub(crate) struct Ended<T, E> {
 /// Hands the outcome to the writer.
 pub(crate) fn end<T, E, P>(
     call: &Prepared,
+    core: &Core,
     claim: Claim,
     ongoing: &Ongoing,
     outcome: Result<T, E>,
@@ -52,7 +64,7 @@ where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let bytes_max = call.store.inner.core.result_bytes_max;
+    let bytes_max = core.result_bytes_max;
     let record = claim.record().clone();
     let (ending, outcome) = match outcome {
         Ok(value) => {
@@ -60,13 +72,21 @@ where
             (ending, Ok(value))
         }
         Err(error) => {
-            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call, bytes_max);
+            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call.codec, bytes_max);
             (ending, Err(error))
         }
     };
     let reply = claim.end(ending);
-    let deadline = Instant::now() + call.store.inner.core.record_within;
+    let deadline = Instant::now() + core.record_within;
     Ended { outcome, record, reply, deadline }
+}
+
+/// Hands a result that a recovery hook found to the writer.
+pub(crate) fn end_done<T: Value>(call: &Prepared, core: &Core, claim: Claim, value: T) -> Ended<T, Infallible> {
+    let record = claim.record().clone();
+    let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
+    let reply = claim.end(ending);
+    Ended { outcome: Ok(value), record, reply, deadline: Instant::now() + core.record_within }
 }
 
 /// The first caller gets the value as it reads back, which is what later ones get.
@@ -88,18 +108,18 @@ pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: 
 }
 
 /// An `Err` that came about because a call inside failed with an error of ours is never remembered.
-fn failed<E, P: ErrPolicy<E>>(
+pub(crate) fn failed<E, P: ErrPolicy<E>>(
     error: E,
     policy: &P,
     inner_failed: bool,
-    call: &Prepared,
+    codec: Codec,
     bytes_max: usize,
 ) -> (Ending, E) {
     match policy.judge(&error) {
         OnErr::Release => (Ending::Released, error),
         _ if inner_failed => (Ending::InDoubt(Reason::InnerFailed), error),
         OnErr::InDoubt => (Ending::InDoubt(Reason::ErrUnknown), error),
-        OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
+        OnErr::Remember => match policy.encode(&error, codec, bytes_max) {
             Some((StoredError { codec_id, digest, bytes }, read_back)) => {
                 let stored = StoredResult { codec_id, digest, bytes };
                 (Ending::Finished(Status::Failed, Ok(stored)), read_back)
@@ -146,17 +166,6 @@ where
         return policy.decode(&StoredError { codec_id, digest, bytes }).map(Err).map_err(|why| undecodable(&why));
     }
     codec::decode(codec_id, digest, &bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
-}
-
-/// Tells an observer how the call got its answer.
-pub(crate) fn observe(intent: Option<&Intent>, seen: Seen) {
-    if let Some(Kind::Observe(slot)) = intent.map(|intent| &intent.kind) {
-        *lock(slot) = Some(seen);
-    }
-}
-
-pub(crate) fn seen(record: &Record, replayed: Option<Duration>, waited: Duration) -> Seen {
-    Seen { replayed, attempt: record.attempt, waited, recovered: false }
 }
 
 fn undecodable(why: &str) -> Error {

@@ -60,6 +60,7 @@ impl Gate {
     }
 }
 
+#[cfg(test)]
 impl GateGuard<'_> {
     /// False if the wait was over first, or the files cannot be locked.
     pub(crate) fn is_held(&self) -> bool {

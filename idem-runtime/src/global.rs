@@ -53,7 +53,7 @@ pub fn init_with(open: impl FnOnce() -> Result<Store, Error>) -> Result<Store, E
 
 /// The store in scope, else the program's.
 pub(crate) fn store() -> Result<Store, Error> {
-    let scope = context::current();
+    let scope = context::scope();
     scope.store.as_ref().or_else(|| GLOBAL.get()).cloned().ok_or_else(|| {
         Error::new(
             ErrorKind::NotInitialised,

@@ -11,6 +11,8 @@ use crate::bounds::Value;
 use crate::codec::{self, Codec};
 use crate::context::{self, Scope};
 use crate::error::{Error, ErrorKind, Ran};
+#[cfg(feature = "tx")]
+use crate::record::Record;
 use crate::record::{Status, StoredResult};
 use crate::signal::lock;
 use crate::snapshot::Snapshot;
@@ -84,9 +86,11 @@ impl Intent {
         Arc::new(Intent { taken: AtomicBool::new(false), kind })
     }
 
-    /// True for the first call that asks.
-    pub(crate) fn take(&self) -> bool {
-        !self.taken.swap(true, Ordering::AcqRel)
+    /// Tells an observer how the call got its answer.
+    pub(crate) fn saw(&self, seen: Seen) {
+        if let Kind::Observe(slot) = &self.kind {
+            *lock(slot) = Some(seen);
+        }
     }
 
     /// Whether the call is not to be made at all.
@@ -95,8 +99,29 @@ impl Intent {
     }
 
     fn scope(self: &Arc<Self>) -> Arc<Scope> {
-        let outer = context::current();
+        let outer = context::scope();
         Arc::new(Scope { intent: Some(Arc::clone(self)), ..Scope::clone(&outer) })
+    }
+}
+
+/// Tells an observer, if there is one, of a call that neither waited nor was recovered.
+#[cfg(feature = "tx")]
+pub(crate) fn saw(observer: Option<&Intent>, record: &Record, replayed: Option<Duration>) {
+    if let Some(observer) = observer {
+        let attempt = record.attempt;
+        observer.saw(Seen { replayed, attempt, waited: Duration::ZERO, recovered: false });
+    }
+}
+
+/// The intent in scope, for the first call that asks; a further call goes its own way, but for one that is not to be
+/// made at all.
+pub(crate) fn take_up() -> Result<Option<Arc<Intent>>, Error> {
+    let scope = context::scope();
+    let Some(intent) = &scope.intent else { return Ok(None) };
+    match intent.taken.swap(true, Ordering::AcqRel) {
+        false => Ok(Some(Arc::clone(intent))),
+        true if intent.is_look() => Err(one_call_only()),
+        true => Ok(None),
     }
 }
 
@@ -106,7 +131,7 @@ pub(crate) fn not_made() -> Error {
 }
 
 /// A second call under one [`peek`] or [`settle`] must not run its body either.
-pub(crate) fn one_call_only() -> Error {
+fn one_call_only() -> Error {
     Error::new(
         ErrorKind::BadArgument,
         Ran::No,

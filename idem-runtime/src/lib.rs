@@ -50,16 +50,26 @@ mod context;
 mod intent;
 mod look;
 mod call;
+mod refuse;
 mod negotiate;
 mod finish;
 mod run;
+mod recover;
+#[cfg(feature = "tokio")]
+mod detach;
+#[cfg(feature = "tx")]
+mod transaction;
+#[cfg(feature = "tx")]
+mod tx;
 mod event;
 
 pub use bounds::{Argument, ErrorValue, FromError, IntoError, KeyValue, Outcome, Value};
 pub use call::{Call, call};
 pub use clock::{Clock, SystemClock};
 pub use codec::Codec;
-pub use context::{with_store, with_store_async};
+pub use context::{CurrentCall, current, with_store, with_store_async};
+#[cfg(feature = "tokio")]
+pub use detach::{Detached, DetachedRecovered, drain};
 pub use error::{Error, ErrorKind, Ran};
 pub use global::{init, init_with};
 pub use idem_macros::idempotent;
@@ -67,6 +77,9 @@ pub use intent::{Seen, Settled, Verdict, observe, observe_async, peek, peek_asyn
 pub use open::StoreBuilder;
 pub use policy::{Lifetime, OnErr, OnInterrupt};
 pub use record::Status;
+pub use recover::{IntoVerdict, Recovered};
 pub use snapshot::{Filter, Snapshot};
 pub use store::{Stats, Store};
+#[cfg(feature = "tx")]
+pub use tx::{TxCall, install};
 

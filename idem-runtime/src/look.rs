@@ -1,6 +1,7 @@
 //! What happens to a call that is looked at or settled instead of made.
 
 use crate::call::Prepared;
+use crate::core::Core;
 use crate::decide::Holder;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::intent::{Encode, Intent, Kind, Settled, Verdict};
@@ -8,30 +9,31 @@ use crate::queries::{Change, Expect};
 use crate::record::{Reason, Record, Status};
 use crate::signal::lock;
 use crate::snapshot::Snapshot;
+use crate::store::Store;
 
 /// Answers the intent in place of the call.
-pub(crate) fn answer(intent: &Intent, prepared: Result<Prepared, Error>) {
+pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>) {
     match &intent.kind {
         Kind::Peek(found) => {
-            let seen = prepared.and_then(|call| peek(&call).map_err(|error| call.about(error)));
+            let seen = prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
             *lock(found) = Some(seen);
         }
         Kind::Settle { verdict, settled } => {
             let verdict = lock(verdict);
-            let done = prepared.and_then(|call| settle(&call, &verdict).map_err(|error| call.about(error)));
+            let done = prepared.and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
             *lock(settled) = Some(done);
         }
         Kind::Observe(_) => {}
     }
 }
 
-fn peek(call: &Prepared) -> Result<Option<Snapshot>, Error> {
-    let core = &call.store.inner.core;
+fn peek(call: &Prepared, store: &Store) -> Result<Option<Snapshot>, Error> {
+    let core = &store.inner.core;
     core.read(&call.slots)?.map(|record| Snapshot::of(core, record, 0)).transpose()
 }
 
-fn settle(call: &Prepared, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
-    let core = &call.store.inner.core;
+fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
+    let core = &store.inner.core;
     loop {
         let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
         let (record, holder) = core.confirmed_holder(record)?;
@@ -46,16 +48,20 @@ fn settle(call: &Prepared, verdict: &Verdict<Encode>) -> Result<Settled, Error> 
             ));
         }
         let expect = Expect::Exactly(record.claim, record.status);
-        let (slot, (settled, new)) = (record.slot, settled(call, record, verdict)?);
-        if call.store.write(Change { slot, expect, new })?.is_none() {
+        let (slot, (settled, new)) = (record.slot, settled(call, core, record, verdict)?);
+        if store.write(Change { slot, expect, new })?.is_none() {
             return Ok(settled);
         }
         // Another call was faster: look again.
     }
 }
 
-fn settled(call: &Prepared, record: Record, verdict: &Verdict<Encode>) -> Result<(Settled, Option<Record>), Error> {
-    let core = &call.store.inner.core;
+fn settled(
+    call: &Prepared,
+    core: &Core,
+    record: Record,
+    verdict: &Verdict<Encode>,
+) -> Result<(Settled, Option<Record>), Error> {
     let result = match verdict {
         Verdict::NotDone => return Ok((Settled::NotDone, None)),
         Verdict::Unknown => {

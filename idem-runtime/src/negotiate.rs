@@ -7,48 +7,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::Prepared;
-use crate::claim::{self, Claim};
+use crate::claim::{self, CLAIM_WAIT_MIN, Claim};
 use crate::core::Core;
 use crate::decide::{Decision, Holder, Mode, View, decide};
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Error, Ran};
 use crate::event;
-use crate::fingerprint::Fingerprint;
 use crate::flight::{Baton, Landing, Waiter};
 use crate::queries::{Change, Expect};
 use crate::queue::{Request, Urgency};
 use crate::record::{Reason, Record, Status};
+use crate::refuse;
 use crate::signal::Signal;
+use crate::timeline::Stamp;
 use crate::watch::Pace;
 use crate::writer::Reply;
-
-/// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
-const CLAIM_WAIT_MIN: Duration = Duration::from_secs(5);
-/// When to ask again after a call that is still running.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the caller has to do next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The record answers.
-    Answer(Box<Record>),
+    /// Nothing: the negotiation is over.
+    Ready(Ready),
     /// Wait for the writer, then tell [`Negotiation::answered`].
     Claim(Arc<Signal<Reply>>, Instant),
     /// Wait for the running call, then tell [`Negotiation::landed`].
     Wait(Waiter, Instant),
 }
 
-/// How the negotiation ends, short of an error.
+/// How a negotiation ends, short of an error.
 #[derive(Debug)]
-pub(crate) enum Ready {
-    Answer(Box<Record>),
-    Run(Claimed),
-}
-
-/// A claim, and whether its recovery hook is to be run first.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    pub(crate) claim: Claim,
+pub(crate) struct Ready {
+    /// The right to run the body, or the record that answers.
+    pub(crate) claim: Result<Claim, Box<Record>>,
+    /// The call was interrupted before: the recovery hook comes first.
     pub(crate) recover: bool,
+    /// How long the call waited for another one.
+    pub(crate) waited: Duration,
 }
 
 /// What is known of the record.
@@ -69,6 +62,8 @@ pub(crate) struct Negotiation<'a> {
     deadline: Instant,
     known: Known,
     waited: bool,
+    /// Nothing can be proven of the owner that is waited for.
+    unprovable: bool,
     /// The last claim asked for was to recover.
     recovering: bool,
     /// Others who wait behind this call.
@@ -76,26 +71,27 @@ pub(crate) struct Negotiation<'a> {
 }
 
 impl<'a> Negotiation<'a> {
-    pub(crate) fn new(call: &'a Prepared, mode: Mode) -> Negotiation<'a> {
+    pub(crate) fn new(call: &'a Prepared, core: &'a Arc<Core>, mode: Mode) -> Negotiation<'a> {
         let begun = Instant::now();
         // A wait too long for the clock is as good as a year.
         let deadline = begun.checked_add(call.wait).unwrap_or_else(|| begun + Duration::from_secs(31_536_000));
         Negotiation {
             call,
-            core: &call.store.inner.core,
+            core,
             mode,
             begun,
             deadline,
             known: Known::Nothing,
             waited: false,
+            unprovable: false,
             recovering: false,
             baton: None,
         }
     }
 
-    /// How long it waited for another call.
-    pub(crate) fn waited(&self) -> Duration {
-        if self.waited { self.begun.elapsed() } else { Duration::ZERO }
+    fn ready(&self, claim: Result<Claim, Box<Record>>) -> Ready {
+        let waited = if self.waited { self.begun.elapsed() } else { Duration::ZERO };
+        Ready { recover: claim.is_ok() && self.recovering, claim, waited }
     }
 
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
@@ -106,7 +102,8 @@ impl<'a> Negotiation<'a> {
             };
             let Some(record) = record else { return Ok(self.claim(None)) };
             let (record, holder) = self.core.confirmed_holder(*record)?;
-            let decision = self.decide(&record, holder)?;
+            let differing = self.call.differing(&record)?;
+            let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {
                 // Somebody else goes on with this call: whoever waits behind us looks for themselves.
                 self.baton = None;
@@ -115,23 +112,29 @@ impl<'a> Negotiation<'a> {
                 Decision::Claim => return Ok(self.claim(Some(&record))),
                 Decision::Rerun => return Ok(self.claim_again(&record, record.attempt.saturating_add(1), false)),
                 Decision::Recover => return Ok(self.claim_again(&record, record.attempt, true)),
-                Decision::Replay => return Ok(Step::Answer(Box::new(record))),
+                Decision::Replay => return Ok(Step::Ready(self.ready(Err(Box::new(record))))),
                 Decision::Wait => {
                     if let Some(step) = self.wait(&record, holder)? {
                         return Ok(step);
                     }
                 }
-                refusal => return Err(self.refuse(&record, refusal)),
+                Decision::RefuseMismatch => return Err(refuse::mismatch(&record, &differing)),
+                Decision::RefuseReentrant => return Err(refuse::reentrant()),
+                Decision::RefuseResultGone => return Err(refuse::result_gone(&record)),
+                Decision::RefuseInDoubt | Decision::RefuseExhausted => {
+                    let reason = self.note_doubt(&record).reason;
+                    return Err(refuse::in_doubt(&record, reason, decision));
+                }
             }
         }
     }
 
     /// Takes the writer's answer; `None` means that it did not come in time.
-    pub(crate) fn answered(&mut self, reply: Option<Reply>) -> Result<Option<Claimed>, Error> {
+    pub(crate) fn answered(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
         match reply {
             Some(Reply::Claimed(claim)) => {
                 event::claimed(claim.record());
-                Ok(Some(Claimed { claim, recover: self.recovering }))
+                Ok(Some(self.ready(Ok(claim))))
             }
             Some(Reply::Stands(standing)) => {
                 self.known = Known::Found(standing);
@@ -148,7 +151,7 @@ impl<'a> Negotiation<'a> {
     /// Takes the end of the call that was waited for; `None` means that it still runs.
     pub(crate) fn landed(&mut self, landing: Option<Landing>) -> Result<(), Error> {
         self.waited = true;
-        let Some(landing) = landing else { return Err(still_running(self.call.wait)) };
+        let Some(landing) = landing else { return Err(self.wait_is_over()) };
         event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
         self.baton = landing.baton;
         if let Some(record) = landing.record {
@@ -157,60 +160,25 @@ impl<'a> Negotiation<'a> {
         Ok(())
     }
 
-    fn decide(&self, record: &Record, holder: Holder) -> Result<Decision, Error> {
-        self.check_identity(record)?;
-        let stored = Fingerprint::decode(&record.fingerprint).map_err(|malformed| {
-            Error::store(format!("the record is damaged ({malformed}); its body was not run"))
-        })?;
+    fn decide(&self, record: &Record, holder: Holder, differs: bool) -> Decision {
         let view = View {
             status: record.status,
             holder,
             lapsed: self.core.lapsed(record),
             has_result: record.result.is_some(),
             attempt: record.attempt,
-            differs: !self.call.fingerprint.differing(&stored).is_empty(),
-            reentrant: self.call.is_reentrant(),
+            differs,
+            reentrant: self.call.is_reentrant(&self.core.store_id),
             waited: self.waited,
         };
-        Ok(decide(view, self.mode))
-    }
-
-    /// The slot is a digest: what stands there must be this call.
-    fn check_identity(&self, record: &Record) -> Result<(), Error> {
-        let named = record.name == self.call.name || self.call.was.contains(&record.name.as_str());
-        if named && record.key == self.call.key.as_str() {
-            return Ok(());
-        }
-        Err(Error::store("another call's record stands in this one's place; its body was not run. Report this"))
+        decide(view, self.mode)
     }
 
     /// Claims a new call, in the place of an expired one if there is one.
     fn claim(&mut self, expired: Option<&Record>) -> Step {
-        let (slot, name) = match (expired, self.call.slots.first()) {
-            (Some(expired), _) => (expired.slot, expired.name.clone()),
-            (None, slot) => (slot.copied().unwrap_or_default(), self.call.name.to_string()),
-        };
-        let new = Record {
-            slot,
-            name,
-            key: self.call.key.as_str().to_owned(),
-            status: Status::Running,
-            claim: 0,
-            owner: self.core.owner,
-            attempt: 1,
-            fingerprint: self.call.fingerprint.encode(),
-            at: self.core.now(),
-            reason: None,
-            doubt_since: None,
-            ttl: self.call.ttl,
-            keep_result: self.call.keep_result,
-            result: None,
-            purge_ms: None,
-        };
-        let nor_in = self.call.slots.iter().copied().filter(|other| *other != slot).collect();
-        let expect = Expect::Free { over: expired.map(|expired| expired.claim), nor_in };
+        let new = self.call.first_record(expired, self.core.owner, self.core.now());
         self.recovering = false;
-        self.send(Change { slot, expect, new: Some(new) }, None)
+        self.send(self.call.claim_change(new, expired), None)
     }
 
     /// Claims an interrupted call: to run its body once more, or to run the recovery hook.
@@ -241,12 +209,10 @@ impl<'a> Negotiation<'a> {
     }
 
     /// A place among those who wait; `None` if the call has just ended and is to be read again.
-    fn wait(&self, record: &Record, holder: Holder) -> Result<Option<Step>, Error> {
+    fn wait(&mut self, record: &Record, holder: Holder) -> Result<Option<Step>, Error> {
+        self.unprovable = holder == Holder::Unknown;
         if Instant::now() >= self.deadline {
-            return Err(match holder {
-                Holder::Unknown => unprovable(self.call.wait),
-                _ => still_running(self.call.wait),
-            });
+            return Err(self.wait_is_over());
         }
         let waiter = match holder {
             Holder::Here => self.core.flights.join_here(record.claim),
@@ -259,65 +225,8 @@ impl<'a> Negotiation<'a> {
         }))
     }
 
-    fn refuse(&self, record: &Record, decision: Decision) -> Error {
-        match decision {
-            Decision::RefuseMismatch => self.mismatch(record),
-            Decision::RefuseReentrant => Error::new(
-                ErrorKind::Reentrant,
-                Ran::No,
-                "the call reached itself with the same key; it would wait for itself for ever. Give the inner call \
-                 another key",
-            ),
-            Decision::RefuseResultGone => {
-                let why = record.reason.map_or("`keep_result` is over", Reason::text);
-                Error::new(
-                    ErrorKind::ResultGone,
-                    Ran::No,
-                    format!("it is done (attempt {}); its result is gone: {why}. Nothing was repeated", record.attempt),
-                )
-            }
-            _ => self.in_doubt(record, decision),
-        }
-    }
-
-    fn mismatch(&self, record: &Record) -> Error {
-        let stored = Fingerprint::decode(&record.fingerprint);
-        let differing = stored.map(|stored| self.call.fingerprint.differing(&stored)).unwrap_or_default();
-        event::mismatch(record, &differing);
-        let names = differing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        Error::new(
-            ErrorKind::Mismatch,
-            Ran::No,
-            format!(
-                "the key was used before with other arguments: {names} differs, or its type changed. The body was not \
-                 run. Use a key that tells the two calls apart, or say what to compare with `fingerprint = …` or \
-                 `skip(…)`"
-            ),
-        )
-    }
-
-    fn in_doubt(&self, record: &Record, decision: Decision) -> Error {
-        let doubt = self.note_doubt(record);
-        let reason = doubt.reason.map_or("it was cut off", Reason::text);
-        event::in_doubt(record, reason);
-        let attempt = record.attempt;
-        let (spent, cure) = match (decision, doubt.reason) {
-            (Decision::RefuseExhausted, _) => (
-                "; no further attempt is allowed",
-                "To settle it see `settle`; to allow more attempts see `on_interrupt = rerun(n)`",
-            ),
-            (_, Some(Reason::Dropped)) => (
-                "",
-                "To let the body finish next time add `detach`; to settle this one see `settle`; if repeating is safe, \
-                 use `on_interrupt = rerun`",
-            ),
-            _ => ("", "To settle it see `settle`; if repeating is safe, use `on_interrupt = rerun`"),
-        };
-        Error::new(
-            ErrorKind::InDoubt,
-            Ran::Unknown,
-            format!("it is in doubt: {reason} (attempt {attempt}){spent}. Nothing was repeated. {cure}"),
-        )
+    fn wait_is_over(&self) -> Error {
+        if self.unprovable { refuse::unprovable(self.call.wait) } else { refuse::still_running(self.call.wait) }
     }
 
     /// Records when the doubt was first noticed. Whether it succeeds does not matter: the next caller does it.
@@ -334,24 +243,10 @@ impl<'a> Negotiation<'a> {
 }
 
 /// An interrupted record as the record in doubt that it is.
-fn interrupted(record: &Record, core: &Core, now: crate::timeline::Stamp) -> Record {
+fn interrupted(record: &Record, core: &Core, now: Stamp) -> Record {
     if record.status == Status::InDoubt {
         return record.clone();
     }
     let reason = if record.owner == core.owner { Reason::Dropped } else { Reason::OwnerDied };
     record.in_doubt(reason, now)
-}
-
-fn still_running(wait: Duration) -> Error {
-    let message = format!("the same call is running and did not end within {wait:?}; this one was not run. Retry later");
-    Error::new(ErrorKind::Running, Ran::No, message).after(RETRY_AFTER)
-}
-
-fn unprovable(wait: Duration) -> Error {
-    let message = format!(
-        "the same call runs in a program of which nothing can be proven (its lock file is missing, or it is in another \
-         container), and it did not end within {wait:?}; this one was not run. If you know that program to be dead, take \
-         the call from it with `Store::steal`"
-    );
-    Error::new(ErrorKind::Running, Ran::No, message).after(RETRY_AFTER)
 }

@@ -39,6 +39,7 @@ const CHECK_BYTES_MAX: u64 = 256 << 20;
 /// Results up to this size are stored; see [`StoreBuilder::result_bytes_max`].
 pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
 const RECORD_WITHIN: Duration = Duration::from_secs(30);
+const SETTLE_WINDOW: Duration = Duration::from_secs(30);
 
 /// Open stores of this process, by path.
 static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Inner>>>> = Mutex::new(None);
@@ -59,6 +60,8 @@ pub struct StoreBuilder {
     tenancy: Tenancy,
     result_bytes_max: usize,
     record_within: Duration,
+    settle_window: Duration,
+    token_namespace: Option<Arc<str>>,
     clock: Option<Arc<dyn Clock>>,
     remote: bool,
     accept_lost_records: bool,
@@ -70,6 +73,8 @@ impl Default for StoreBuilder {
             tenancy: Tenancy::Own,
             result_bytes_max: RESULT_BYTES_MAX,
             record_within: RECORD_WITHIN,
+            settle_window: SETTLE_WINDOW,
+            token_namespace: None,
             clock: None,
             remote: false,
             accept_lost_records: false,
@@ -100,6 +105,24 @@ impl StoreBuilder {
     /// After that it gets [`NotRecorded`](crate::ErrorKind::NotRecorded), while the store goes on trying.
     pub fn record_within(mut self, limit: Duration) -> Self {
         self.record_within = limit;
+        self
+    }
+
+    /// How long after a crash a recovery hook's [`NotDone`](crate::Verdict::NotDone) is not believed; 30 s by default.
+    ///
+    /// It counts from the first time the doubt was noticed, and is over at once if the machine was restarted since.
+    /// A request that the kernel holds for a killed process can arrive later than the question about it: allow
+    /// longer than the slowest of them takes.
+    pub fn settle_window(mut self, window: Duration) -> Self {
+        self.settle_window = window;
+        self
+    }
+
+    /// Makes downstream tokens from this text instead of the store's own id.
+    ///
+    /// They are then the same after the store was lost or moved. Two stores of one namespace share their tokens.
+    pub fn token_namespace(mut self, namespace: impl Into<Arc<str>>) -> Self {
+        self.token_namespace = Some(namespace.into());
         self
     }
 
@@ -185,6 +208,8 @@ impl StoreBuilder {
             path,
             tenancy: self.tenancy,
             store_id,
+            token_namespace: self.token_namespace,
+            settle_window: self.settle_window,
             result_bytes_max: self.result_bytes_max,
             record_within: self.record_within,
             owner,

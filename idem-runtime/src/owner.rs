@@ -26,7 +26,6 @@ const TOKEN_BYTES_MAX: usize = 64;
 pub(crate) struct OwnerFile {
     file: File,
     path: PathBuf,
-    token: String,
     /// The process that took the lock; in a forked child it is another.
     creator_pid: u32,
 }
@@ -58,11 +57,7 @@ impl OwnerFile {
                 io::Error::new(io::ErrorKind::WouldBlock, "a new owner file is locked")
             }
         })?;
-        Ok(Self { file, path, token: token.to_owned(), creator_pid: process::id() })
-    }
-
-    pub(crate) fn token(&self) -> &str {
-        &self.token
+        Ok(Self { file, path, creator_pid: process::id() })
     }
 
     /// False in a forked child: the store it came with must not be used.

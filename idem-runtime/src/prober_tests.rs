@@ -244,8 +244,8 @@ fn descriptors_are_bounded() {
     let owners: Vec<_> =
         (0..KEPT_MAX + 10).map(|n| OwnerFile::create(&sidecar, &format!("o{n}")).unwrap()).collect();
     let prober = Prober::new(&sidecar, "me");
-    for owner in &owners {
-        assert_eq!(prober.probe(owner.token(), &no_facts()), Liveness::Alive);
+    for n in 0..owners.len() {
+        assert_eq!(prober.probe(&format!("o{n}"), &no_facts()), Liveness::Alive);
         assert!(prober.seen().len() <= KEPT_MAX);
     }
 }

@@ -43,6 +43,7 @@ pub(crate) enum Reason {
     ErrUnknown = 5,
     InnerFailed = 6,
     Unknown = 7,
+    TransactionEnded = 8,
     NotKept = 21,
     Unstorable = 22,
     Expired = 23,
@@ -50,7 +51,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 11] = [
+    const ALL: [Reason; 12] = [
         Reason::Dropped,
         Reason::Panicked,
         Reason::OwnerDied,
@@ -58,6 +59,7 @@ impl Reason {
         Reason::ErrUnknown,
         Reason::InnerFailed,
         Reason::Unknown,
+        Reason::TransactionEnded,
         Reason::NotKept,
         Reason::Unstorable,
         Reason::Expired,
@@ -78,6 +80,7 @@ impl Reason {
             Reason::ErrUnknown => "it returned an error that leaves its effect unknown",
             Reason::InnerFailed => "an idempotent call inside it failed",
             Reason::Unknown => "its recovery could not find out whether it was done",
+            Reason::TransactionEnded => "its body ended the transaction it was given",
             Reason::NotKept => "`keep_result` is zero",
             Reason::Unstorable => "it could not be stored (too large, or it cannot be encoded and read back)",
             Reason::Expired => "`keep_result` is over",
@@ -171,12 +174,15 @@ impl Record {
     }
 
     /// This record after the call was found cut off at `now`.
+    ///
+    /// A call of an earlier boot ended with that boot at the latest, so its doubt is as old as its claim.
     pub(crate) fn in_doubt(&self, reason: Reason, now: Stamp) -> Record {
+        let first_seen = if self.at.boot == now.boot { now } else { self.at };
         Record {
             status: Status::InDoubt,
             at: now,
             reason: Some(reason),
-            doubt_since: Some(self.doubt_since.unwrap_or(now)),
+            doubt_since: Some(self.doubt_since.unwrap_or(first_seen)),
             result: None,
             ..self.clone()
         }

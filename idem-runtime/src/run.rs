@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::{Call, Plan, Prepared};
+use crate::claim::Claim;
+use crate::core::Core;
 use crate::decide::Mode;
 use crate::error::Error;
-use crate::intent::{self, Intent};
-use crate::negotiate::{Claimed, Negotiation, Ready, Step};
+use crate::intent::{self, Intent, Seen};
+use crate::negotiate::{Negotiation, Ready, Step};
 use crate::on_err::ErrPolicy;
 use crate::record::Record;
-use crate::{context, event, finish, look};
+use crate::store::Store;
+use crate::{context, event, finish, global, look, refuse};
 
 impl<P, M> Call<P, M> {
     /// Makes the call: runs `body` once, or answers with the result of the one run.
     ///
-    /// The body gets the result as it reads back from the store, which is what later callers get. A replay runs on
-    /// the caller's own thread.
+    /// The first caller gets the result as it reads back from the store, which is what later callers get. A replay
+    /// runs on the caller's own thread.
     ///
     /// # Errors
     /// What the body returned, or one of the [kinds](crate::ErrorKind) as the function's error.
@@ -35,11 +38,11 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let made = begin(plan).and_then(|begun| {
-            let made = make(&begun, &on_err, || body().into_result());
+        let made = Begun::new(plan).and_then(|begun| {
+            let made = begun.negotiate(begun.mode()).and_then(|ready| begun.finish(ready, &on_err, body));
             made.map_err(|error| begun.call.about(error))
         });
-        R::from_result(made.unwrap_or_else(|error| Err(map_err.into_error(report(error)))))
+        answer(made, map_err)
     }
 
     /// Makes the call from async code, on any executor: no runtime is needed.
@@ -61,155 +64,192 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        let made = match begin(plan) {
+        let made = match Begun::new(plan) {
             Ok(begun) => {
-                let made = make_async(&begun, &on_err, body).await;
+                let made = match begun.negotiate_async(begun.mode()).await {
+                    Ok(ready) => begun.finish_async(ready, on_err, body).await,
+                    Err(error) => Err(error),
+                };
                 made.map_err(|error| begun.call.about(error))
             }
             Err(error) => Err(error),
         };
-        R::from_result(made.unwrap_or_else(|error| Err(map_err.into_error(report(error)))))
+        answer(made, map_err)
+    }
+}
+
+/// What came of a call, as the function's own type.
+pub(crate) fn answer<R: Outcome, M: IntoError<R::Err>>(
+    made: Result<Result<R::Ok, R::Err>, Error>,
+    map_err: M,
+) -> R {
+    R::from_result(made.unwrap_or_else(|error| {
+        note_failure();
+        Err(map_err.into_error(error))
+    }))
+}
+
+/// The call this one stands in must not remember what it makes of our error.
+fn note_failure() {
+    let scope = context::scope();
+    let is_look = scope.intent.as_ref().is_some_and(|intent| intent.is_look());
+    if let (Some(outer), false) = (&scope.call, is_look) {
+        outer.note_inner_failure();
     }
 }
 
 /// A call that is really to be made.
 #[derive(Debug)]
-struct Begun {
-    call: Prepared,
+pub(crate) struct Begun {
+    pub(crate) call: Prepared,
+    store: Store,
     /// Who wants to know how it went.
     observer: Option<Arc<Intent>>,
 }
 
-/// Prepares the call, unless it is only to be looked at.
-fn begin(plan: Plan) -> Result<Begun, Error> {
-    let scope = context::current();
-    let intent = match &scope.intent {
-        Some(intent) if intent.take() => Some(intent),
-        Some(intent) if intent.is_look() => return Err(intent::one_call_only()),
-        _ => None,
-    };
-    let prepared = plan.prepare();
-    match intent {
-        Some(intent) if intent.is_look() => {
-            look::answer(intent, prepared);
-            Err(intent::not_made())
-        }
-        observer => Ok(Begun { call: prepared?, observer: observer.cloned() }),
-    }
-}
-
-fn make<T, E, P>(begun: &Begun, policy: &P, body: impl FnOnce() -> Result<T, E>) -> Result<Result<T, E>, Error>
-where
-    T: Value,
-    P: ErrPolicy<E>,
-{
-    let mut negotiation = Negotiation::new(&begun.call, Mode::Interrupt(begun.call.on_interrupt));
-    let ready = negotiate(&mut negotiation)?;
-    let waited = negotiation.waited();
-    match ready {
-        Ready::Answer(record) => begun.replay(*record, waited, policy),
-        Ready::Run(Claimed { mut claim, .. }) => {
-            begun.tell(claim.record(), None, waited);
-            let (scope, ongoing) = finish::scope(&begun.call, &claim);
-            claim.start();
-            let outcome = {
-                let _entered = context::enter(scope);
-                body()
-            };
-            let ended = finish::end(&begun.call, claim, &ongoing, outcome, policy);
-            let reply = ended.reply.wait(ended.deadline);
-            ended.outcome(reply)
-        }
-    }
-}
-
-async fn make_async<R, P, Fut, F>(begun: &Begun, policy: &P, body: F) -> Result<Result<R::Ok, R::Err>, Error>
-where
-    R: Outcome,
-    P: ErrPolicy<R::Err>,
-    Fut: Future<Output = R>,
-    F: FnOnce() -> Fut,
-{
-    let mut negotiation = Negotiation::new(&begun.call, Mode::Interrupt(begun.call.on_interrupt));
-    let ready = negotiate_async(&mut negotiation, &begun.call).await?;
-    let waited = negotiation.waited();
-    drop(negotiation);
-    match ready {
-        Ready::Answer(record) => begun.replay(*record, waited, policy),
-        Ready::Run(Claimed { mut claim, .. }) => {
-            begun.tell(claim.record(), None, waited);
-            let (scope, ongoing) = finish::scope(&begun.call, &claim);
-            claim.start();
-            let outcome = context::within(scope, body()).await.into_result();
-            let ended = finish::end(&begun.call, claim, &ongoing, outcome, policy);
-            let watch = &begun.call.store.inner.core.watch;
-            let reply = ended.reply.wait_async(ended.deadline, watch).await;
-            ended.outcome(reply)
-        }
-    }
-}
-
-fn negotiate(negotiation: &mut Negotiation<'_>) -> Result<Ready, Error> {
-    loop {
-        match negotiation.step()? {
-            Step::Answer(record) => return Ok(Ready::Answer(record)),
-            Step::Claim(reply, deadline) => {
-                let reply = reply.wait(deadline);
-                if let Some(claimed) = negotiation.answered(reply)? {
-                    return Ok(Ready::Run(claimed));
-                }
-            }
-            Step::Wait(waiter, deadline) => {
-                let landing = waiter.signal.wait(deadline);
-                negotiation.landed(landing)?;
-            }
-        }
-    }
-}
-
-async fn negotiate_async(negotiation: &mut Negotiation<'_>, call: &Prepared) -> Result<Ready, Error> {
-    let watch = &call.store.inner.core.watch;
-    loop {
-        match negotiation.step()? {
-            Step::Answer(record) => return Ok(Ready::Answer(record)),
-            Step::Claim(reply, deadline) => {
-                let reply = reply.wait_async(deadline, watch).await;
-                if let Some(claimed) = negotiation.answered(reply)? {
-                    return Ok(Ready::Run(claimed));
-                }
-            }
-            Step::Wait(waiter, deadline) => {
-                let landing = waiter.signal.wait_async(deadline, watch).await;
-                negotiation.landed(landing)?;
-            }
-        }
-    }
-}
-
 impl Begun {
+    /// Prepares the call, unless it is only to be looked at.
+    pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
+        let observer = intent::take_up()?;
+        let prepared = prepare(plan);
+        if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
+            look::answer(look, prepared);
+            return Err(intent::not_made());
+        }
+        let (call, store) = prepared?;
+        let scope = context::scope();
+        if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
+            return Err(call.about(refuse::beside_transaction()));
+        }
+        Ok(Begun { call, store, observer })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.store.inner.core
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::Interrupt(self.call.on_interrupt)
+    }
+
+    pub(crate) fn negotiate(&self, mode: Mode) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode);
+        loop {
+            match negotiation.step()? {
+                Step::Ready(ready) => return Ok(ready),
+                Step::Claim(reply, deadline) => {
+                    if let Some(ready) = negotiation.answered(reply.wait(deadline))? {
+                        return Ok(ready);
+                    }
+                }
+                Step::Wait(waiter, deadline) => negotiation.landed(waiter.signal.wait(deadline))?,
+            }
+        }
+    }
+
+    pub(crate) async fn negotiate_async(&self, mode: Mode) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode);
+        let watch = &self.core().watch;
+        loop {
+            match negotiation.step()? {
+                Step::Ready(ready) => return Ok(ready),
+                Step::Claim(reply, deadline) => {
+                    if let Some(ready) = negotiation.answered(reply.wait_async(deadline, watch).await)? {
+                        return Ok(ready);
+                    }
+                }
+                Step::Wait(waiter, deadline) => {
+                    negotiation.landed(waiter.signal.wait_async(deadline, watch).await)?;
+                }
+            }
+        }
+    }
+
+    /// Replays, or runs the body under the claim.
+    pub(crate) fn finish<R, P>(
+        &self,
+        ready: Ready,
+        policy: &P,
+        body: impl FnOnce() -> R,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+    {
+        let Ready { waited, .. } = ready;
+        let mut claim = match ready.claim {
+            Ok(claim) => claim,
+            Err(record) => return self.replay(*record, waited, policy),
+        };
+        self.tell(claim.record(), None, waited);
+        let (scope, ongoing) = finish::scope(self.core(), claim.record());
+        claim.start();
+        let outcome = {
+            let _entered = context::enter(scope);
+            body().into_result()
+        };
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, policy);
+        let reply = ended.reply.wait(ended.deadline);
+        ended.outcome(reply)
+    }
+
+    pub(crate) async fn finish_async<R, P, Fut>(
+        &self,
+        ready: Ready,
+        policy: P,
+        body: impl FnOnce() -> Fut,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        Fut: Future<Output = R>,
+    {
+        let Ready { waited, .. } = ready;
+        let mut claim = match ready.claim {
+            Ok(claim) => claim,
+            Err(record) => return self.replay(*record, waited, &policy),
+        };
+        self.tell(claim.record(), None, waited);
+        let (scope, ongoing) = finish::scope(self.core(), claim.record());
+        claim.start();
+        let outcome = context::within(scope, body()).await.into_result();
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy);
+        let reply = ended.reply.wait_async(ended.deadline, &self.core().watch).await;
+        ended.outcome(reply)
+    }
+
     fn replay<T, E, P>(&self, record: Record, waited: Duration, policy: &P) -> Result<Result<T, E>, Error>
     where
         T: Value,
         P: ErrPolicy<E>,
     {
-        let age_ms = self.call.store.inner.core.age_ms(record.at);
+        let age_ms = self.core().age_ms(record.at);
         event::replayed(&record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
         self.tell(&record, Some(age), waited);
         finish::replay(record, policy)
     }
 
+    /// Tells an observer how the call got its answer.
     fn tell(&self, record: &Record, replayed: Option<Duration>, waited: Duration) {
-        finish::observe(self.observer.as_deref(), finish::seen(record, replayed, waited));
+        if let Some(observer) = &self.observer {
+            observer.saw(Seen { replayed, attempt: record.attempt, waited, recovered: false });
+        }
+    }
+
+    pub(crate) fn tell_recovered(&self, claim: &Claim, waited: Duration) {
+        if let Some(observer) = &self.observer {
+            let attempt = claim.record().attempt;
+            observer.saw(Seen { replayed: None, attempt, waited, recovered: true });
+        }
     }
 }
 
-/// The call this one stands in must not remember what it makes of our error.
-fn report(error: Error) -> Error {
-    let scope = context::current();
-    let is_look = scope.intent.as_ref().is_some_and(|intent| intent.is_look());
-    if let (Some(outer), false) = (&scope.call, is_look) {
-        outer.note_inner_failure();
-    }
-    error
+/// The call and its store: the one it names, the one in scope, or the program's.
+pub(crate) fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
+    let named = plan.store.take();
+    let call = plan.prepare()?;
+    let store = named.map_or_else(global::store, Ok).map_err(|error| call.about(error))?;
+    store.inner.core.check_usable().map_err(|error| call.about(error))?;
+    Ok((call, store))
 }

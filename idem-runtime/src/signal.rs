@@ -46,6 +46,7 @@ impl<T> Signal<T> {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn take(&self) -> Option<T> {
         lock(&self.state).value.take()
     }

@@ -65,7 +65,7 @@ impl Snapshot {
 
     /// Since when it has been so, by the wall clock: for people.
     pub fn since(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.since_ms.max(0).unsigned_abs())
+        crate::finish::wall_time(self.since_ms)
     }
 
     /// Why it is in doubt, or why it has no result.

@@ -339,6 +339,12 @@ impl Store {
     }
 }
 
+impl AsRef<Store> for Store {
+    fn as_ref(&self) -> &Store {
+        self
+    }
+}
+
 /// What stands in a slot where a change was not made.
 pub(crate) type Standing = Option<Box<Record>>;
 

@@ -100,7 +100,8 @@ impl BootRow {
         self.wall_ms(self.last_ms).max(self.after_ms)
     }
 
-    fn must_replace(&self, written: &Self) -> bool {
+    /// True if so much has changed that the row is to be written again.
+    pub(crate) fn must_replace(&self, written: &Self) -> bool {
         let moved_ms = match (self.low_offset_ms, written.low_offset_ms) {
             (Some(low), Some(known)) => known.saturating_sub(low),
             (None, None) => 0,
@@ -177,6 +178,7 @@ impl Timeline {
     }
 
     /// True if the lifetime has passed for certain.
+    #[cfg(test)]
     pub(crate) fn is_expired(&self, stamp: Stamp, lifetime_ms: i64) -> bool {
         self.age_ms(stamp).is_some_and(|age_ms| age_ms >= lifetime_ms)
     }

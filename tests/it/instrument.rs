@@ -29,18 +29,18 @@ fn above_instrument() {
 fn below_instrument() {
     #[instrument(err, ret, skip_all, fields(id))]
     #[idempotent(key = id)]
-    fn sync(id: u64, note: &str) -> Result<u64, Error> {
+    fn sync_below(id: u64, note: &str) -> Result<u64, Error> {
         Ok(fresh() + id - id + u64::from(note.is_empty()))
     }
     #[instrument(err, ret, level = "debug")]
     #[idempotent(key = id)]
-    async fn asynchronous(id: u64, note: String) -> Result<u64, Error> {
+    async fn asynchronous_below(id: u64, note: String) -> Result<u64, Error> {
         yield_now().await;
         drop(note);
         Ok(fresh() + id - id)
     }
-    runs_once(|n| sync(n, "note"));
-    runs_once_async(|n| asynchronous(n, "note".to_owned()));
+    runs_once(|n| sync_below(n, "note"));
+    runs_once_async(|n| asynchronous_below(n, "note".to_owned()));
 }
 
 #[async_trait]

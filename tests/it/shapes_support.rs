@@ -8,13 +8,13 @@ use std::{
 use idem_runtime::{Store, with_store};
 
 /// A number that no other run gets: two calls that give the same one ran once.
-pub fn fresh() -> u64 {
+pub(crate) fn fresh() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1_000, Ordering::Relaxed)
 }
 
 /// Calls with 1, 1 and 2: the second call is a replay of the first, the third is not.
-pub fn runs_once<T: Debug + PartialEq, E: Debug>(mut call: impl FnMut(u64) -> Result<T, E>) {
+pub(crate) fn runs_once<T: Debug + PartialEq, E: Debug>(mut call: impl FnMut(u64) -> Result<T, E>) {
     let store = Store::temporary().unwrap();
     with_store(&store, || {
         let first = call(1).unwrap();
@@ -24,7 +24,7 @@ pub fn runs_once<T: Debug + PartialEq, E: Debug>(mut call: impl FnMut(u64) -> Re
 }
 
 /// The same for async functions.
-pub fn runs_once_async<T, E, F>(mut call: impl FnMut(u64) -> F)
+pub(crate) fn runs_once_async<T, E, F>(mut call: impl FnMut(u64) -> F)
 where
     T: Debug + PartialEq,
     E: Debug,

@@ -45,26 +45,26 @@ use serde::Serialize;
 use tokio::{runtime::Builder, task::yield_now};
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Order {
+struct Order {
     id: String,
     cents: u64,
 }
 
 impl Order {
     #[idempotent(name = "strict.total", key = self.id, keep_result = "0s")]
-    pub fn total(&self, vat: u64) -> Result<u64, Error> {
+    fn total(&self, vat: u64) -> Result<u64, Error> {
         return Ok(self.cents.saturating_add(vat));
     }
 
     #[idempotent(name = "strict.rename", key = self.id, skip(self), on_interrupt = rerun(2))]
-    pub async fn rename(&mut self, name: &str) -> Result<(), Error> {
+    async fn rename(&mut self, name: &str) -> Result<(), Error> {
         name.clone_into(&mut self.id);
         yield_now().await;
         return Ok(());
     }
 
     #[idempotent(name = "strict.consume", key = self.id, skip(self), store = store)]
-    pub async fn consume(mut self, store: &Store) -> Result<u64, Error> {
+    async fn consume(mut self, store: &Store) -> Result<u64, Error> {
         self.cents = self.cents.saturating_sub(1);
         yield_now().await;
         return Ok(self.cents);

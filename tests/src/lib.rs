@@ -1,1 +1,5 @@
 //! Support for the tests.
+pub mod form;
+pub mod plain;
+pub mod halt;
+pub mod hand_clock;

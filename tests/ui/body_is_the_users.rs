@@ -20,11 +20,6 @@ async fn without_tail_async(id: u64) -> Result<u64, Error> {
     let _ = id;
 }
 
-#[idempotent(key = idd)]
-fn misspelt(id: u64, idd2: u64) -> Result<u64, Error> {
-    Ok(id + idd2)
-}
-
 #[idempotent(key = (id, other))]
 fn unknown_name(id: u64) -> Result<u64, Error> {
     Ok(id)

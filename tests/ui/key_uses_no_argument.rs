@@ -22,6 +22,11 @@ fn field_of_another(order: u64) -> Result<u64, Error> {
     Ok(order)
 }
 
+#[idempotent(key = idd)]
+fn misspelt(id: u64) -> Result<u64, Error> {
+    Ok(id)
+}
+
 #[idempotent(key = "")]
 fn empty() -> Result<u64, Error> {
     Ok(1)

@@ -17,9 +17,4 @@ async fn written_only(id: u64) -> Result<OneWay, Error> {
     Ok(OneWay)
 }
 
-#[idempotent(key = id)]
-fn borrowed(id: &str) -> Result<&str, Error> {
-    Ok(id)
-}
-
 fn main() {}

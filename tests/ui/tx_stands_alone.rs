@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 #[idempotent(key = id, tx = conn)]
 async fn asynchronous(conn: &Connection, id: u64) -> Result<u64, Error> {
+    let _ = conn;
     Ok(id)
 }
 
@@ -16,11 +17,13 @@ async fn asynchronous(conn: &Connection, id: u64) -> Result<u64, Error> {
     on_err = in_doubt
 )]
 fn everything(conn: &Connection, store: &idem_runtime::Store, id: u64) -> Result<u64, Error> {
+    let _ = (conn, store);
     Ok(id)
 }
 
 #[idempotent(key = id, tx = conn, on_interrupt = recover(ask(id)))]
 fn recovered(conn: &Connection, id: u64) -> Result<u64, Error> {
+    let _ = conn;
     Ok(id)
 }
 

@@ -1,0 +1,233 @@
+//! The other end of `tests/bin/worker.rs`: programs with a store that can be watched, paused and killed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use idem_runtime::{OnInterrupt, Store, call};
+
+use crate::block_on::block_on;
+
+/// Longer than anything takes here, on a busy machine as well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sync or async: every behaviour is the same in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Sync,
+    Async,
+}
+
+pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Async];
+
+impl Form {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Form::Sync => "sync",
+            Form::Async => "async",
+        }
+    }
+
+    /// Makes the call that workers make, in this process.
+    pub(crate) fn call<F>(
+        self,
+        store: &Store,
+        key: &str,
+        mode: OnInterrupt,
+        wait: Duration,
+        body: F,
+    ) -> Result<String, idem_runtime::Error>
+    where
+        F: FnOnce() -> Result<String, idem_runtime::Error>,
+    {
+        let call = call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait);
+        match self {
+            Form::Sync => call.run(body),
+            Form::Async => block_on(call.run_async(async || body())),
+        }
+    }
+}
+
+/// A folder with a store, and the ledger in which bodies leave their traces.
+#[derive(Debug)]
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("idem.db")
+    }
+
+    /// A file beside the database: `-wal`, `-shm`, or the folder `-idem`.
+    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
+        self.folder.path().join(format!("idem.db{suffix}"))
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        Store::open(self.database()).unwrap()
+    }
+
+    /// The lock files of the owners there are.
+    pub(crate) fn owner_files(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.beside("-idem")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("owner-")).collect()
+    }
+
+    /// The effects of a key: the values that bodies left.
+    pub(crate) fn effects(&self, key: &str) -> Vec<String> {
+        let ledger = std::fs::read_to_string(self.folder.path().join("ledger")).unwrap_or_default();
+        let lines = ledger.lines().map(|line| line.split_once(' ').unwrap());
+        lines.filter(|(of, _)| *of == key).map(|(_, value)| value.to_owned()).collect()
+    }
+}
+
+/// A program with the store of a [`Place`] open.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Worker {
+    pub(crate) fn start(place: &Place) -> Worker {
+        let mut worker = Worker::start_unheard(place);
+        worker.hear("ready");
+        worker
+    }
+
+    /// Does not wait until it has opened the store.
+    pub(crate) fn start_unheard(place: &Place) -> Worker {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+        command.arg(place.database()).arg(place.folder().join("ledger"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Worker { input: child.stdin.take(), child, lines, heard: Vec::new() }
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Begins a call; its answers begin with `tag`.
+    pub(crate) fn call(&mut self, tag: &str, form: Form, mode: &str, key: &str, plan: &str) {
+        self.tell(&format!("{tag} call {} {mode} 60000 {key} {plan}", form.word()));
+    }
+
+    /// Begins a call and waits until its body holds.
+    pub(crate) fn hold(&mut self, tag: &str, form: Form, mode: &str, key: &str) {
+        self.call(tag, form, mode, key, "hold");
+        self.hear(&format!("{tag} started"));
+    }
+
+    /// The rest of the next line that begins so. Other lines are kept for later.
+    pub(crate) fn hear(&mut self, start: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.heard.iter().position(|line| line.starts_with(start)) {
+                return self.heard.remove(at).split_off(start.len()).trim_start().to_owned();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.heard.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("`{start}` was not heard, but {:?}", self.heard)
+                }
+            }
+        }
+    }
+
+    /// Whether a line that begins so has come already.
+    pub(crate) fn has_said(&mut self, start: &str) -> bool {
+        self.heard.extend(self.lines.try_iter());
+        self.heard.iter().any(|line| line.starts_with(start))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        until("the process is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the program has ended by itself; true if it was aborted.
+    pub(crate) fn has_aborted(&mut self) -> bool {
+        self.child.wait().unwrap().signal() == Some(6)
+    }
+
+    /// Lets the program close its store and end.
+    pub(crate) fn leave(mut self) {
+        drop(self.input.take());
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "the worker ended with {ended}");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for what nobody signals.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Says on the terminal what could not be tested here, past the capture of the test harness.
+pub(crate) fn skip(why: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
+/// Gives waiters the time to wait: they give no sign. One that is late makes a test weaker, not wrong.
+pub(crate) fn pause() {
+    let until = Instant::now() + Duration::from_millis(50);
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
