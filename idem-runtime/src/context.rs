@@ -60,6 +60,13 @@ impl Ongoing {
         self.inner_failed.store(true, Ordering::Release);
     }
 
+    /// This call ends with an `Err`: if that came about by a failure inside, it is one for the call around it too.
+    pub(crate) fn pass_failure_on(&self) {
+        if let (true, Some(outer)) = (self.has_inner_failure(), &self.outer) {
+            outer.note_inner_failure();
+        }
+    }
+
     pub(crate) fn has_inner_failure(&self) -> bool {
         self.inner_failed.load(Ordering::Acquire)
     }

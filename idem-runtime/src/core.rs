@@ -196,21 +196,22 @@ impl Core {
         })
     }
 
-    /// The same, sure of it: a call that ended between the read and the look at its owner is not cut off. A record
-    /// that changed meanwhile is given as it is now; one that went is given as it was.
-    pub(crate) fn confirmed_holder(&self, record: Record) -> Result<(Record, Holder), Error> {
+    /// The same, sure of it: a call that ended between the read and the look at its owner is not cut off. Gives the
+    /// record as it is by then; none if it went.
+    pub(crate) fn confirmed_holder(&self, record: Record) -> Result<Option<(Record, Holder)>, Error> {
         let mut record = record;
         loop {
             if record.status != Status::Running {
-                return Ok((record, Holder::Nobody));
+                return Ok(Some((record, Holder::Nobody)));
             }
             let holder = self.holder(&record)?;
             if !matches!(holder, Holder::Dead | Holder::Nobody) {
-                return Ok((record, holder));
+                return Ok(Some((record, holder)));
             }
             match self.read(&[record.slot])? {
+                None => return Ok(None),
                 Some(now) if (now.claim, now.status) != (record.claim, record.status) => record = now,
-                _ => return Ok((record, holder)),
+                Some(_) => return Ok(Some((record, holder))),
             }
         }
     }

@@ -72,6 +72,7 @@ where
             (ending, Ok(value))
         }
         Err(error) => {
+            ongoing.pass_failure_on();
             let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call.codec, bytes_max);
             (ending, Err(error))
         }

@@ -29,14 +29,15 @@ pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>
 
 fn peek(call: &Prepared, store: &Store) -> Result<Option<Snapshot>, Error> {
     let core = &store.inner.core;
-    core.read(&call.slots)?.map(|record| Snapshot::of(core, record, 0)).transpose()
+    let Some(record) = core.read(&call.slots)? else { return Ok(None) };
+    Snapshot::of(core, record, 0)
 }
 
 fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
     let core = &store.inner.core;
     loop {
         let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
-        let (record, holder) = core.confirmed_holder(record)?;
+        let Some((record, holder)) = core.confirmed_holder(record)? else { continue };
         if record.status.is_finished() {
             return Ok(Settled::NotInDoubt(Some(record.status)));
         }

@@ -101,7 +101,7 @@ impl<'a> Negotiation<'a> {
                 Known::Found(record) => record,
             };
             let Some(record) = record else { return Ok(self.claim(None)) };
-            let (record, holder) = self.core.confirmed_holder(*record)?;
+            let Some((record, holder)) = self.core.confirmed_holder(*record)? else { return Ok(self.claim(None)) };
             let differing = self.call.differing(&record)?;
             let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {

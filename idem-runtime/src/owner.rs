@@ -219,7 +219,6 @@ mod tests {
             let child = OwnerFile {
                 file: parent.file.try_clone().unwrap(),
                 path: parent.path.clone(),
-                token,
                 creator_pid: parent.creator_pid.wrapping_add(1),
             };
             assert!(parent.is_mine() && !child.is_mine());

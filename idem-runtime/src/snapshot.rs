@@ -27,15 +27,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn of(core: &Core, record: Record, number: i64) -> Result<Snapshot, Error> {
-        let (record, holder) = core.confirmed_holder(record)?;
+    /// `None` for a record that went while it was looked at.
+    pub(crate) fn of(core: &Core, record: Record, number: i64) -> Result<Option<Snapshot>, Error> {
+        let Some((record, holder)) = core.confirmed_holder(record)? else { return Ok(None) };
         let cut_off = record.status == Status::Running && matches!(holder, Holder::Dead | Holder::Nobody);
         let status = if cut_off { Status::InDoubt } else { record.status };
         let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));
         let since_ms = core.times.wall_ms(record.at);
         let lapsed = core.lapsed(&record);
         let host = core.owner_text(record.owner);
-        Ok(Snapshot { record, number, status, lapsed, age, since_ms, host })
+        Ok(Some(Snapshot { record, number, status, lapsed, age, since_ms, host }))
     }
 
     /// The name of the call.

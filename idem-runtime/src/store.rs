@@ -115,7 +115,7 @@ impl Store {
         let key = self.key(name, key)?;
         let core = &self.inner.core;
         let found = core.read(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
-        found.map(|record| Snapshot::of(core, record, 0)).transpose()
+        found.map_or(Ok(None), |record| Snapshot::of(core, record, 0))
     }
 
     /// Records in the order they were made, as many as the filter allows; ask again [`after`](Filter::after) the
@@ -136,7 +136,7 @@ impl Store {
             selection.after = *last;
             for (number, record) in page {
                 let Ok(record) = record else { continue };
-                let snapshot = Snapshot::of(core, record, number)?;
+                let Some(snapshot) = Snapshot::of(core, record, number)? else { continue };
                 if filter.admits(&snapshot) && snapshots.len() < filter.limit {
                     snapshots.push(snapshot);
                 }

@@ -153,6 +153,7 @@ where
             Ok(Ok(value))
         }
         Err(error) => {
+            ongoing.pass_failure_on();
             let (ending, error) =
                 finish::failed(error, policy, ongoing.has_inner_failure(), call.codec, RESULT_BYTES_MAX);
             inside.end(ending, true).map_err(about)?;

@@ -20,18 +20,16 @@
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::future::Future;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use idem_runtime::{Error, OnInterrupt, Store, Verdict, idempotent, settle};
+use idem_tests::plain::block_on;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::field::{Field, Visit};
 
@@ -302,26 +300,4 @@ impl tracing::Subscriber for EndAtEvent {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
-}
-
-/// The plainest executor there is.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread, AtomicBool);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.1.store(true, Ordering::Release);
-            self.0.unpark();
-        }
-    }
-    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
-    let waker = Waker::from(Arc::clone(&unpark));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        while !unpark.1.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
-    }
 }

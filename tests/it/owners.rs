@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use idem_runtime::{ErrorKind, OnInterrupt, Ran, Status};
+use idem_tests::form::Form;
 use rusqlite::OpenFlags;
 
-use crate::worker::{FORMS, Form, Place, Worker, pause, until};
+use crate::worker::{FORMS, Place, Worker, effect, pause, until};
 
 const WAIT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ fn whoever_waits_notices_the_death_of_the_owner_at_once() {
                         at = Some(Instant::now());
                         Ok("again".to_owned())
                     };
-                    form.call(&store, "k", OnInterrupt::rerun(), WAIT, body).unwrap();
+                    effect(form, &store, "k", OnInterrupt::rerun(), WAIT, body).unwrap();
                     at.unwrap()
                 });
                 pause();
@@ -76,7 +77,7 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
         assert!(refusal.contains("the process that ran it ended"), "{refusal}");
         // Nobody has touched this one, and it reads as in doubt all the same.
         assert_eq!(store.get("tests.effect", "unwatched").unwrap().unwrap().status(), Status::InDoubt);
-        let error = form.call(&store, "unwatched", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        let error = effect(form, &store, "unwatched", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
         assert_eq!(place.effects("k").len(), 1);
     }
@@ -88,7 +89,7 @@ fn a_store_opened_after_a_crash_settles_what_the_dead_left_and_nothing_of_the_li
     let place = Place::new();
     let (mut dead, mut living) = (Worker::start(&place), Worker::start(&place));
     dead.hold("first", Form::Sync, "refuse", "of-the-dead");
-    living.hold("first", Form::Async, "refuse", "of-the-living");
+    living.hold("first", Form::Tokio, "refuse", "of-the-living");
     dead.kill();
     assert_eq!(place.owner_files().len(), 2);
     let store = place.open();
@@ -109,7 +110,7 @@ fn a_paused_owner_is_never_taken_over() {
         owner.pause();
         let store = place.open();
         let begun = Instant::now();
-        let error = form.call(&store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
+        let error = effect(form, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
         assert!(begun.elapsed() >= SHORT);
         assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().status(), Status::Running);
@@ -119,7 +120,7 @@ fn a_paused_owner_is_never_taken_over() {
         owner.go_on();
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
         assert_eq!(place.effects("k").len(), 1);
     }
 }
@@ -133,12 +134,12 @@ fn without_its_lock_file_a_living_owner_is_not_taken_over_and_the_refusal_names_
         owner.hold("first", form, "refuse", "k");
         place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
         let store = place.open();
-        let error = form.call(&store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
+        let error = effect(form, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
         assert!(error.to_string().contains("`Store::steal`"), "{error}");
 
         assert!(store.steal("tests.effect", "k").unwrap());
-        let error = form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
         assert!(error.kind() == ErrorKind::InDoubt && error.to_string().contains("operator"), "{error}");
     }
 }
@@ -152,8 +153,8 @@ fn without_its_lock_file_a_dead_owner_is_known_by_its_process_id() {
         owner.hold("first", form, "refuse", "k");
         let store = place.open();
         std::thread::scope(|scope| {
-            let waiter =
-                scope.spawn(|| form.call(&store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())));
+            let waiter = scope
+                .spawn(|| effect(form, &store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())));
             pause();
             let ours = place.owner_files().len();
             assert_eq!(ours, 2);
@@ -178,7 +179,7 @@ fn without_its_lock_file_an_owner_whose_process_id_was_given_away_is_dead() {
     place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
     tamper(&place, "UPDATE idem_owner SET pid_start = pid_start - 1");
     let store = place.open();
-    let error = Form::Async.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+    let error = effect(Form::Tokio, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InDoubt);
 }
 
@@ -192,16 +193,16 @@ fn without_its_lock_file_an_owner_of_another_boot_is_dead() {
         place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
         tamper(&place, "UPDATE idem_owner SET boot_id = 'another boot'");
         let store = place.open();
-        let error = form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InDoubt);
         assert_eq!(
-            form.call(&store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())).unwrap(),
+            effect(form, &store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())).unwrap(),
             "again"
         );
         // The one that was taken for dead is told when it ends, and overwrites nothing.
         owner.tell("first end ok");
         owner.hear("first err Fenced");
-        assert_eq!(form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "again");
+        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "again");
     }
 }
 
@@ -215,7 +216,7 @@ fn without_its_lock_file_an_owner_in_another_container_stays_unknown() {
     tamper(&place, "UPDATE idem_owner SET pid_space = 'pid:[1]', pid_start = 1");
     owner.kill();
     let store = place.open();
-    let error = Form::Sync.call(&store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
+    let error = effect(Form::Sync, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
     assert!(error.kind() == ErrorKind::Running && error.to_string().contains("steal"), "{error}");
 }
 

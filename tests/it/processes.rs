@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use idem_runtime::{ErrorKind, OnInterrupt, Status};
+use idem_tests::form::Form;
 
-use crate::worker::{FORMS, Form, Place, Worker, pause};
+use crate::worker::{FORMS, Place, Worker, effect, pause, word};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -20,7 +21,7 @@ fn four_processes_with_eight_threads_each_have_one_effect_per_key() {
     let place = Place::new();
     let mut workers: Vec<Worker> = (0..4).map(|_| Worker::start(&place)).collect();
     for (worker, form) in workers.iter_mut().zip(FORMS.iter().cycle()) {
-        worker.tell(&format!("all storm {} 8 25", form.word()));
+        worker.tell(&format!("all storm {} 8 25", word(*form)));
     }
     let answers: BTreeSet<String> = workers.iter_mut().map(|worker| worker.hear("all ok")).collect();
     assert_eq!(answers.len(), 1, "the processes got different values: {answers:?}");
@@ -48,7 +49,7 @@ fn waiters_in_other_processes_get_the_result() {
         }
         let store = place.open();
         std::thread::scope(|scope| {
-            let here = scope.spawn(|| form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run));
+            let here = scope.spawn(|| effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run));
             pause();
             assert!(!here.is_finished() && !other.has_said("a ") && !owner.has_said("a "), "nobody waited");
             owner.tell("first end ok");
@@ -116,13 +117,13 @@ fn a_waiter_of_another_process_whose_wait_is_over_disturbs_nothing() {
         let store = place.open();
         for wait in [Duration::ZERO, Duration::from_millis(30)] {
             let begun = Instant::now();
-            let error = form.call(&store, "k", OnInterrupt::rerun(), wait, not_run).unwrap_err();
+            let error = effect(form, &store, "k", OnInterrupt::rerun(), wait, not_run).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Running);
             assert!(error.retry_after().is_some() && begun.elapsed() >= wait);
         }
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
     }
 }
 
@@ -134,14 +135,14 @@ fn a_store_is_closed_and_opened_while_another_process_has_it() {
     let value = other.hear("a ok");
     for round in 0..3 {
         let store = place.open();
-        assert_eq!(Form::Async.call(&store, "a", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(effect(Form::Tokio, &store, "a", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
         let key = format!("here {round}");
         assert_eq!(
-            Form::Sync.call(&store, &key, OnInterrupt::Refuse, WAIT, || Ok(key.clone())).unwrap(),
+            effect(Form::Sync, &store, &key, OnInterrupt::Refuse, WAIT, || Ok(key.clone())).unwrap(),
             key
         );
         store.close().unwrap();
-        other.call("b", Form::Async, "refuse", &format!("there{round}"), "quick");
+        other.call("b", Form::Tokio, "refuse", &format!("there{round}"), "quick");
         other.hear("b ok");
     }
     other.leave();

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Verdict, call, settle};
+use idem_tests::form::Form;
 use rusqlite::OpenFlags;
 
-use crate::worker::{FORMS, Form, Place, Worker, pause};
+use crate::worker::{FORMS, Place, Worker, effect, pause};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -54,7 +55,7 @@ fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
         assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().status(), Status::InDoubt);
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
     }
 }
 
@@ -76,7 +77,7 @@ fn a_late_finisher_is_fenced_once_the_call_is_settled() {
                 // An `Err` is the caller's whatever became of its record.
                 _ => drop(owner.hear("first err Own")),
             }
-            assert_eq!(form.call(&store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "by hand");
+            assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "by hand");
         }
     }
 }
@@ -134,7 +135,8 @@ fn a_claim_number_is_never_used_twice() {
     };
     for _ in 0..3 {
         let store = place.open();
-        let done = |key: &str| Form::Sync.call(&store, key, OnInterrupt::Refuse, WAIT, || Ok(String::new()));
+        let done =
+            |key: &str| effect(Form::Sync, &store, key, OnInterrupt::Refuse, WAIT, || Ok(String::new()));
         done("k").unwrap();
         is_higher("k");
         // A deleted record does not free its number, be it the highest one.
@@ -148,11 +150,11 @@ fn a_claim_number_is_never_used_twice() {
         store.close().unwrap();
     }
     let mut owner = Worker::start(&place);
-    owner.hold("first", Form::Async, "refuse", "k");
+    owner.hold("first", Form::Tokio, "refuse", "k");
     is_higher("k");
     owner.kill();
     let store = place.open();
-    Form::Async.call(&store, "k", OnInterrupt::rerun(), WAIT, || Ok(String::new())).unwrap();
+    effect(Form::Tokio, &store, "k", OnInterrupt::rerun(), WAIT, || Ok(String::new())).unwrap();
     is_higher("k");
 }
 
@@ -162,7 +164,7 @@ fn a_stolen_call_that_ran_again_fences_the_first_one_wherever_it_runs() {
         let place = Place::new();
         let store = place.open();
         let mut other = Worker::start(&place);
-        let first = form.call(&store, "k", OnInterrupt::Refuse, WAIT, || {
+        let first = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, || {
             other.tell("theft steal k");
             other.hear("theft ok true");
             other.call("again", form, "rerun", "k", "quick");

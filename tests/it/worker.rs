@@ -8,48 +8,30 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{OnInterrupt, Store, call};
-
-use crate::block_on::block_on;
+use idem_runtime::{Error, OnInterrupt, Store, call};
+use idem_tests::form::Form;
 
 /// Longer than anything takes here, on a busy machine as well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sync or async: every behaviour is the same in both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Sync,
-    Async,
+/// Every behaviour is the same in both. The workers make async calls on an executor of their own.
+pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Tokio];
+
+/// What a worker calls the form.
+pub(crate) fn word(form: Form) -> &'static str {
+    if form == Form::Sync { "sync" } else { "async" }
 }
 
-pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Async];
-
-impl Form {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Form::Sync => "sync",
-            Form::Async => "async",
-        }
-    }
-
-    /// Makes the call that workers make, in this process.
-    pub(crate) fn call<F>(
-        self,
-        store: &Store,
-        key: &str,
-        mode: OnInterrupt,
-        wait: Duration,
-        body: F,
-    ) -> Result<String, idem_runtime::Error>
-    where
-        F: FnOnce() -> Result<String, idem_runtime::Error>,
-    {
-        let call = call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait);
-        match self {
-            Form::Sync => call.run(body),
-            Form::Async => block_on(call.run_async(async || body())),
-        }
-    }
+/// Makes the call that workers make, in this process.
+pub(crate) fn effect(
+    form: Form,
+    store: &Store,
+    key: &str,
+    mode: OnInterrupt,
+    wait: Duration,
+    body: impl FnOnce() -> Result<String, Error>,
+) -> Result<String, Error> {
+    form.make(call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait), body)
 }
 
 /// A folder with a store, and the ledger in which bodies leave their traces.
@@ -129,7 +111,7 @@ impl Worker {
 
     /// Begins a call; its answers begin with `tag`.
     pub(crate) fn call(&mut self, tag: &str, form: Form, mode: &str, key: &str, plan: &str) {
-        self.tell(&format!("{tag} call {} {mode} 60000 {key} {plan}", form.word()));
+        self.tell(&format!("{tag} call {} {mode} 60000 {key} {plan}", word(form)));
     }
 
     /// Begins a call and waits until its body holds.
