@@ -230,8 +230,11 @@ impl Expansion<'_> {
         let options = &self.plan.options;
         let detach = options.detach.as_ref().map(|Opt { name, .. }| quote_spanned! { self.at => .#name() });
         let tx = options.tx.as_ref().map(|tx| self.by_reference(tx));
-        let on_interrupt = self.on_interrupt();
-        quote! { #detach #tx #on_interrupt }
+        let (mode, recover) = match &options.on_interrupt {
+            Some(Opt { value: OnInterrupt::Recover(_), .. }) => (None, self.on_interrupt()),
+            _ => (self.on_interrupt(), None),
+        };
+        quote! { #mode #detach #tx #recover }
     }
 
     fn on_interrupt(&self) -> Option<TokenStream> {

@@ -7,7 +7,7 @@ use quote::quote;
 use crate::{args::closest, expansion};
 
 #[track_caller]
-fn check(args: TokenStream, item: TokenStream, expected: TokenStream) {
+fn check(args: TokenStream, item: TokenStream, expected: &TokenStream) {
     assert_eq!(expansion(args, item).to_string(), expected.to_string());
 }
 
@@ -28,7 +28,7 @@ fn sync_function() {
                 gateway.charge(order, cents)
             }
         },
-        quote! {
+        &quote! {
             /// Charges.
             pub fn charge(gateway: &Gateway, order: &Order, cents: u64) -> Result<Receipt, PayError> {
                 ::idem_runtime::call("shop.charge")
@@ -55,7 +55,7 @@ fn async_function() {
                 pay(order).await
             }
         },
-        quote! {
+        &quote! {
             async fn charge(tenant: &str, order: Order) -> Result<Receipt, PayError> {
                 idem::call(::core::concat!(::core::module_path!(), "::", "charge"))
                     .defined_at(::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()))

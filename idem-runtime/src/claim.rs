@@ -39,15 +39,15 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Claim {
     core: Arc<Core>,
-    record: Record,
+    record: Box<Record>,
     /// What the record was before, where it has to come back if the body is never started.
-    before: Option<Record>,
+    before: Option<Box<Record>>,
     phase: Phase,
 }
 
 impl Claim {
     pub(crate) fn new(core: Arc<Core>, record: Record, before: Option<Record>) -> Claim {
-        Claim { core, record, before, phase: Phase::Waiting }
+        Claim { core, record: Box::new(record), before: before.map(Box::new), phase: Phase::Waiting }
     }
 
     pub(crate) fn record(&self) -> &Record {
@@ -71,8 +71,8 @@ impl Claim {
     pub(crate) fn next_attempt(&self, call: &Prepared) -> (Arc<Signal<Reply>>, Instant) {
         let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
-        let new = Record { claim: 0, attempt, at: now, ..self.record.clone() };
-        let before = self.before.clone();
+        let new = Record { claim: 0, attempt, at: now, ..Record::clone(&self.record) };
+        let before = self.before.as_deref().cloned();
         let expect = Expect::Exactly(self.record.claim, Status::Running);
         let deadline = Instant::now() + call.wait.max(CLAIM_WAIT_MIN);
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
@@ -106,7 +106,7 @@ impl Drop for Claim {
         match self.phase {
             Phase::Ended => {}
             Phase::Waiting => {
-                let back = self.before.take().map(|before| Record { claim: self.record.claim, ..before });
+                let back = self.before.take().map(|before| Record { claim: self.record.claim, ..*before });
                 self.write(back, None);
             }
             Phase::Started => {

@@ -220,7 +220,7 @@ impl Core {
         if let Some(known) = lock(&self.owners).get(&number) {
             return Ok(Some(known.clone()));
         }
-        let found = self.readers.read("reading an owner", |conn| Ok(read_owner(conn, number)?))?;
+        let found = self.readers.read("reading an owner", |conn| read_owner(conn, number))?;
         if let Some(owner) = &found {
             lock(&self.owners).insert(number, owner.clone());
         }
@@ -248,7 +248,7 @@ impl Core {
         if runs_on || self.is_being_written(claim, found.as_ref()) {
             return Look::Again;
         }
-        self.flights.land(claim, found.map(Arc::new));
+        self.flights.land(claim, found.as_ref());
         Look::Over
     }
 

@@ -45,6 +45,7 @@ impl Lapsed {
 }
 
 /// Everything about a record that a decision needs.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts, and the match names each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) status: Status,

@@ -84,7 +84,7 @@ impl<P, M> Detached<P, M> {
             },
             Err(error) => Err(error),
         };
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 }
 
@@ -112,12 +112,12 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
         let Recovered { state, on_err, map_err } = self.0;
         let made = match state {
             State::Over(over) => over.map(Ok),
-            State::Ready(begun, ready) => match runtime() {
-                Ok(runtime) => spawn(&runtime, begun, ready, on_err, body).await,
-                Err(error) => Err(begun.call.about(error)),
+            State::Ready(made) => match (runtime(), *made) {
+                (Ok(runtime), (begun, ready)) => spawn(&runtime, begun, ready, on_err, body).await,
+                (Err(error), (begun, _)) => Err(begun.call.about(error)),
             },
         };
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 }
 

@@ -49,7 +49,7 @@ pub enum ErrorKind {
     NotInitialised,
     /// The store was closed, or belongs to the process this one was forked from.
     Closed,
-    /// The store cannot be used: the file, the disk or SQLite says no.
+    /// The store cannot be used: the file, the disk or `SQLite` says no.
     Store,
 }
 

@@ -89,11 +89,12 @@ impl Flights {
     }
 
     /// The call ended; `record` is what stands now.
-    pub(crate) fn land(&self, claim: u64, record: Option<Arc<Record>>) {
+    pub(crate) fn land(&self, claim: u64, record: Option<&Record>) {
         let Some(mut flight) = lock(&self.0).remove(&claim) else { return };
-        if record.is_some() {
+        if let Some(record) = record.filter(|_| !flight.waiters.is_empty()) {
+            let record = Arc::new(record.clone());
             for waiter in flight.waiters {
-                waiter.send(Landing { record: record.clone(), baton: None });
+                waiter.send(Landing { record: Some(Arc::clone(&record)), baton: None });
             }
         } else if let Some(first) = flight.waiters.pop() {
             first.send(Landing { record: None, baton: Some(Baton(flight.waiters)) });

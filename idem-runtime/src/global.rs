@@ -26,6 +26,7 @@ static NAMES: RwLock<Option<HashMap<String, &'static str>>> = RwLock::new(None);
 ///
 /// # Errors
 /// [`ErrorKind::Store`] if there is another one already.
+#[expect(clippy::needless_pass_by_value, reason = "the program hands its store over, and may keep a clone")]
 pub fn init(store: Store) -> Result<(), Error> {
     let known = GLOBAL.get_or_init(|| store.clone());
     if known.is(&store) {
@@ -69,13 +70,10 @@ pub(crate) fn check_name(name: &str, site: &'static str) -> Result<(), Error> {
         let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
         names.as_ref().and_then(|names| names.get(name).copied())
     };
-    let known = match other {
-        Some(known) => known,
-        None => {
-            let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
-            *names.get_or_insert_default().entry(name.to_owned()).or_insert(site)
-        }
-    };
+    let known = other.unwrap_or_else(|| {
+        let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
+        *names.get_or_insert_default().entry(name.to_owned()).or_insert(site)
+    });
     if known == site {
         return Ok(());
     }

@@ -66,7 +66,7 @@ pub(crate) struct Intent {
 pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<StoredResult, Error> + Send>;
 
 pub(crate) enum Kind {
-    Peek(Mutex<Option<Result<Option<Snapshot>, Error>>>),
+    Peek(Mutex<Option<Result<Option<Box<Snapshot>>, Error>>>),
     Settle { verdict: Mutex<Verdict<Encode>>, settled: Mutex<Option<Result<Settled, Error>>> },
     Observe(Mutex<Option<Seen>>),
 }
@@ -190,7 +190,10 @@ pub async fn peek_async<T, E>(call: impl Future<Output = Result<T, E>>) -> Resul
 
 fn peeked(intent: &Intent) -> Result<Option<Snapshot>, Error> {
     match &intent.kind {
-        Kind::Peek(found) => lock(found).take().unwrap_or_else(|| Err(no_call())),
+        Kind::Peek(found) => match lock(found).take() {
+            Some(found) => Ok(found?.map(|snapshot| *snapshot)),
+            None => Err(no_call()),
+        },
         _ => Err(no_call()),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>
     match &intent.kind {
         Kind::Peek(found) => {
             let seen = prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
-            *lock(found) = Some(seen);
+            *lock(found) = Some(seen.map(|snapshot| snapshot.map(Box::new)));
         }
         Kind::Settle { verdict, settled } => {
             let verdict = lock(verdict);
@@ -49,7 +49,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
             ));
         }
         let expect = Expect::Exactly(record.claim, record.status);
-        let (slot, (settled, new)) = (record.slot, settled(call, core, record, verdict)?);
+        let (slot, (settled, new)) = (record.slot, settled(call, core, &record, verdict)?);
         if store.write(Change { slot, expect, new })?.is_none() {
             return Ok(settled);
         }
@@ -60,7 +60,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
 fn settled(
     call: &Prepared,
     core: &Core,
-    record: Record,
+    record: &Record,
     verdict: &Verdict<Encode>,
 ) -> Result<(Settled, Option<Record>), Error> {
     let result = match verdict {

@@ -20,6 +20,7 @@ use crate::files::{Creation, StorePath};
 use crate::gate::Gate;
 use crate::high_water::HighWater;
 use crate::identity::Identity;
+use crate::path_problem::PathProblem;
 use crate::owner::{OwnerFacts, OwnerFile};
 use crate::prober::{Liveness, Prober};
 use crate::purge::Rhythm;
@@ -397,7 +398,8 @@ fn guarded(core: &Core, writer: Writer) -> Result<(), Error> {
     })
 }
 
-fn problem(problem: crate::path_problem::PathProblem) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]
+fn problem(problem: PathProblem) -> Error {
     Error::store(problem.to_string())
 }
 

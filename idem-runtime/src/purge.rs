@@ -34,11 +34,6 @@ impl Rhythm {
         Instant::now() >= self.next
     }
 
-    /// At least as much as was written, so that purging keeps up with the traffic.
-    pub(crate) fn limit(&self, written: usize) -> usize {
-        written.max(SLICE_MIN)
-    }
-
     pub(crate) fn found(&mut self, found: usize, limit: usize) {
         if found < limit {
             self.pause();
@@ -48,6 +43,11 @@ impl Rhythm {
     pub(crate) fn pause(&mut self) {
         self.next = Instant::now() + LOOK_EVERY;
     }
+}
+
+/// How much a slice takes: at least as much as was written, so that purging keeps up with the traffic.
+pub(crate) fn limit(written: usize) -> usize {
+    written.max(SLICE_MIN)
 }
 
 /// The writes that purge the oldest records that are over.

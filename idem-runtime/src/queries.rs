@@ -268,11 +268,14 @@ pub(crate) struct Selection<'a> {
     pub(crate) limit: u32,
 }
 
-/// A page of records with their numbers; `Err` for one that is damaged.
+/// A record with its number; `Err` for one that is damaged.
+pub(crate) type Listed = (i64, Result<Record, ReadError>);
+
+/// A page of records.
 pub(crate) fn select(
     conn: &Connection,
     selection: &Selection<'_>,
-) -> Result<Vec<(i64, Result<Record, ReadError>)>, ReadError> {
+) -> Result<Vec<Listed>, ReadError> {
     const ALL: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
                doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
         FROM idem_record

@@ -1,6 +1,8 @@
 //! One record: what the store knows of one call.
 
 use crate::timeline::Stamp;
+use std::fmt;
+
 use crate::digest::{Checksum, ResultDigest};
 use crate::policy::Lifetime;
 
@@ -90,11 +92,18 @@ impl Reason {
 }
 
 /// A result, or a remembered error, as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StoredResult {
     pub(crate) codec_id: u8,
     pub(crate) digest: ResultDigest,
     pub(crate) bytes: Vec<u8>,
+}
+
+impl fmt::Debug for StoredResult {
+    /// A result may hold secrets, and what is debugged ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes.len())
+    }
 }
 
 /// A row of `idem_record`. What may be in which status is checked by [`Record::flaw`].

@@ -63,7 +63,7 @@ pub(crate) enum State<T> {
     /// The call is over: the hook knew its result, or there is an error.
     Over(Result<T, Error>),
     /// The record answers, or the body is to run.
-    Ready(Begun, Ready),
+    Ready(Box<(Begun, Ready)>),
 }
 
 /// What follows from a verdict that settles something.
@@ -127,11 +127,12 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         let Recovered { state, on_err, map_err } = self;
         let made = match state {
             State::Over(over) => over.map(Ok),
-            State::Ready(begun, ready) => {
+            State::Ready(made) => {
+                let (begun, ready) = *made;
                 begun.finish(ready, &on_err, body).map_err(|error| begun.call.about(error))
             }
         };
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 
     /// The same for an async body.
@@ -152,12 +153,13 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         let Recovered { state, on_err, map_err } = self;
         let made = match state {
             State::Over(over) => over.map(Ok),
-            State::Ready(begun, ready) => {
+            State::Ready(made) => {
+                let (begun, ready) = *made;
                 let made = begun.finish_async(ready, on_err, body).await;
                 made.map_err(|error| begun.call.about(error))
             }
         };
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 }
 
@@ -168,7 +170,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
     };
     let (mut claim, waited) = match ready.interrupted() {
         Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(begun, ready),
+        Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
     let (scope, _) = finish::scope(begun.core(), claim.record());
     claim.start();
@@ -198,7 +200,7 @@ where
     };
     let (mut claim, waited) = match ready.interrupted() {
         Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(begun, ready),
+        Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
     let (scope, _) = finish::scope(begun.core(), claim.record());
     claim.start();
@@ -278,7 +280,7 @@ impl Begun {
         match reply {
             Some(Reply::Claimed(claim)) => {
                 hooks.give_over();
-                State::Ready(self, Ready { claim: Ok(claim), recover: false, waited })
+                State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
             }
             Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
             _ => self.over(Err(Error::store("the next attempt could not be recorded in time; it was not started. Retry"))),

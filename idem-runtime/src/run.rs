@@ -42,7 +42,7 @@ impl<P, M> Call<P, M> {
             let made = begun.negotiate(begun.mode()).and_then(|ready| begun.finish(ready, &on_err, body));
             made.map_err(|error| begun.call.about(error))
         });
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 
     /// Makes the call from async code, on any executor: no runtime is needed.
@@ -74,14 +74,14 @@ impl<P, M> Call<P, M> {
             }
             Err(error) => Err(error),
         };
-        answer(made, map_err)
+        answer(made, &map_err)
     }
 }
 
 /// What came of a call, as the function's own type.
 pub(crate) fn answer<R: Outcome, M: IntoError<R::Err>>(
     made: Result<Result<R::Ok, R::Err>, Error>,
-    map_err: M,
+    map_err: &M,
 ) -> R {
     R::from_result(made.unwrap_or_else(|error| {
         note_failure();

@@ -413,8 +413,11 @@ impl Inner {
         }
         let owner_file = lock(&self.owner_file).take();
         closed?;
-        owner_file.map_or(Ok(()), OwnerFile::close).map_err(|error| {
-            Error::store("the store is closed; its lock file could not be removed").because(error)
+        let removed = |error| Error::store("the store is closed; its lock file could not be removed").because(error);
+        owner_file.map_or(Ok(()), OwnerFile::close).map_err(removed)?;
+        let folder = lock(&self.folder).take();
+        folder.map_or(Ok(()), std::fs::remove_dir_all).map_err(|error| {
+            Error::store("the store is closed; its temporary folder could not be removed").because(error)
         })
     }
 
@@ -444,11 +447,6 @@ impl Drop for Inner {
         }
         if let Err(error) = self.close(CLOSE_WAIT) {
             crate::event::store_trouble(&error.to_string());
-        }
-        if let Some(folder) = lock(&self.folder).take()
-            && let Err(error) = std::fs::remove_dir_all(&folder)
-        {
-            crate::event::store_trouble(&format!("the temporary folder could not be removed ({error})"));
         }
     }
 }

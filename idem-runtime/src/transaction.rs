@@ -26,7 +26,7 @@ pub(crate) enum Opening<'conn> {
     /// The record answers.
     Answer(Box<Record>),
     /// The body is to run inside this.
-    Body(InTransaction<'conn>),
+    Body(Box<InTransaction<'conn>>),
 }
 
 /// Our savepoint in a write transaction. Dropped, everything since is rolled back.
@@ -61,11 +61,11 @@ pub(crate) fn open<'conn>(
     let mut inside = InTransaction::begin(conn)?;
     match find(conn, call, store_id, &inside.timeline, mode)? {
         Found::Answer(record) => Ok(Opening::Answer(record)),
-        Found::Nothing => inside.claim(call, None, 1).map(|()| Opening::Body(inside)),
-        Found::Expired(record) => inside.claim(call, Some(record), 1).map(|()| Opening::Body(inside)),
+        Found::Nothing => inside.claim(call, None, 1).map(|()| Opening::Body(Box::new(inside))),
+        Found::Expired(record) => inside.claim(call, Some(record), 1).map(|()| Opening::Body(Box::new(inside))),
         Found::Interrupted(record) => {
             let attempt = record.attempt.saturating_add(1);
-            inside.claim(call, Some(record), attempt).map(|()| Opening::Body(inside))
+            inside.claim(call, Some(record), attempt).map(|()| Opening::Body(Box::new(inside)))
         }
     }
 }

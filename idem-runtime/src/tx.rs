@@ -109,7 +109,7 @@ impl<P, M> TxCall<'_, P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self.call;
-        answer(make(plan, self.conn, &on_err, body), map_err)
+        answer(make(plan, self.conn, &on_err, body), &map_err)
     }
 }
 

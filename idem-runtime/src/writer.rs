@@ -186,7 +186,7 @@ impl Writer {
         match applied {
             Applied::Yes => {
                 if let Some(ended) = ended {
-                    self.core.flights.land(ended, request.change.new.clone().map(Arc::new));
+                    self.core.flights.land(ended, request.change.new.as_ref());
                 }
                 let reply = match (&request.change.new, request.is_claim()) {
                     (Some(record), true) => {
@@ -199,7 +199,7 @@ impl Writer {
             }
             Applied::No(standing) => {
                 if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
-                    self.core.flights.land(ended, standing.as_deref().cloned().map(Arc::new));
+                    self.core.flights.land(ended, standing.as_deref());
                 }
                 request.answer(Reply::Stands(standing));
             }
@@ -234,7 +234,7 @@ impl Writer {
             return;
         }
         let Some(conn) = &self.conn else { return };
-        let limit = self.purge.limit(written);
+        let limit = purge::limit(written);
         let mut batch = purge::slice(&self.core, conn, limit);
         self.purge.found(batch.len(), limit);
         if !batch.is_empty() && self.commit(&mut batch).is_err() {

@@ -19,3 +19,7 @@ mod processes;
 mod stealing;
 #[cfg(target_os = "linux")]
 mod owners;
+#[cfg(unix)]
+mod crash;
+#[cfg(unix)]
+mod paths;

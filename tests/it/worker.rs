@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -87,15 +87,20 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(place: &Place) -> Worker {
-        let mut worker = Worker::start_unheard(place);
+        Worker::start_at(&place.database(), place)
+    }
+
+    /// Opens the store by a path of its own.
+    pub(crate) fn start_at(database: &Path, place: &Place) -> Worker {
+        let mut worker = Worker::start_unheard(database, place);
         worker.hear("ready");
         worker
     }
 
     /// Does not wait until it has opened the store.
-    pub(crate) fn start_unheard(place: &Place) -> Worker {
+    pub(crate) fn start_unheard(database: &Path, place: &Place) -> Worker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
-        command.arg(place.database()).arg(place.folder().join("ledger"));
+        command.arg(database).arg(place.folder().join("ledger"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -208,7 +213,11 @@ pub(crate) fn skip(why: &str) {
 
 /// Gives waiters the time to wait: they give no sign. One that is late makes a test weaker, not wrong.
 pub(crate) fn pause() {
-    let until = Instant::now() + Duration::from_millis(50);
+    pause_for(Duration::from_millis(50));
+}
+
+pub(crate) fn pause_for(time: Duration) {
+    let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         std::thread::park_timeout(left);
     }
