@@ -218,6 +218,53 @@ mod tests;
 /// }
 /// ```
 ///
+/// - `recover(EXPR)`: ask whether it was done, where that can be found out. `EXPR` is over the arguments, which the
+///   body may still move, may `.await` in an `async fn`, and gives `Verdict::Done(result)`, `Verdict::NotDone` or
+///   `Verdict::Unknown`, or a `Result` of these.
+///
+/// ```
+/// # use idem_runtime::{Error, Verdict, idempotent};
+/// # struct Provider;
+/// # impl Provider {
+/// #     async fn find(&self, _: &str) -> Result<Verdict<String>, Error> { Ok(Verdict::NotDone) }
+/// #     async fn charge(&self, id: String) -> Result<String, Error> { Ok(id) }
+/// # }
+/// #[idempotent(key = id, skip(provider), on_interrupt = recover(provider.find(&id).await))]
+/// async fn charge(provider: &Provider, id: String) -> Result<String, Error> {
+///     provider.charge(id).await
+/// }
+/// ```
+///
+/// # `tx`
+///
+/// `tx = conn` writes the record in the same SQLite transaction as the effect, exactly once: `conn`, which is then not
+/// compared, derefs to a `rusqlite::Connection`. For a sync `fn`. Needs the feature `tx` and the tables, which
+/// `idem_runtime::install` makes. As the transaction decides everything, it goes with none of `on_interrupt`, `store`,
+/// `detach` and `on_err = in_doubt`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// # use rusqlite::Connection;
+/// #[idempotent(key = order_id, tx = conn, map_err = |error| Box::new(error).into())]
+/// fn book(conn: &Connection, order_id: &str) -> Result<usize, Box<dyn std::error::Error>> {
+///     Ok(conn.execute("INSERT INTO booked VALUES (?1)", [order_id])?)
+/// }
+/// ```
+///
+/// # `detach`
+///
+/// The body of an `async fn` runs to its end in a tokio task of its own, though its caller goes away; a retry joins
+/// it. The body outlives its caller, so every argument must be `Send` and owned: take `Arc<Client>` and
+/// `self: Arc<Self>`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(key = order_id, detach)]
+/// async fn charge(order_id: String) -> Result<usize, Error> {
+///     Ok(order_id.len())
+/// }
+/// ```
+///
 /// # `codec`
 ///
 /// How the result is stored: `bincode`, the default, or `json`. A result that bincode cannot carry is stored as JSON.

@@ -118,7 +118,9 @@ impl<P, M> Call<P, M> {
     /// Only its digest is stored.
     pub fn arg<A: Argument + ?Sized>(mut self, name: &'static str, value: &A) -> Self {
         self.plan.fingerprint = self.plan.fingerprint.and_then(|mut fingerprint| {
-            let bad = |bad: crate::fingerprint::BadArgument| Error::new(ErrorKind::BadArgument, Ran::No, bad.to_string());
+            let bad = |bad: crate::fingerprint::BadArgument| {
+                Error::new(ErrorKind::BadArgument, Ran::No, bad.to_string())
+            };
             fingerprint.add(name, value).map_err(bad)?;
             Ok(fingerprint)
         });
@@ -199,7 +201,8 @@ impl Plan {
         if let Some(site) = self.site {
             global::check_name(&self.name, site)?;
         }
-        let key = self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
+        let key =
+            self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
         let about = |error: Error| error.about(&self.name, key.as_str());
         let fingerprint = self.fingerprint.map_err(about)?;
         let names = std::iter::once(&*self.name).chain(self.was.iter().copied());
@@ -225,7 +228,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX {
         return Ok(());
     }
-    let message = format!("a name has 1 to {NAME_BYTES_MAX} bytes, and this one has {}; nothing was run", name.len());
+    let message =
+        format!("a name has 1 to {NAME_BYTES_MAX} bytes, and this one has {}; nothing was run", name.len());
     Err(Error::new(ErrorKind::BadArgument, Ran::No, message))
 }
 
@@ -240,10 +244,13 @@ impl Prepared {
     pub(crate) fn differing(&self, record: &Record) -> Result<Vec<String>, Error> {
         let named = record.name == self.name || self.was.contains(&record.name.as_str());
         if !named || record.key != self.key.as_str() {
-            return Err(Error::store("another call's record stands in this one's place; the body was not run"));
+            return Err(Error::store(
+                "another call's record stands in this one's place; the body was not run",
+            ));
         }
-        let stored = Fingerprint::decode(&record.fingerprint)
-            .map_err(|malformed| Error::store(format!("the record is damaged ({malformed}); the body was not run")))?;
+        let stored = Fingerprint::decode(&record.fingerprint).map_err(|malformed| {
+            Error::store(format!("the record is damaged ({malformed}); the body was not run"))
+        })?;
         Ok(self.fingerprint.differing(&stored))
     }
 
@@ -272,11 +279,12 @@ impl Prepared {
         }
     }
 
-    /// The change that claims a free slot for `new`, or the slot of an expired record.
-    pub(crate) fn claim_change(&self, new: Record, expired: Option<&Record>) -> Change {
+    /// The change that claims a free slot for `new`, or the slot of the expired record `over`. `expired` are the claims
+    /// of this call, under whatever name, that are known to have expired.
+    pub(crate) fn claim_change(&self, new: Record, over: Option<&Record>, expired: Vec<u64>) -> Change {
         let slot = new.slot;
         let nor_in = self.slots.iter().copied().filter(|other| *other != slot).collect();
-        let expect = Expect::Free { over: expired.map(|expired| expired.claim), nor_in };
+        let expect = Expect::Free { over: over.map(|over| over.claim), nor_in, expired };
         Change { slot, expect, new: Some(new) }
     }
 

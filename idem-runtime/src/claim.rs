@@ -10,9 +10,9 @@ use crate::call::Prepared;
 use crate::core::Core;
 use crate::flight::Baton;
 use crate::queries::{Change, Expect};
-use crate::record::{Reason, Record, Status, StoredResult};
-use crate::signal::Signal;
 use crate::queue::{Request, Urgency};
+use crate::record::{Reason, Record, Status, StoredResult};
+use crate::signal::{Signal, deadline};
 use crate::writer::Reply;
 
 /// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
@@ -74,7 +74,7 @@ impl Claim {
         let new = Record { claim: 0, attempt, at: now, ..Record::clone(&self.record) };
         let before = self.before.as_deref().cloned();
         let expect = Expect::Exactly(self.record.claim, Status::Running);
-        let deadline = Instant::now() + call.wait.max(CLAIM_WAIT_MIN);
+        let deadline = deadline(call.wait.max(CLAIM_WAIT_MIN));
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
         (request(&self.core, change, before, None, deadline), deadline)
     }

@@ -68,8 +68,7 @@ pub(crate) struct Found {
 
 impl Core {
     pub(crate) fn new(found: Found) -> Core {
-        let readers =
-            Readers::new(found.path.database().to_owned(), found.tenancy, found.result_bytes_max);
+        let readers = Readers::new(found.path.database().to_owned(), found.tenancy);
         Core {
             path: found.path,
             tenancy: found.tenancy,
@@ -130,6 +129,13 @@ impl Core {
     /// What cannot be written by then is given up.
     pub(crate) fn give_up_at(&self, deadline: Instant) {
         self.give_up_at.get_or_init(|| deadline);
+    }
+
+    /// How much longer a closing store tries.
+    pub(crate) fn give_up_in(&self) -> Duration {
+        self.give_up_at
+            .get()
+            .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     pub(crate) fn must_give_up(&self) -> bool {

@@ -99,7 +99,9 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
         return Decision::RefuseMismatch;
     }
     match (view.status, view.holder) {
-        (Status::InDoubt, _) | (Status::Running, Holder::Dead | Holder::Nobody) => interrupted(view.attempt, mode),
+        (Status::InDoubt, _) | (Status::Running, Holder::Dead | Holder::Nobody) => {
+            interrupted(view.attempt, mode)
+        }
         (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
         (Status::Running, Holder::Here | Holder::Alive | Holder::Unknown) => Decision::Wait,
         (Status::Done | Status::Failed, _) if !view.has_result => Decision::RefuseResultGone,
@@ -180,7 +182,11 @@ mod tests {
                 assert!(view.status.is_finished() && view.lapsed == Lapsed::Record && !view.waited);
             }
             Decision::Rerun => {
-                assert!(cut_off(view) && !view.differs && matches!(mode, Mode::Interrupt(OnInterrupt::Rerun { .. })));
+                assert!(
+                    cut_off(view)
+                        && !view.differs
+                        && matches!(mode, Mode::Interrupt(OnInterrupt::Rerun { .. }))
+                );
             }
             Decision::Recover => assert!(cut_off(view) && !view.differs && mode == Mode::Recover),
             _ => {}

@@ -123,7 +123,8 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
 
 fn runtime() -> Result<Handle, Error> {
     Handle::try_current().map_err(|error| {
-        let message = "a detached call needs a tokio runtime; nothing was run. Call it from one, or without `detach`";
+        let message =
+            "a detached call needs a tokio runtime; nothing was run. Call it from one, or without `detach`";
         Error::new(ErrorKind::NotInitialised, Ran::No, message).because(error)
     })
 }

@@ -2,7 +2,10 @@
 //!
 //! Without the `tracing` feature every function here is empty.
 
-#![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "events go nowhere without the feature"))]
+#![cfg_attr(
+    not(feature = "tracing"),
+    allow(unused_variables, reason = "events go nowhere without the feature")
+)]
 
 use crate::record::Record;
 

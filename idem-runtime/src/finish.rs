@@ -9,14 +9,14 @@ use crate::bounds::Value;
 use crate::call::Prepared;
 use crate::claim::{Claim, Ending};
 use crate::codec::{self, Codec};
-use crate::core::Core;
 use crate::context::{self, Ongoing, Scope};
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::{ErrPolicy, StoredError};
 use crate::policy::{Lifetime, OnErr};
 use crate::record::{Reason, Record, Status, StoredResult};
-use crate::signal::Signal;
+use crate::signal::{Signal, deadline};
 use crate::writer::Reply;
 
 /// The scope of a body: its store, and the call it is.
@@ -78,16 +78,20 @@ where
         }
     };
     let reply = claim.end(ending);
-    let deadline = Instant::now() + core.record_within;
-    Ended { outcome, record, reply, deadline }
+    Ended { outcome, record, reply, deadline: deadline(core.record_within) }
 }
 
 /// Hands a result that a recovery hook found to the writer.
-pub(crate) fn end_done<T: Value>(call: &Prepared, core: &Core, claim: Claim, value: T) -> Ended<T, Infallible> {
+pub(crate) fn end_done<T: Value>(
+    call: &Prepared,
+    core: &Core,
+    claim: Claim,
+    value: T,
+) -> Ended<T, Infallible> {
     let record = claim.record().clone();
     let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
     let reply = claim.end(ending);
-    Ended { outcome: Ok(value), record, reply, deadline: Instant::now() + core.record_within }
+    Ended { outcome: Ok(value), record, reply, deadline: deadline(core.record_within) }
 }
 
 /// The first caller gets the value as it reads back, which is what later ones get.
@@ -164,7 +168,10 @@ where
         return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
     };
     if record.status == Status::Failed {
-        return policy.decode(&StoredError { codec_id, digest, bytes }).map(Err).map_err(|why| undecodable(&why));
+        return policy
+            .decode(&StoredError { codec_id, digest, bytes })
+            .map(Err)
+            .map_err(|why| undecodable(&why));
     }
     codec::decode(codec_id, digest, &bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
 }

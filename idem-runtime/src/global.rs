@@ -77,6 +77,7 @@ pub(crate) fn check_name(name: &str, site: &'static str) -> Result<(), Error> {
     if known == site {
         return Ok(());
     }
-    let message = format!("the function at {site} has the name of the one at {known}; give one of them another `name`");
+    let message =
+        format!("the function at {site} has the name of the one at {known}; give one of them another `name`");
     Err(Error::new(ErrorKind::DuplicateName, Ran::No, message).about_name(name))
 }

@@ -1,67 +1,68 @@
 //! Functions that run once: `#[idempotent]` over an embedded `SQLite` store.
 
 // In reading order. The pure core: no I/O, no clock, no SQLite.
+mod bounds;
 mod canonical;
-mod key;
+mod decide;
 mod digest;
+mod error;
 mod fingerprint;
-mod timeline;
+mod key;
+pub mod on_err;
 mod policy;
 mod record;
-mod decide;
-mod bounds;
-mod error;
-pub mod on_err;
+mod timeline;
 // How it is kept.
 mod codec;
 mod fault;
-mod schema;
-mod queries;
-mod readers;
-mod queue;
-mod writer;
 mod purge;
+mod queries;
+mod queue;
+mod readers;
+mod schema;
+mod writer;
 // Where it is kept.
-mod platform;
-mod path_problem;
-mod mounts;
 mod files;
-mod sidecar;
-mod identity;
 mod gate;
 mod high_water;
+mod identity;
+mod mounts;
+mod path_problem;
+mod platform;
+mod sidecar;
 mod temporary;
 // Who holds it.
+mod claim;
 mod clock;
-mod times;
+mod core;
+mod flight;
 mod owner;
 mod prober;
 mod signal;
+mod times;
 mod watch;
-mod flight;
-mod claim;
-mod core;
 // What a user calls.
-mod open;
-mod store;
-mod snapshot;
-mod global;
-mod context;
-mod intent;
-mod look;
 mod call;
-mod refuse;
-mod negotiate;
-mod finish;
-mod run;
-mod recover;
+mod context;
 #[cfg(feature = "tokio")]
 mod detach;
+mod event;
+mod finish;
+mod global;
+mod intent;
+mod look;
+mod negotiate;
+mod open;
+mod recover;
+mod refuse;
+mod register;
+mod run;
+mod snapshot;
+mod store;
 #[cfg(feature = "tx")]
 mod transaction;
 #[cfg(feature = "tx")]
 mod tx;
-mod event;
 
 pub use bounds::{Argument, ErrorValue, FromError, IntoError, KeyValue, Outcome, Value};
 pub use call::{Call, call};
@@ -82,4 +83,3 @@ pub use snapshot::{Filter, Snapshot};
 pub use store::{Stats, Store};
 #[cfg(feature = "tx")]
 pub use tx::{TxCall, install};
-

@@ -15,12 +15,14 @@ use crate::store::Store;
 pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>) {
     match &intent.kind {
         Kind::Peek(found) => {
-            let seen = prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
+            let seen =
+                prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
             *lock(found) = Some(seen.map(|snapshot| snapshot.map(Box::new)));
         }
         Kind::Settle { verdict, settled } => {
             let verdict = lock(verdict);
-            let done = prepared.and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
+            let done = prepared
+                .and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
             *lock(settled) = Some(done);
         }
         Kind::Observe(_) => {}

@@ -17,7 +17,7 @@ use crate::queries::{Change, Expect};
 use crate::queue::{Request, Urgency};
 use crate::record::{Reason, Record, Status};
 use crate::refuse;
-use crate::signal::Signal;
+use crate::signal::{Signal, deadline};
 use crate::timeline::Stamp;
 use crate::watch::Pace;
 use crate::writer::Reply;
@@ -62,6 +62,8 @@ pub(crate) struct Negotiation<'a> {
     deadline: Instant,
     known: Known,
     waited: bool,
+    /// Claims of this call, under whatever name, whose records have expired.
+    expired: Vec<u64>,
     /// Nothing can be proven of the owner that is waited for.
     unprovable: bool,
     /// The last claim asked for was to recover.
@@ -72,17 +74,15 @@ pub(crate) struct Negotiation<'a> {
 
 impl<'a> Negotiation<'a> {
     pub(crate) fn new(call: &'a Prepared, core: &'a Arc<Core>, mode: Mode) -> Negotiation<'a> {
-        let begun = Instant::now();
-        // A wait too long for the clock is as good as a year.
-        let deadline = begun.checked_add(call.wait).unwrap_or_else(|| begun + Duration::from_secs(31_536_000));
         Negotiation {
             call,
             core,
             mode,
-            begun,
-            deadline,
+            begun: Instant::now(),
+            deadline: deadline(call.wait),
             known: Known::Nothing,
             waited: false,
+            expired: Vec::new(),
             unprovable: false,
             recovering: false,
             baton: None,
@@ -101,7 +101,9 @@ impl<'a> Negotiation<'a> {
                 Known::Found(record) => record,
             };
             let Some(record) = record else { return Ok(self.claim(None)) };
-            let Some((record, holder)) = self.core.confirmed_holder(*record)? else { return Ok(self.claim(None)) };
+            let Some((record, holder)) = self.core.confirmed_holder(*record)? else {
+                return Ok(self.claim(None));
+            };
             let differing = self.call.differing(&record)?;
             let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {
@@ -110,7 +112,9 @@ impl<'a> Negotiation<'a> {
             }
             match decision {
                 Decision::Claim => return Ok(self.claim(Some(&record))),
-                Decision::Rerun => return Ok(self.claim_again(&record, record.attempt.saturating_add(1), false)),
+                Decision::Rerun => {
+                    return Ok(self.claim_again(&record, record.attempt.saturating_add(1), false));
+                }
                 Decision::Recover => return Ok(self.claim_again(&record, record.attempt, true)),
                 Decision::Replay => return Ok(Step::Ready(self.ready(Err(Box::new(record))))),
                 Decision::Wait => {
@@ -177,8 +181,9 @@ impl<'a> Negotiation<'a> {
     /// Claims a new call, in the place of an expired one if there is one.
     fn claim(&mut self, expired: Option<&Record>) -> Step {
         let new = self.call.first_record(expired, self.core.owner, self.core.now());
+        self.expired.extend(expired.map(|expired| expired.claim));
         self.recovering = false;
-        self.send(self.call.claim_change(new, expired), None)
+        self.send(self.call.claim_change(new, expired, self.expired.clone()), None)
     }
 
     /// Claims an interrupted call: to run its body once more, or to run the recovery hook.
@@ -226,7 +231,11 @@ impl<'a> Negotiation<'a> {
     }
 
     fn wait_is_over(&self) -> Error {
-        if self.unprovable { refuse::unprovable(self.call.wait) } else { refuse::still_running(self.call.wait) }
+        if self.unprovable {
+            refuse::unprovable(self.call.wait)
+        } else {
+            refuse::still_running(self.call.wait)
+        }
     }
 
     /// Records when the doubt was first noticed. Whether it succeeds does not matter: the next caller does it.

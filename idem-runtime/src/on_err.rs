@@ -66,7 +66,8 @@ pub trait ErrPolicy<E> {
     /// The reason, in words.
     #[doc(hidden)]
     fn decode(&self, _stored: &StoredError) -> Result<E, String> {
-        Err("an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`".to_owned())
+        Err("an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`"
+            .to_owned())
     }
 }
 
@@ -117,5 +118,6 @@ fn encode<E: ErrorValue>(error: &E, codec: Codec, bytes_max: usize) -> Option<(S
 }
 
 fn decode<E: ErrorValue>(stored: &StoredError) -> Result<E, String> {
-    codec::decode(stored.codec_id, stored.digest, &stored.bytes).map_err(|undecodable| undecodable.to_string())
+    codec::decode(stored.codec_id, stored.digest, &stored.bytes)
+        .map_err(|undecodable| undecodable.to_string())
 }

@@ -9,36 +9,33 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use crate::clock::{Clock, SystemClock};
-use crate::core::{Core, Found, read_owner};
+use crate::clock::Clock;
+use crate::core::{Core, Found};
 use crate::error::Error;
-use crate::event;
 use crate::fault;
 use crate::files::{Creation, StorePath};
 use crate::gate::Gate;
 use crate::high_water::HighWater;
 use crate::identity::Identity;
+use crate::owner::OwnerFile;
 use crate::path_problem::PathProblem;
-use crate::owner::{OwnerFacts, OwnerFile};
-use crate::prober::{Liveness, Prober};
 use crate::purge::Rhythm;
-use crate::queries::{self, Change, Expect, ReadError};
-use crate::record::Reason;
+use crate::queries::ReadError;
+use crate::register::{Owner, Registered};
 use crate::schema::{self, Role, Tenancy};
 use crate::sidecar::Sidecar;
 use crate::signal::lock;
 use crate::store::{Inner, Store};
-use crate::times::Times;
 use crate::writer::Writer;
 
 /// How long opening waits for another process that writes.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
-/// After an unclean end a store up to this size is checked before it is used: about a second per 150 MB.
-const CHECK_BYTES_MAX: u64 = 256 << 20;
 /// Results up to this size are stored; see [`StoreBuilder::result_bytes_max`].
 pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
+/// What `SQLite` stores in a row without trouble.
+const RESULT_BYTES_LIMIT: usize = 256 << 20;
 const RECORD_WITHIN: Duration = Duration::from_secs(30);
 const SETTLE_WINDOW: Duration = Duration::from_secs(30);
 
@@ -58,14 +55,14 @@ static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Inner>>>> = Mutex::new(None);
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct StoreBuilder {
-    tenancy: Tenancy,
+    pub(crate) tenancy: Tenancy,
     result_bytes_max: usize,
     record_within: Duration,
     settle_window: Duration,
     token_namespace: Option<Arc<str>>,
-    clock: Option<Arc<dyn Clock>>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     remote: bool,
-    accept_lost_records: bool,
+    pub(crate) accept_lost_records: bool,
 }
 
 impl Default for StoreBuilder {
@@ -95,9 +92,9 @@ impl StoreBuilder {
     /// The largest result that is stored, in bytes; 1 MiB by default.
     ///
     /// A larger one is recorded as done without a result: its caller gets it, later callers get
-    /// [`ResultGone`](crate::ErrorKind::ResultGone).
+    /// [`ResultGone`](crate::ErrorKind::ResultGone). More than 256 MiB count as 256 MiB.
     pub fn result_bytes_max(mut self, bytes: usize) -> Self {
-        self.result_bytes_max = bytes;
+        self.result_bytes_max = bytes.min(RESULT_BYTES_LIMIT);
         self
     }
 
@@ -175,21 +172,26 @@ impl StoreBuilder {
 
     fn open_anew(self, path: StorePath) -> Result<Inner, Error> {
         let sidecar = Sidecar::create(&path).map_err(problem)?;
-        let io = |error| Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error);
+        let io = |error| {
+            Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
+        };
         let mut gate = Gate::open(&sidecar).map_err(io)?;
         let mut high_water = HighWater::open(&sidecar).map_err(io)?;
         let turn = gate.enter(OPEN_WAIT);
         let creation = match self.tenancy {
-            Tenancy::Own => path.prepare(&sidecar).map_err(problem)?,
+            Tenancy::Own => {
+                path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(problem)?
+            }
             Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(problem)?,
             Tenancy::Shared => {
+                sidecar.remove_unused();
                 return Err(Error::store(format!(
                     "`{}` does not exist; a shared store lives in your application's database, which must be made first",
                     path.database().display()
                 )));
             }
         };
-        let conn = self.connect(&path, creation)?;
+        let conn = self.connect(&path, creation).inspect_err(|_| sidecar.remove_unused())?;
         if creation != Creation::Existing {
             high_water.reset(0).map_err(io)?;
         }
@@ -200,7 +202,7 @@ impl StoreBuilder {
         conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
         let identity = Identity::capture(&path).map_err(io)?;
         drop(turn);
-        let Registered { owner, owner_file, store_id, times, prober, dead } = registered;
+        let Registered { owner: Owner { number, store_id, times, dead }, owner_file, prober } = registered;
         for token in &dead {
             // Left behind, the file of a dead owner does no harm.
             let _ = prober.reap(token);
@@ -213,7 +215,7 @@ impl StoreBuilder {
             settle_window: self.settle_window,
             result_bytes_max: self.result_bytes_max,
             record_within: self.record_within,
-            owner,
+            owner: number,
             times,
             prober,
         }));
@@ -231,7 +233,7 @@ impl StoreBuilder {
     }
 
     fn connect(&self, path: &StorePath, creation: Creation) -> Result<Connection, Error> {
-        let conn = schema::connect(path.database(), self.result_bytes_max)?;
+        let conn = schema::connect(path.database())?;
         conn.busy_timeout(OPEN_WAIT).map_err(opening)?;
         let bare = schema::check_file(&conn, self.tenancy)?;
         if bare && creation == Creation::Existing && self.tenancy == Tenancy::Own {
@@ -244,131 +246,6 @@ impl StoreBuilder {
         schema::set_modes(&conn, self.tenancy, Role::Writer)?;
         Ok(conn)
     }
-
-    /// Makes this open store known as an owner, and settles what dead owners left, in one transaction.
-    fn register(&self, conn: &Connection, sidecar: &Sidecar, high_water: &mut HighWater) -> Result<Registered, Error> {
-        let token: String =
-            conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0)).map_err(opening)?;
-        let owner_file = OwnerFile::create(sidecar, &token)
-            .map_err(|error| Error::store("the owner's lock file cannot be made").because(error))?;
-        let prober = Prober::new(sidecar, &token);
-        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let transaction = schema::begin(conn).map_err(opening)?;
-        schema::migrate(&transaction, self.tenancy).map_err(opening)?;
-        self.check_high_water(&transaction, high_water)?;
-        let times = Times::open(&transaction, clock).map_err(opening)?;
-        let dead = settle_dead_owners(&transaction, &prober, &times)?;
-        let owner = insert_owner(&transaction, &token).map_err(opening)?;
-        let store_id = transaction
-            .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
-            .map_err(opening)?;
-        let unfinished = queries::count_unfinished(&transaction).map_err(opening)?;
-        transaction.commit().map_err(opening)?;
-        if unfinished > 0 {
-            event::unfinished_at_open(unfinished);
-        }
-        Ok(Registered { owner, owner_file, store_id, times, prober, dead })
-    }
-
-    /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
-    fn check_high_water(&self, conn: &Connection, high_water: &mut HighWater) -> Result<(), Error> {
-        let issued = queries::claims_issued(conn).map_err(opening)?;
-        let Some(highest) = high_water.read().filter(|highest| *highest > issued) else { return Ok(()) };
-        if self.accept_lost_records {
-            return queries::set_claims_issued(conn, highest).map_err(opening);
-        }
-        Err(Error::store(format!(
-            "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
-             copy was put in its place). Calls made since would run again. Restore the newest files, or open it once \
-             with `accept_lost_records` when you know what is missing"
-        )))
-    }
-}
-
-struct Registered {
-    owner: i64,
-    owner_file: OwnerFile,
-    store_id: [u8; 16],
-    times: Times,
-    prober: Prober,
-    dead: Vec<String>,
-}
-
-fn insert_owner(conn: &Connection, token: &str) -> rusqlite::Result<i64> {
-    let facts = OwnerFacts::here();
-    let pid_start = facts.pid_start.map(u64::cast_signed);
-    conn.execute(
-        "INSERT INTO idem_owner (token, pid, pid_start, pid_space, boot_id, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![token, facts.pid, pid_start, facts.pid_space, facts.boot_id, facts.host],
-    )?;
-    Ok(conn.last_insert_rowid())
-}
-
-/// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
-fn settle_dead_owners(conn: &Connection, prober: &Prober, times: &Times) -> Result<Vec<String>, Error> {
-    let numbers: Vec<i64> = {
-        let mut statement = conn.prepare("SELECT number FROM idem_owner").map_err(opening)?;
-        let rows = statement.query_map([], |row| row.get(0)).map_err(opening)?;
-        rows.collect::<Result<_, _>>().map_err(opening)?
-    };
-    let mut dead = Vec::new();
-    for number in numbers {
-        let Some((token, facts)) = read_owner(conn, number).map_err(unreadable)? else { continue };
-        if prober.probe(&token, &facts) != Liveness::Dead {
-            continue;
-        }
-        if dead.is_empty() {
-            check_after_unclean_end(conn)?;
-        }
-        if settle_running(conn, number, times).map_err(unreadable)? {
-            conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map_err(opening)?;
-            dead.push(token);
-        }
-    }
-    Ok(dead)
-}
-
-/// Puts the running records of a dead owner in doubt (index `idem_open`). False if one is damaged: it is left as it
-/// is, for whoever calls it to be told, and so is the owner it names.
-fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, ReadError> {
-    let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
-    let slots: Vec<[u8; 16]> = statement.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut whole = true;
-    for slot in slots {
-        let record = match queries::get(conn, &slot) {
-            Ok(Some(record)) => record,
-            Ok(None) => continue,
-            Err(ReadError::Damaged(_)) => {
-                whole = false;
-                continue;
-            }
-            Err(failure) => return Err(failure),
-        };
-        let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
-        queries::apply(conn, &Change { slot, expect: Expect::Unfinished(record.claim), new })?;
-    }
-    Ok(whole)
-}
-
-fn check_after_unclean_end(conn: &Connection) -> Result<(), Error> {
-    let bytes: u64 = conn
-        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
-            row.get::<_, i64>(0)
-        })
-        .map_err(opening)?
-        .try_into()
-        .unwrap_or(u64::MAX);
-    if bytes > CHECK_BYTES_MAX {
-        event::check_skipped(bytes);
-        return Ok(());
-    }
-    match schema::integrity_flaw(conn).map_err(opening)? {
-        None => Ok(()),
-        Some(flaw) => Err(Error::store(format!(
-            "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
-             was done"
-        ))),
-    }
 }
 
 fn start(core: Arc<Core>, writer: Writer, owner_file: OwnerFile) -> Result<Inner, Error> {
@@ -379,7 +256,8 @@ fn start(core: Arc<Core>, writer: Writer, owner_file: OwnerFile) -> Result<Inner
         .spawn(move || watched.watch.run(|slot, claim| watched.look(slot, claim)))
         .map_err(no_thread)?;
     let writing = Arc::clone(&core);
-    let writer = std::thread::Builder::new().name("idem-writer".into()).spawn(move || guarded(&writing, writer));
+    let writer =
+        std::thread::Builder::new().name("idem-writer".into()).spawn(move || guarded(&writing, writer));
     if writer.is_err() {
         core.watch.close();
     }
@@ -403,10 +281,10 @@ fn problem(problem: PathProblem) -> Error {
     Error::store(problem.to_string())
 }
 
-fn opening(error: rusqlite::Error) -> Error {
+pub(crate) fn opening(error: rusqlite::Error) -> Error {
     fault::error(error, "opening the store")
 }
 
-fn unreadable(failure: ReadError) -> Error {
+pub(crate) fn unreadable(failure: ReadError) -> Error {
     fault::of_read(failure, "opening the store")
 }

@@ -5,16 +5,17 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::timeline::Stamp;
 use crate::digest::ResultDigest;
 use crate::policy::Lifetime;
 use crate::record::{Reason, Record, Slot, Status, StoredResult};
+use crate::timeline::Stamp;
 
 /// What must stand in the slot for a change to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
     /// Nothing, neither here nor under an earlier name; or the finished record of claim `over`, which has expired.
-    Free { over: Option<u64>, nor_in: Vec<Slot> },
+    /// Under an earlier name, the records of the claims in `expired` count as nothing too.
+    Free { over: Option<u64>, nor_in: Vec<Slot>, expired: Vec<u64> },
     /// The record of this claim, running or in doubt from it.
     Unfinished(u64),
     /// The record of this claim in this status.
@@ -53,7 +54,8 @@ impl From<rusqlite::Error> for ReadError {
 
 /// Reads one record by its slot (the unique index) and checks it.
 pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, ReadError> {
-    const GET: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
+    const GET: &str =
+        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
                doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum
         FROM idem_record WHERE slot = ?1";
     let mut statement = conn.prepare_cached(GET)?;
@@ -68,9 +70,9 @@ pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, Read
 pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadError> {
     let (expected, statuses) = guard(&change.expect);
     let changed = match (&change.expect, &change.new) {
-        (Expect::Free { nor_in, .. }, Some(new)) => {
+        (Expect::Free { nor_in, expired, .. }, Some(new)) => {
             for slot in nor_in {
-                if let Some(earlier) = get(conn, slot)? {
+                if let Some(earlier) = get(conn, slot)?.filter(|earlier| !expired.contains(&earlier.claim)) {
                     return Ok(Applied::No(Some(Box::new(earlier))));
                 }
             }
@@ -167,7 +169,8 @@ fn write(
 }
 
 fn delete(conn: &Connection, slot: &Slot, expected: u64, statuses: i64) -> Result<usize, ReadError> {
-    const DELETE: &str = "DELETE FROM idem_record WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1";
+    const DELETE: &str =
+        "DELETE FROM idem_record WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1";
     let mut statement = conn.prepare_cached(DELETE)?;
     Ok(statement.execute(params![slot.as_slice(), expected.cast_signed(), statuses])?)
 }
@@ -189,7 +192,8 @@ pub(crate) fn read(row: &Row<'_>) -> Result<Record, ReadError> {
 }
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
-    let (Some(status), Ok(claim)) = (Status::from_code(row.get(3)?), u64::try_from(row.get::<_, i64>(4)?)) else {
+    let (Some(status), Ok(claim)) = (Status::from_code(row.get(3)?), u64::try_from(row.get::<_, i64>(4)?))
+    else {
         return Ok(None);
     };
     let reason = match row.get::<_, Option<i64>>(10)?.map(Reason::from_code) {
@@ -225,8 +229,9 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
 
 /// The highest claim number ever issued. It never goes down: deleting a record does not make its number free.
 pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
-    let issued: i64 =
-        conn.prepare_cached("SELECT value FROM idem_meta WHERE name = 'claims'")?.query_row([], |row| row.get(0))?;
+    let issued: i64 = conn
+        .prepare_cached("SELECT value FROM idem_meta WHERE name = 'claims'")?
+        .query_row([], |row| row.get(0))?;
     u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
 }
 
@@ -272,16 +277,15 @@ pub(crate) struct Selection<'a> {
 pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
 /// A page of records.
-pub(crate) fn select(
-    conn: &Connection,
-    selection: &Selection<'_>,
-) -> Result<Vec<Listed>, ReadError> {
-    const ALL: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
+pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
+    const ALL: &str =
+        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
                doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
         FROM idem_record
         WHERE id > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
         ORDER BY id LIMIT ?4";
-    const UNFINISHED: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
+    const UNFINISHED: &str =
+        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
                reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
         FROM idem_record
         WHERE status IN (1, 2) AND id > ?1 AND (?2 IS NULL OR name = ?2)

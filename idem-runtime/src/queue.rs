@@ -45,7 +45,8 @@ impl Request {
 
     /// Nobody waits for it any more, and nothing is lost without it.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.urgency != Urgency::Persist && self.reply.as_ref().is_some_and(|reply| Arc::strong_count(reply) == 1)
+        self.urgency != Urgency::Persist
+            && self.reply.as_ref().is_some_and(|reply| Arc::strong_count(reply) == 1)
     }
 
     pub(crate) fn answer(self, reply: Reply) {

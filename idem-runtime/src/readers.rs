@@ -18,7 +18,6 @@ const IDLE_MAX: usize = 16;
 pub(crate) struct Readers {
     path: PathBuf,
     tenancy: Tenancy,
-    result_bytes_max: usize,
     idle: Mutex<Idle>,
 }
 
@@ -29,8 +28,8 @@ struct Idle {
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf, tenancy: Tenancy, result_bytes_max: usize) -> Readers {
-        Readers { path, tenancy, result_bytes_max, idle: Mutex::default() }
+    pub(crate) fn new(path: PathBuf, tenancy: Tenancy) -> Readers {
+        Readers { path, tenancy, idle: Mutex::default() }
     }
 
     pub(crate) fn read<T>(
@@ -52,7 +51,7 @@ impl Readers {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let conn = schema::connect(&self.path, self.result_bytes_max)?;
+        let conn = schema::connect(&self.path)?;
         schema::set_modes(&conn, self.tenancy, Role::Reader)?;
         Ok(conn)
     }

@@ -198,7 +198,12 @@ impl Record {
     }
 
     /// This record finished at `now`. Without a result, `why` says why there is none.
-    pub(crate) fn finished(&self, status: Status, result: Result<StoredResult, Reason>, now: Stamp) -> Record {
+    pub(crate) fn finished(
+        &self,
+        status: Status,
+        result: Result<StoredResult, Reason>,
+        now: Stamp,
+    ) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),

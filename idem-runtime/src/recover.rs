@@ -256,7 +256,9 @@ impl Begun {
                 Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
             }
             Ok(Verdict::NotDone) => self.not_done(claim),
-            Ok(Verdict::Unknown) => Err(stays_in_doubt(claim, "its recovery could not find out whether it was done")),
+            Ok(Verdict::Unknown) => {
+                Err(stays_in_doubt(claim, "its recovery could not find out whether it was done"))
+            }
             Err(text) => Err(stays_in_doubt(claim, &format!("its recovery failed ({text})"))),
         }
     }
@@ -283,7 +285,9 @@ impl Begun {
                 State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
             }
             Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
-            _ => self.over(Err(Error::store("the next attempt could not be recorded in time; it was not started. Retry"))),
+            _ => self.over(Err(Error::store(
+                "the next attempt could not be recorded in time; it was not started. Retry",
+            ))),
         }
     }
 }
@@ -291,6 +295,7 @@ impl Begun {
 fn stays_in_doubt(claim: Claim, why: &str) -> Error {
     let attempt = claim.record().attempt;
     claim.end(Ending::InDoubt(Reason::Unknown));
-    let message = format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
+    let message =
+        format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
 }

@@ -13,7 +13,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) fn mismatch(record: &Record, differing: &[String]) -> Error {
     event::mismatch(record, differing);
     let names = differing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let differ = if differing.len() == 1 { "differs, or its type changed" } else { "differ, or their types changed" };
+    let differ =
+        if differing.len() == 1 { "differs, or its type changed" } else { "differ, or their types changed" };
     Error::new(
         ErrorKind::Mismatch,
         Ran::No,
@@ -61,7 +62,9 @@ pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decisi
 }
 
 pub(crate) fn still_running(wait: Duration) -> Error {
-    let message = format!("the same call is running and did not end within {wait:?}; this one was not run. Retry later");
+    let message = format!(
+        "the same call is running and did not end within {wait:?}; this one was not run. Retry later"
+    );
     Error::new(ErrorKind::Running, Ran::No, message).after(RETRY_AFTER)
 }
 

@@ -31,8 +31,6 @@ pub(crate) const BUSY: Duration = Duration::from_millis(250);
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The WAL is cut back to this size when it is reset.
 const WAL_BYTES_MAX: i64 = 64 << 20;
-/// What a row may hold beside its result: key, name, fingerprint.
-const ROW_BYTES_EXTRA: usize = 256 << 10;
 /// The lowest `SQLite` without the WAL-reset race, which can lose committed writes.
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -127,15 +125,16 @@ pub(crate) fn check_library() -> Result<(), Error> {
 /// Opens a connection with every setting that reads nothing of the file.
 ///
 /// The path must be absolute: `SQLite` takes one that starts with `file:` as a URI even without the flag.
-pub(crate) fn connect(path: &Path, result_bytes_max: usize) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let doing = "opening the store";
     let conn = Connection::open_with_flags(path, flags).map_err(|error| fault::error(error, doing))?;
-    configure(&conn, result_bytes_max).map_err(|error| fault::error(error, doing))?;
+    configure(&conn).map_err(|error| fault::error(error, doing))?;
     Ok(conn)
 }
 
-fn configure(conn: &Connection, result_bytes_max: usize) -> rusqlite::Result<()> {
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(32);
     for (option, on) in [
@@ -147,8 +146,6 @@ fn configure(conn: &Connection, result_bytes_max: usize) -> rusqlite::Result<()>
         conn.set_db_config(option, on)?;
     }
     conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    let length = result_bytes_max.saturating_add(ROW_BYTES_EXTRA);
-    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(length).unwrap_or(i32::MAX))?;
     Ok(())
 }
 
@@ -159,7 +156,9 @@ pub(crate) fn check_file(conn: &Connection, tenancy: Tenancy) -> Result<bool, Er
     let tables: i64 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(read)?;
     if conn.is_readonly("main").map_err(read)? {
-        return Err(Error::store("the database is not writable; check owner and permissions of the file and its folder"));
+        return Err(Error::store(
+            "the database is not writable; check owner and permissions of the file and its folder",
+        ));
     }
     let ours = has_tables(conn).map_err(read)?;
     if ours {

@@ -18,6 +18,8 @@ const CREATING: &str = "creating";
 #[derive(Clone, Debug)]
 pub(crate) struct Sidecar {
     path: PathBuf,
+    /// This value made the folder.
+    fresh: bool,
 }
 
 impl Sidecar {
@@ -27,19 +29,34 @@ impl Sidecar {
     /// If it cannot be made, or something else has its name.
     pub(crate) fn create(store: &StorePath) -> Result<Self, PathProblem> {
         let path = store.with_suffix("-idem");
-        match platform::private_folder().create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(problem(&path, "create the folder")(error));
-            }
-            _ => {}
-        }
+        let fresh = match platform::private_folder().create(&path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(problem(&path, "create the folder")(error)),
+        };
         // A link could lead two stores into one folder, so it does not count as a folder.
         let metadata = fs::symlink_metadata(&path).map_err(problem(&path, "look at"))?;
         if !metadata.is_dir() {
             let error = io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder");
             return Err(problem(&path, "use")(error));
         }
-        Ok(Self { path })
+        Ok(Self { path, fresh })
+    }
+
+    /// Takes a folder away that was made for a file that turned out not to be ours. One that was there before stays,
+    /// and so does one that another process uses by now.
+    pub(crate) fn remove_unused(&self) {
+        let Ok(files) = fs::read_dir(&self.path) else { return };
+        let names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
+        let is_used = names.iter().any(|name| name.as_encoded_bytes().starts_with(b"owner-"));
+        if !self.fresh || is_used {
+            return;
+        }
+        for name in names {
+            // What stays behind does no harm.
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        let _ = fs::remove_dir(&self.path);
     }
 
     pub(crate) fn path(&self) -> &Path {

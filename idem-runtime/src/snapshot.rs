@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use crate::bounds::Value;
+use crate::codec;
 use crate::core::Core;
 use crate::decide::{Holder, Lapsed};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::queries::Selection;
 use crate::record::{Record, Status};
-use crate::codec;
 
 /// How many records a page has where the filter says nothing.
 const PAGE: usize = 1_000;
@@ -92,10 +92,14 @@ impl Snapshot {
     /// # Errors
     /// [`ErrorKind::Undecodable`] if the stored result is not a `T`; [`ErrorKind::ResultGone`] if there is none.
     pub fn result<T: Value>(&self) -> Result<T, Error> {
-        let gone = || Error::new(ErrorKind::ResultGone, Ran::No, "no result is stored").about(self.name(), self.key());
-        let stored = self.record.result.as_ref().filter(|_| self.record.status == Status::Done).ok_or_else(gone)?;
+        let gone = || {
+            Error::new(ErrorKind::ResultGone, Ran::No, "no result is stored").about(self.name(), self.key())
+        };
+        let stored =
+            self.record.result.as_ref().filter(|_| self.record.status == Status::Done).ok_or_else(gone)?;
         codec::decode(stored.codec_id, stored.digest, &stored.bytes).map_err(|undecodable| {
-            Error::new(ErrorKind::Undecodable, Ran::No, undecodable.to_string()).about(self.name(), self.key())
+            Error::new(ErrorKind::Undecodable, Ran::No, undecodable.to_string())
+                .about(self.name(), self.key())
         })
     }
 }

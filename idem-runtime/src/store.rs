@@ -114,7 +114,8 @@ impl Store {
     pub fn get<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<Option<Snapshot>, Error> {
         let key = self.key(name, key)?;
         let core = &self.inner.core;
-        let found = core.read(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
+        let found =
+            core.read(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
         found.map_or(Ok(None), |record| Snapshot::of(core, record, 0))
     }
 
@@ -249,9 +250,10 @@ impl Store {
     {
         let key = self.key(name, key)?;
         let core = &self.inner.core;
-        let encoded = codec::encode(value, Codec::default(), core.result_bytes_max).map_err(|unstorable| {
-            Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
-        })?;
+        let encoded =
+            codec::encode(value, Codec::default(), core.result_bytes_max).map_err(|unstorable| {
+                Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
+            })?;
         let result =
             StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
         let slot = digest::slot(name, &key);
@@ -272,7 +274,7 @@ impl Store {
             result: Some(result),
             purge_ms: None,
         };
-        let expect = Expect::Free { over: None, nor_in: Vec::new() };
+        let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
         Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())
     }
 
@@ -354,9 +356,9 @@ fn wait(reply: &Signal<Reply>) -> Result<Option<Standing>, Error> {
         Some(Reply::Stands(standing)) => Ok(Some(standing)),
         Some(Reply::Failed(error)) => Err(error),
         // Nothing but a claim is answered with a claim.
-        Some(Reply::Claimed(_)) | None => {
-            Err(Error::store("the store did not answer in time: its write lock is held, or the disk is slow; retry"))
-        }
+        Some(Reply::Claimed(_)) | None => Err(Error::store(
+            "the store did not answer in time: its write lock is held, or the disk is slow; retry",
+        )),
     }
 }
 
@@ -371,7 +373,8 @@ fn running() -> Error {
 impl Core {
     /// What a write of an operator expects of a record nobody runs; an error if somebody does.
     pub(crate) fn expect_unheld(&self, record: &Record) -> Result<Expect, Error> {
-        let held = record.status == Status::Running && !matches!(self.holder(record)?, Holder::Dead | Holder::Nobody);
+        let held = record.status == Status::Running
+            && !matches!(self.holder(record)?, Holder::Dead | Holder::Nobody);
         if held {
             return Err(running().about(&record.name, &record.key));
         }
@@ -413,7 +416,8 @@ impl Inner {
         }
         let owner_file = lock(&self.owner_file).take();
         closed?;
-        let removed = |error| Error::store("the store is closed; its lock file could not be removed").because(error);
+        let removed =
+            |error| Error::store("the store is closed; its lock file could not be removed").because(error);
         owner_file.map_or(Ok(()), OwnerFile::close).map_err(removed)?;
         let folder = lock(&self.folder).take();
         folder.map_or(Ok(()), std::fs::remove_dir_all).map_err(|error| {
@@ -426,7 +430,8 @@ impl Inner {
         while self.core.flights.count_here() > 0 {
             if Instant::now() >= deadline {
                 let count = self.core.flights.count_here();
-                let message = format!("{count} calls are running; nothing was closed. Wait for them and close again");
+                let message =
+                    format!("{count} calls are running; nothing was closed. Wait for them and close again");
                 return Err(Error::new(ErrorKind::Running, Ran::No, message));
             }
             std::thread::park_timeout(Duration::from_millis(1));

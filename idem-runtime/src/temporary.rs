@@ -24,7 +24,8 @@ pub(crate) fn folder() -> Result<PathBuf, Error> {
             Err(error) => last = Some(error),
         }
     }
-    let error = Error::store(format!("no temporary folder can be made under `{}`", std::env::temp_dir().display()));
+    let error =
+        Error::store(format!("no temporary folder can be made under `{}`", std::env::temp_dir().display()));
     Err(match last {
         Some(cause) => error.because(cause),
         None => error,

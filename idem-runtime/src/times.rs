@@ -109,6 +109,7 @@ pub(crate) fn write_boot(conn: &Connection, row: &BootRow) -> rusqlite::Result<(
              last_ms = max(last_ms, ?7)",
     )?;
     let low = row.low_offset_ms;
-    let written = params![row.number, row.boot_id, row.after_ms, row.met_ms, low, row.high_offset_ms, row.last_ms];
+    let written =
+        params![row.number, row.boot_id, row.after_ms, row.met_ms, low, row.high_offset_ms, row.last_ms];
     statement.execute(written).map(drop)
 }

@@ -61,11 +61,13 @@ pub(crate) fn open<'conn>(
     let mut inside = InTransaction::begin(conn)?;
     match find(conn, call, store_id, &inside.timeline, mode)? {
         Found::Answer(record) => Ok(Opening::Answer(record)),
-        Found::Nothing => inside.claim(call, None, 1).map(|()| Opening::Body(Box::new(inside))),
-        Found::Expired(record) => inside.claim(call, Some(record), 1).map(|()| Opening::Body(Box::new(inside))),
+        Found::Nothing => inside.claim(call, None, Vec::new(), 1).map(|()| Opening::Body(Box::new(inside))),
+        Found::Expired(record, expired) => {
+            inside.claim(call, Some(record), expired, 1).map(|()| Opening::Body(Box::new(inside)))
+        }
         Found::Interrupted(record) => {
             let attempt = record.attempt.saturating_add(1);
-            inside.claim(call, Some(record), attempt).map(|()| Opening::Body(Box::new(inside)))
+            inside.claim(call, Some(record), Vec::new(), attempt).map(|()| Opening::Body(Box::new(inside)))
         }
     }
 }
@@ -88,7 +90,8 @@ fn check_durable(conn: &Connection) -> Result<(), Error> {
 enum Found {
     Nothing,
     Answer(Box<Record>),
-    Expired(Record),
+    /// Every record of the call has expired: the first, and the claims of all.
+    Expired(Record, Vec<u64>),
     Interrupted(Record),
 }
 
@@ -99,7 +102,12 @@ fn find(
     timeline: &Timeline,
     mode: Mode,
 ) -> Result<Found, Error> {
-    let Some(record) = first(conn, call)? else { return Ok(Found::Nothing) };
+    let mut records = records(conn, call)?;
+    let is_over = |record: &Record| Lapsed::of(record, timeline.age_ms(record.at)) == Lapsed::Record;
+    let expired: Vec<u64> =
+        records.iter().filter(|record| is_over(record)).map(|record| record.claim).collect();
+    records.sort_by_key(is_over);
+    let Some(record) = records.into_iter().next() else { return Ok(Found::Nothing) };
     let differing = call.differing(&record)?;
     let view = View {
         status: record.status,
@@ -112,7 +120,7 @@ fn find(
         waited: false,
     };
     match decide(view, mode) {
-        Decision::Claim => Ok(Found::Expired(record)),
+        Decision::Claim => Ok(Found::Expired(record, expired)),
         Decision::Replay => Ok(Found::Answer(Box::new(record))),
         Decision::Rerun | Decision::Recover => Ok(Found::Interrupted(record)),
         Decision::Wait => Err(running_outside()),
@@ -125,13 +133,10 @@ fn find(
     }
 }
 
-fn first(conn: &Connection, call: &Prepared) -> Result<Option<Record>, Error> {
-    for slot in &call.slots {
-        if let Some(record) = queries::get(conn, slot).map_err(unreadable)? {
-            return Ok(Some(record));
-        }
-    }
-    Ok(None)
+/// What stands under the name of the call and its earlier ones.
+fn records(conn: &Connection, call: &Prepared) -> Result<Vec<Record>, Error> {
+    let found = call.slots.iter().filter_map(|slot| queries::get(conn, slot).map_err(unreadable).transpose());
+    found.collect()
 }
 
 /// The boots of the store as of now, and the row of the present one if it is due to be written.
@@ -160,7 +165,8 @@ impl<'conn> InTransaction<'conn> {
                 return Err(error);
             }
         };
-        let inside = InTransaction { conn, ours, savepoint, timeline, record: None, over: None, ended: false };
+        let inside =
+            InTransaction { conn, ours, savepoint, timeline, record: None, over: None, ended: false };
         if let Some(row) = due {
             times::write_boot(conn, &row).map_err(failed)?;
         }
@@ -168,7 +174,13 @@ impl<'conn> InTransaction<'conn> {
     }
 
     /// Writes the claim row, before anything else in this savepoint.
-    fn claim(&mut self, call: &Prepared, over: Option<Record>, attempt: u32) -> Result<(), Error> {
+    fn claim(
+        &mut self,
+        call: &Prepared,
+        over: Option<Record>,
+        expired: Vec<u64>,
+        attempt: u32,
+    ) -> Result<(), Error> {
         let now = self.timeline.now();
         let mut new = Record { attempt, ..call.first_record(over.as_ref(), 0, now) };
         new.claim = self.issue_number()?;
@@ -177,7 +189,7 @@ impl<'conn> InTransaction<'conn> {
                 let expect = Expect::Exactly(record.claim, record.status);
                 Change { slot: record.slot, expect, new: Some(new.clone()) }
             }
-            over => call.claim_change(new.clone(), over.as_ref()),
+            over => call.claim_change(new.clone(), over.as_ref(), expired),
         };
         match queries::apply(self.conn, &change).map_err(unreadable)? {
             Applied::Yes => {
@@ -185,7 +197,9 @@ impl<'conn> InTransaction<'conn> {
                 self.over = over;
                 Ok(())
             }
-            Applied::No(_) => Err(Error::store("the record changed inside one transaction; the body was not run")),
+            Applied::No(_) => {
+                Err(Error::store("the record changed inside one transaction; the body was not run"))
+            }
         }
     }
 
@@ -242,13 +256,15 @@ impl<'conn> InTransaction<'conn> {
             (false, _) => Expect::Exactly(record.claim, Status::Running),
             // The claim row went with the savepoint: the end is written in one go.
             (true, Some(over)) if !over.status.is_finished() => Expect::Exactly(over.claim, over.status),
-            (true, over) => Expect::Free { over: over.as_ref().map(|over| over.claim), nor_in: Vec::new() },
+            (true, over) => free(over.as_ref().map(|over| over.claim)),
         };
         if undone {
             new.claim = self.issue_number().map_err(Some)?;
         }
         let change = Change { slot: new.slot, expect, new: Some(new) };
-        match queries::apply(self.conn, &change).map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))? {
+        match queries::apply(self.conn, &change)
+            .map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))?
+        {
             Applied::Yes => Ok(()),
             Applied::No(_) => Err(None),
         }
@@ -312,7 +328,7 @@ impl<'conn> InTransaction<'conn> {
                 (self.issue_number()?, Expect::Exactly(standing.claim, standing.status))
             }
             Some(_) => return Ok(()),
-            None => (self.issue_number()?, Expect::Free { over: None, nor_in: Vec::new() }),
+            None => (self.issue_number()?, free(None)),
         };
         let change = Change { slot: record.slot, expect, new: Some(Record { claim, ..doubt }) };
         queries::apply(self.conn, &change).map(drop).map_err(unreadable)
@@ -335,6 +351,11 @@ impl Drop for InTransaction<'_> {
         }
         roll_back(self.conn, self.ours, &self.savepoint);
     }
+}
+
+/// The slot is free: this transaction has looked under every name.
+fn free(over: Option<u64>) -> Expect {
+    Expect::Free { over, nor_in: Vec::new(), expired: Vec::new() }
 }
 
 /// Undoes what was done since the savepoint, and the transaction if it is ours. Best effort: what fails here ends with

@@ -202,7 +202,9 @@ mod tests {
         }
     }
 
-    fn running(look: impl Fn(&Slot, u64) -> Look + Send + 'static) -> (Arc<Watch>, std::thread::JoinHandle<()>) {
+    fn running(
+        look: impl Fn(&Slot, u64) -> Look + Send + 'static,
+    ) -> (Arc<Watch>, std::thread::JoinHandle<()>) {
         let watch = Arc::new(Watch::default());
         let inside = Arc::clone(&watch);
         (watch, std::thread::spawn(move || inside.run(look)))
@@ -234,9 +236,12 @@ mod tests {
     fn a_claim_is_looked_at_until_it_is_over() {
         let looks = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&looks);
-        let (watch, thread) = running(move |_, _| {
-            if counted.fetch_add(1, Ordering::SeqCst) < 4 { Look::Again } else { Look::Over }
-        });
+        let (watch, thread) =
+            running(
+                move |_, _| {
+                    if counted.fetch_add(1, Ordering::SeqCst) < 4 { Look::Again } else { Look::Over }
+                },
+            );
         watch.watch(1, [0; 16], Pace::Close);
         until(|| lock(&watch.state).watched.is_empty());
         assert_eq!(looks.load(Ordering::SeqCst), 5);

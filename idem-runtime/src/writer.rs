@@ -19,9 +19,9 @@ use crate::claim::Claim;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::fault::{self, Fault};
-use crate::identity::Identity;
 use crate::gate::Gate;
 use crate::high_water::HighWater;
+use crate::identity::Identity;
 use crate::purge;
 use crate::queries::{self, Applied, Expect, ReadError};
 use crate::queue::{Request, Urgency, Work};
@@ -79,7 +79,8 @@ impl Writer {
     /// Writes until the store closes. Gives whether everything was written and the file left in order.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         loop {
-            let patience = (!self.pending.is_empty()).then(|| self.trouble.as_ref().map_or(Duration::ZERO, |t| t.backoff));
+            let patience = (!self.pending.is_empty())
+                .then(|| self.trouble.as_ref().map_or(Duration::ZERO, |t| t.backoff));
             match self.core.queue.next(patience) {
                 Work::Batch(requests) => self.pending.extend(requests),
                 Work::Idle => {}
@@ -164,7 +165,9 @@ impl Writer {
                 if let Some(issued) = issued
                     && let Err(error) = high_water.raise(issued)
                 {
-                    crate::event::store_trouble(&format!("the high-water file could not be written ({error})"));
+                    crate::event::store_trouble(&format!(
+                        "the high-water file could not be written ({error})"
+                    ));
                 }
                 Ok(applied)
             }
@@ -217,13 +220,15 @@ impl Writer {
                 _ => self.pending.push(request),
             }
         }
-        let backoff = self.trouble.as_ref().map_or(BACKOFF_FIRST, |trouble| (trouble.backoff * 2).min(BACKOFF_LAST));
+        let backoff =
+            self.trouble.as_ref().map_or(BACKOFF_FIRST, |trouble| (trouble.backoff * 2).min(BACKOFF_LAST));
         self.trouble = Some(Trouble { backoff, error: failure.error });
     }
 
     /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
     fn refuse(&mut self, request: Request, failure: &Failure) {
-        if let (Fault::Unknown, true, Some(record)) = (failure.fault, request.is_claim(), &request.change.new) {
+        if let (Fault::Unknown, true, Some(record)) = (failure.fault, request.is_claim(), &request.change.new)
+        {
             drop(Claim::new(Arc::clone(&self.core), record.clone(), request.before.clone()));
         }
         request.answer(Reply::Failed(failure.error.clone()));
@@ -247,15 +252,21 @@ impl Writer {
     fn leave(mut self) -> Result<(), Error> {
         let conn = connection(&mut self.conn, &self.core)?;
         let left = |error| fault::error(error, "closing the store");
+        // There is nothing else to do until the end of the close.
+        conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
         let turn = self.gate.enter(TURN);
         let transaction = schema::begin(conn).map_err(left)?;
         let running: i64 = transaction
-            .query_row("SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1", [self.core.owner], |row| {
-                row.get(0)
-            })
+            .query_row(
+                "SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1",
+                [self.core.owner],
+                |row| row.get(0),
+            )
             .map_err(left)?;
         if running == 0 {
-            transaction.execute("DELETE FROM idem_owner WHERE number = ?1", [self.core.owner]).map_err(left)?;
+            transaction
+                .execute("DELETE FROM idem_owner WHERE number = ?1", [self.core.owner])
+                .map_err(left)?;
         }
         transaction.commit().map_err(left)?;
         drop(turn);
@@ -265,7 +276,9 @@ impl Writer {
             crate::event::store_trouble(&format!("the checkpoint at close failed ({error})"));
         }
         if running > 0 {
-            return Err(Error::store(format!("{running} calls were cut off while the store closed; they are in doubt")));
+            return Err(Error::store(format!(
+                "{running} calls were cut off while the store closed; they are in doubt"
+            )));
         }
         Ok(())
     }
@@ -286,7 +299,7 @@ fn check_files(core: &Core, identity: &Identity) -> Result<(), Failure> {
 
 fn connection<'a>(conn: &'a mut Option<Connection>, core: &Core) -> Result<&'a Connection, Error> {
     if conn.is_none() {
-        let fresh = schema::connect(core.path.database(), core.result_bytes_max)?;
+        let fresh = schema::connect(core.path.database())?;
         schema::set_modes(&fresh, core.tenancy, Role::Writer)?;
         // What recovery brought back was never forced to disk; this does it before anything is answered from it.
         fresh
@@ -318,7 +331,9 @@ fn write(
     for request in &mut *batch {
         let outcome = queries::apply(&transaction, &request.change).map_err(|failure| match failure {
             ReadError::Sqlite(error) => failed(error),
-            damaged @ ReadError::Damaged(_) => Failure::refused(fault::of_read(damaged, "writing to the store")),
+            damaged @ ReadError::Damaged(_) => {
+                Failure::refused(fault::of_read(damaged, "writing to the store"))
+            }
         })?;
         applied.push(outcome);
     }

@@ -4,6 +4,7 @@ mod async_trait;
 mod instrument;
 mod shapes;
 mod shapes_async;
+mod shapes_modes;
 mod shapes_support;
 mod strict;
 mod waiters;
@@ -23,3 +24,6 @@ mod owners;
 mod crash;
 #[cfg(unix)]
 mod paths;
+mod key;
+mod fingerprint;
+mod lifetimes;

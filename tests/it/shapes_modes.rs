@@ -65,7 +65,12 @@ fn whatever_derefs_to_a_connection() {
     runs_once(|n| by_mut(&mut conn, n));
     let mut tx = conn.transaction().unwrap();
     runs_once(|n| by_transaction(&tx, n));
-    runs_once(|n| by_savepoint(&mut tx.savepoint().unwrap(), n));
+    runs_once(|n| {
+        let mut savepoint = tx.savepoint().unwrap();
+        let written = by_savepoint(&mut savepoint, n);
+        savepoint.commit().unwrap();
+        written
+    });
     tx.commit().unwrap();
     let conn = Mutex::new(conn);
     runs_once(|n| by_guard(conn.lock().unwrap(), order(n)));
@@ -134,13 +139,12 @@ fn classify_by_function_and_closure() {
     runs_once_async(closure);
 }
 
-#[derive(Serialize)]
 struct Shop {
     fee: u64,
 }
 
 impl Shop {
-    #[idempotent(name = "modes.shop", key = order.id, detach)]
+    #[idempotent(name = "modes.shop", key = order.id, skip(self), detach)]
     async fn charge(self: Arc<Self>, order: Order, _note: String) -> Result<u64, Error> {
         yield_now().await;
         drop(order);
@@ -155,7 +159,7 @@ trait Charge {
 
 #[async_trait]
 impl Charge for String {
-    #[idempotent(name = "modes.boxed", key = id, detach)]
+    #[idempotent(name = "modes.boxed", key = id, skip(self), detach)]
     async fn charge(self: Arc<Self>, id: u64) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + id - id + self.len() as u64)

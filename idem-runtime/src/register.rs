@@ -1,0 +1,179 @@
+//! How an open store becomes known as an owner, and what it does about owners that died.
+//!
+//! All of it is one transaction: the tables, the owner's row, the clock's row, and the records of the dead, which are
+//! in doubt from then on. The owner's file is locked before its row is visible, so that nobody takes it for dead.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use crate::clock::SystemClock;
+use crate::core::read_owner;
+use crate::error::Error;
+use crate::high_water::HighWater;
+use crate::open::{StoreBuilder, opening, unreadable};
+use crate::owner::{OwnerFacts, OwnerFile};
+use crate::prober::{Liveness, Prober};
+use crate::queries::{self, Change, Expect, ReadError};
+use crate::record::Reason;
+use crate::sidecar::Sidecar;
+use crate::times::Times;
+use crate::{event, schema};
+
+/// After an unclean end a store up to this size is checked before it is used: about a second per 150 MB.
+const CHECK_BYTES_MAX: u64 = 256 << 20;
+
+impl StoreBuilder {
+    /// Makes this open store known as an owner, and settles what dead owners left, in one transaction.
+    pub(crate) fn register(
+        &self,
+        conn: &Connection,
+        sidecar: &Sidecar,
+        high_water: &mut HighWater,
+    ) -> Result<Registered, Error> {
+        let token: String =
+            conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0)).map_err(opening)?;
+        let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
+        let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
+        let prober = Prober::new(sidecar, &token);
+        match self.commit_owner(conn, &token, &prober, high_water) {
+            Ok(owner) => Ok(Registered { owner, owner_file, prober }),
+            Err(error) => {
+                // No row names it. What cannot be removed stays, unlocked, and does no harm.
+                let _ = owner_file.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn commit_owner(
+        &self,
+        conn: &Connection,
+        token: &str,
+        prober: &Prober,
+        high_water: &mut HighWater,
+    ) -> Result<Owner, Error> {
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let transaction = schema::begin(conn).map_err(opening)?;
+        schema::migrate(&transaction, self.tenancy).map_err(opening)?;
+        self.check_high_water(&transaction, high_water)?;
+        let times = Times::open(&transaction, clock).map_err(opening)?;
+        let dead = settle_dead_owners(&transaction, prober, &times)?;
+        let number = insert_owner(&transaction, token).map_err(opening)?;
+        let store_id = transaction
+            .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
+            .map_err(opening)?;
+        let unfinished = queries::count_unfinished(&transaction).map_err(opening)?;
+        transaction.commit().map_err(opening)?;
+        if unfinished > 0 {
+            event::unfinished_at_open(unfinished);
+        }
+        Ok(Owner { number, store_id, times, dead })
+    }
+
+    /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
+    fn check_high_water(&self, conn: &Connection, high_water: &mut HighWater) -> Result<(), Error> {
+        let issued = queries::claims_issued(conn).map_err(opening)?;
+        let Some(highest) = high_water.read().filter(|highest| *highest > issued) else { return Ok(()) };
+        if self.accept_lost_records {
+            return queries::set_claims_issued(conn, highest).map_err(opening);
+        }
+        Err(Error::store(format!(
+            "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
+             copy was put in its place). Calls made since would run again. Restore the newest files, or open it once \
+             with `accept_lost_records` when you know what is missing"
+        )))
+    }
+}
+
+pub(crate) struct Registered {
+    pub(crate) owner: Owner,
+    pub(crate) owner_file: OwnerFile,
+    pub(crate) prober: Prober,
+}
+
+/// What the transaction that made the owner known has found.
+pub(crate) struct Owner {
+    pub(crate) number: i64,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) times: Times,
+    /// The tokens of owners that ended without closing, and are settled.
+    pub(crate) dead: Vec<String>,
+}
+
+fn insert_owner(conn: &Connection, token: &str) -> rusqlite::Result<i64> {
+    let facts = OwnerFacts::here();
+    let pid_start = facts.pid_start.map(u64::cast_signed);
+    conn.execute(
+        "INSERT INTO idem_owner (token, pid, pid_start, pid_space, boot_id, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![token, facts.pid, pid_start, facts.pid_space, facts.boot_id, facts.host],
+    )?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
+fn settle_dead_owners(conn: &Connection, prober: &Prober, times: &Times) -> Result<Vec<String>, Error> {
+    let numbers: Vec<i64> = {
+        let mut statement = conn.prepare("SELECT number FROM idem_owner").map_err(opening)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(opening)?;
+        rows.collect::<Result<_, _>>().map_err(opening)?
+    };
+    let mut dead = Vec::new();
+    for number in numbers {
+        let Some((token, facts)) = read_owner(conn, number).map_err(unreadable)? else { continue };
+        if prober.probe(&token, &facts) != Liveness::Dead {
+            continue;
+        }
+        if dead.is_empty() {
+            check_after_unclean_end(conn)?;
+        }
+        if settle_running(conn, number, times).map_err(unreadable)? {
+            conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map_err(opening)?;
+            dead.push(token);
+        }
+    }
+    Ok(dead)
+}
+
+/// Puts the running records of a dead owner in doubt (index `idem_open`). False if one is damaged: it is left as it
+/// is, for whoever calls it to be told, and so is the owner it names.
+fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, ReadError> {
+    let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
+    let slots: Vec<[u8; 16]> = statement.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut whole = true;
+    for slot in slots {
+        let record = match queries::get(conn, &slot) {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(ReadError::Damaged(_)) => {
+                whole = false;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
+        queries::apply(conn, &Change { slot, expect: Expect::Unfinished(record.claim), new })?;
+    }
+    Ok(whole)
+}
+
+fn check_after_unclean_end(conn: &Connection) -> Result<(), Error> {
+    let bytes: u64 = conn
+        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .map_err(opening)?
+        .try_into()
+        .unwrap_or(u64::MAX);
+    if bytes > CHECK_BYTES_MAX {
+        event::check_skipped(bytes);
+        return Ok(());
+    }
+    match schema::integrity_flaw(conn).map_err(opening)? {
+        None => Ok(()),
+        Some(flaw) => Err(Error::store(format!(
+            "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
+             was done"
+        ))),
+    }
+}

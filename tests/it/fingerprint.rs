@@ -1,0 +1,264 @@
+//! What is compared when a key comes again: `skip`, `fingerprint`, and what counts as another argument.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use idem_runtime::{
+    Argument, Call, Error, ErrorKind, Lifetime, Ran, Status, Store, call, idempotent, on_err, with_store,
+};
+use idem_tests::form::in_every_form;
+use idem_tests::halt::Halt;
+use idem_tests::plain::block_on;
+use serde::{Serialize, Serializer};
+
+const NAME: &str = "fingerprint.pay";
+
+fn pay(store: &Store) -> Call {
+    call(NAME).store(store).key("A-17")
+}
+
+#[derive(Clone, Serialize)]
+struct Order {
+    id: &'static str,
+    cents: u32,
+}
+
+/// Whether a call with `second` is taken for the one with `first`.
+fn is_same(first: &(impl Argument + ?Sized), second: &(impl Argument + ?Sized)) -> bool {
+    let store = Store::temporary().unwrap();
+    pay(&store).arg("value", first).run(|| Ok::<u32, Error>(1)).unwrap();
+    match pay(&store).arg("value", second).run(|| Ok::<u32, Error>(2)) {
+        Ok(replayed) => replayed == 1,
+        Err(error) => {
+            assert_eq!((error.kind(), error.ran()), (ErrorKind::Mismatch, Ran::No));
+            false
+        }
+    }
+}
+
+// Field 11.
+#[test]
+fn another_argument_is_a_mismatch_that_names_it() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let made = |cents: u32, note: &str| {
+            let call = pay(&store).arg("cents", &cents).arg("note", note).arg("same", &1);
+            form.make(call, || Ok::<u32, Error>(cents))
+        };
+        assert_eq!(made(100, "a").unwrap(), 100);
+        let text = made(200, "a").unwrap_err().to_string();
+        assert!(text.contains("`cents` differs, or its type changed") && text.contains("not run"), "{text}");
+        assert!(
+            text.contains("`fingerprint = …`") && text.contains("`skip(…)`"),
+            "the cures are named: {text}"
+        );
+        assert!(!text.contains("`note`") && !text.contains("`same`"), "{text}");
+        let both = made(200, "b").unwrap_err().to_string();
+        assert!(both.contains("`cents`, `note`") && !both.contains("`same`"), "{both}");
+        assert_eq!(made(100, "a").unwrap(), 100, "the record is as it was");
+    });
+}
+
+// Rule 5. Field 11: no state of the record hides it.
+#[test]
+fn a_mismatch_is_found_in_every_state_of_the_record() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let kind = |key: &str| {
+            let other = call(NAME).store(&store).key(key).arg("cents", &200);
+            form.make(other, || -> Result<u32, Error> { panic!("it ran") }).unwrap_err().kind()
+        };
+        let first = |key: &str| call(NAME).store(&store).key(key).arg("cents", &100);
+
+        form.make(first("done"), || Ok::<u32, Error>(1)).unwrap();
+        assert_eq!(kind("done"), ErrorKind::Mismatch);
+        form.make(first("gone").keep_result(Lifetime::ZERO), || Ok::<u32, Error>(1)).unwrap();
+        assert_eq!(kind("gone"), ErrorKind::Mismatch);
+        form.make(first("failed").on_err(on_err::Remember), || Err::<u32, _>("no".to_owned())).unwrap_err();
+        assert_eq!(kind("failed"), ErrorKind::Mismatch);
+        form.make(first("doubt").on_err(on_err::InDoubt), || Err::<u32, _>("no".to_owned())).unwrap_err();
+        assert_eq!(kind("doubt"), ErrorKind::Mismatch);
+        form.cut_off(first("cut off"));
+        assert_eq!(kind("cut off"), ErrorKind::Mismatch);
+
+        let halt = Halt::new();
+        let stands = std::sync::Arc::clone(&halt);
+        let running = form.spawn(first("running"), move || {
+            stands.stand();
+            Ok::<u32, Error>(1)
+        });
+        halt.wait_for(1);
+        assert_eq!(store.get(NAME, "running").unwrap().unwrap().status(), Status::Running);
+        assert_eq!(kind("running"), ErrorKind::Mismatch, "at once, and not after a wait");
+        halt.let_all_go();
+        assert_eq!(running.join().unwrap().0.unwrap(), 1);
+    });
+}
+
+// Field 16.
+#[test]
+fn the_order_of_a_map_does_not_matter() {
+    let forwards: HashMap<_, _> = (0..100).map(|n| (format!("key {n}"), n)).collect();
+    let backwards: HashMap<_, _> = (0..100).rev().map(|n| (format!("key {n}"), n)).collect();
+    let sorted: BTreeMap<_, _> = forwards.clone().into_iter().collect();
+    assert!(is_same(&forwards, &backwards));
+    assert!(is_same(&forwards, &sorted));
+    let mut other = forwards.clone();
+    other.insert("key 7".to_owned(), 8);
+    assert!(!is_same(&forwards, &other));
+    // Nested in what a client sends.
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert!(is_same(
+        &json(r#"{"a":{"x":1,"y":[1,2]},"b":null}"#),
+        &json(r#"{"b":null,"a":{"y":[1,2],"x":1}}"#)
+    ));
+    assert!(!is_same(&json(r#"{"y":[1,2]}"#), &json(r#"{"y":[2,1]}"#)));
+}
+
+#[test]
+fn what_looks_alike_is_told_apart() {
+    assert!(!is_same(&1_u32, &2_u32));
+    assert!(!is_same("", &None::<&str>));
+    assert!(!is_same(&0, &None::<u32>));
+    assert!(!is_same(&("a", "bc"), &("ab", "c")));
+    assert!(!is_same(&vec![1], &vec![1, 1]));
+    assert!(!is_same(&vec![vec![1], vec![2]], &vec![vec![1, 2]]));
+    assert!(!is_same("1", &1), "a changed type is a mismatch");
+    assert!(!is_same(&1.0, &1.5));
+}
+
+#[test]
+fn the_names_of_types_do_not_matter_and_those_of_fields_do() {
+    mod renamed {
+        #[derive(serde::Serialize)]
+        pub(super) struct Purchase {
+            pub(super) id: &'static str,
+            pub(super) cents: u32,
+        }
+        #[derive(serde::Serialize)]
+        pub(super) struct Relabelled {
+            pub(super) id: &'static str,
+            pub(super) amount: u32,
+        }
+    }
+    let order = Order { id: "A-17", cents: 5 };
+    assert!(is_same(&order, &renamed::Purchase { id: "A-17", cents: 5 }));
+    assert!(!is_same(&order, &renamed::Relabelled { id: "A-17", amount: 5 }));
+    assert!(is_same(&order, &&order) && is_same(&order, &Box::new(order.clone())), "wrappers do not count");
+}
+
+#[test]
+fn an_argument_that_only_one_of_both_knows_is_left_out() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        form.make(pay(&store).arg("old", &1).arg("both", &2), || Ok::<u32, Error>(1)).unwrap();
+        let deployed = || pay(&store).arg("both", &2).arg("new", &3);
+        assert_eq!(form.make(deployed(), || Ok::<u32, Error>(2)).unwrap(), 1);
+        let differs = form.make(pay(&store).arg("both", &9).arg("new", &3), || Ok::<u32, Error>(2));
+        assert_eq!(differs.unwrap_err().kind(), ErrorKind::Mismatch);
+        assert_eq!(form.make(pay(&store), || Ok::<u32, Error>(2)).unwrap(), 1, "nothing is compared");
+    });
+}
+
+#[test]
+fn the_attribute_compares_all_arguments_but_the_skipped() {
+    #[idempotent(name = "fingerprint.all", key = id)]
+    fn all(id: &str, cents: u32) -> Result<u32, Error> {
+        let _ = id;
+        Ok(cents)
+    }
+    #[idempotent(name = "fingerprint.skip", key = id, skip(received_at))]
+    async fn skips(id: &str, cents: u32, received_at: u32) -> Result<u32, Error> {
+        let _ = (id, received_at);
+        Ok(cents)
+    }
+    #[idempotent(name = "fingerprint.expr", key = order.id, fingerprint = order.cents)]
+    fn expression(order: &Order, received_at: u32) -> Result<u32, Error> {
+        Ok(order.cents + received_at - received_at)
+    }
+    #[idempotent(name = "fingerprint.none", key = id, fingerprint = none)]
+    async fn none(id: &str, cents: u32) -> Result<u32, Error> {
+        let _ = id;
+        Ok(cents)
+    }
+    let kind = |made: Result<u32, Error>| made.map_err(|error| error.kind());
+    let store = Store::temporary().unwrap();
+    with_store(&store, || {
+        assert_eq!(kind(all("A-17", 1)), Ok(1));
+        assert_eq!(kind(all("A-17", 2)), Err(ErrorKind::Mismatch));
+        // Field 16: volatile values are left out.
+        assert_eq!(kind(block_on(skips("A-17", 1, 1_000))), Ok(1));
+        assert_eq!(kind(block_on(skips("A-17", 1, 2_000))), Ok(1));
+        assert_eq!(kind(block_on(skips("A-17", 2, 2_000))), Err(ErrorKind::Mismatch));
+        let order = |cents| Order { id: "A-17", cents };
+        assert_eq!(kind(expression(&order(1), 1_000)), Ok(1));
+        assert_eq!(kind(expression(&order(1), 2_000)), Ok(1));
+        assert_eq!(kind(expression(&order(2), 2_000)), Err(ErrorKind::Mismatch));
+        assert_eq!(kind(block_on(none("A-17", 1))), Ok(1));
+        assert_eq!(kind(block_on(none("A-17", 2))), Ok(1));
+    });
+}
+
+#[test]
+fn self_is_an_argument_like_any_other() {
+    impl Order {
+        #[idempotent(name = "fingerprint.order.pay", key = self.id)]
+        fn pay(&self) -> Result<u32, Error> {
+            Ok(self.cents)
+        }
+    }
+    let store = Store::temporary().unwrap();
+    with_store(&store, || {
+        let order = |cents| Order { id: "A-17", cents };
+        assert_eq!(order(1).pay().unwrap(), 1);
+        let text = order(2).pay().unwrap_err().to_string();
+        assert!(text.contains("`self` differs"), "{text}");
+    });
+}
+
+// Field 15: what was given is compared, not what the body made of it.
+#[test]
+fn arguments_are_compared_as_they_came() {
+    #[idempotent(name = "fingerprint.mutates", key = id)]
+    fn mutates(id: &str, mut lines: Vec<u32>) -> Result<usize, Error> {
+        let _ = id;
+        lines.clear();
+        Ok(lines.len())
+    }
+    let store = Store::temporary().unwrap();
+    with_store(&store, || {
+        assert_eq!(mutates("A-17", vec![1, 2]).unwrap(), 0);
+        assert_eq!(mutates("A-17", vec![1, 2]).unwrap(), 0);
+        assert_eq!(mutates("A-17", vec![]).unwrap_err().kind(), ErrorKind::Mismatch);
+    });
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_before_anything_happens() {
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no luck"))
+        }
+    }
+    #[derive(Serialize)]
+    struct Deep(Option<Box<Deep>>);
+    let deep = |levels: usize| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
+    in_every_form(move |form| {
+        let store = Store::temporary().unwrap();
+        let refused = |call: Call, what: &str| {
+            let made = form.make(call, || -> Result<u32, Error> { panic!("it ran") });
+            let error = made.unwrap_err();
+            assert_eq!((error.kind(), error.ran()), (ErrorKind::BadArgument, Ran::No));
+            assert_eq!((error.name(), error.key()), (Some(NAME), Some("A-17")));
+            let text = error.to_string();
+            assert!(text.contains("`order`") && text.contains(what), "{text}");
+            assert!(text.contains("skip(order)"), "the cure is named: {text}");
+        };
+        refused(pay(&store).arg("order", &Fails), "no luck");
+        refused(pay(&store).arg("order", &HashSet::from([1])), "HashSet");
+        refused(pay(&store).arg("order", &vec![HashSet::from([1])]), "HashSet");
+        refused(pay(&store).arg("order", &1).arg("order", &2), "twice");
+        refused(pay(&store).arg("order", &vec![deep(300)]), "deep");
+        assert_eq!(store.stats().unwrap().records, 0);
+    });
+}
