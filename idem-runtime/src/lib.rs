@@ -1,4 +1,72 @@
-//! Functions that run once: `#[idempotent]` over an embedded `SQLite` store.
+//! Functions that run once.
+//!
+//! Put [`#[idempotent]`](macro@idempotent) on a function and name what identifies a call. A second call with the same key
+//! gets the first one's result: in other threads and tasks, in other processes, after a crash. The records live in one
+//! SQLite file; there is no service to start.
+//!
+//! ```
+//! use idem_runtime::{Error, ErrorKind, Store, idempotent};
+//!
+//! #[idempotent(name = "shop.charge", key = order)]
+//! fn charge(order: &str, cents: u64) -> Result<u64, Error> {
+//!     // … the effect that must happen once …
+//!     Ok(cents)
+//! }
+//!
+//! # fn main() -> Result<(), Error> {
+//! let store = Store::temporary()?; // in a program: Store::open("idem.db")
+//! idem_runtime::with_store(&store, || { // in a program: idem_runtime::init(store)
+//!     assert_eq!(charge("A-17", 500)?, 500); // runs
+//!     assert_eq!(charge("A-17", 500)?, 500); // is replayed
+//!     assert_eq!(charge("A-17", 999).unwrap_err().kind(), ErrorKind::Mismatch);
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! A call is named by **name + key**. While its record is kept:
+//!
+//! - **At most once, by default.** A finished call is not run again. One that was cut off midway (crash, kill, power loss,
+//!   panic, dropped future) is *in doubt* and is never repeated silently. One that returned `Err` counts as not done
+//!   unless [`on_err`](Call::on_err) says otherwise; a timeout is not an `Err` you may release.
+//! - **At least once**, where repeating is safe: [`OnInterrupt::rerun`].
+//! - **Exactly once**, where the effect is written in the same SQLite transaction as the record: `tx = conn` (feature `tx`).
+//! - Duplicates never run side by side, in one process or in several on the machine: one runs, the others get its result.
+//! - `Ok` means that the record has been forced to disk; in your own open transaction it means recorded in it.
+//!
+//! # What is not
+//!
+//! Nothing outside of a shared transaction can be exactly once. What is offered instead: a
+//! [token](CurrentCall::token) for services that take an idempotency key, a [recovery hook](Call::recover) for those that
+//! can be asked, and records in doubt that a person or a program [settles](settle). A body's claim covers what the body
+//! does itself: what it hands elsewhere (a spawned task) is out of sight. Damage that SQLite itself cannot see, such as a
+//! lost write-ahead log, can hide a record; it is made rare and noticed where that is possible.
+//!
+//! # Nouns
+//!
+//! - A **call** is one use of a function, named by name and key; [`call`] builds one without the attribute.
+//! - A **record** is what the store knows of a call; [`Snapshot`] shows one, [`Store::list`] finds them.
+//! - A **store** is one open file; its process is the **owner** of the calls it runs, by a kernel lock that dies with it.
+//! - **In doubt** is a call that was cut off: nobody knows whether its effect happened.
+//!
+//! # In other situations
+//!
+//! - Async: the same attribute on an `async fn`. Any executor will do; only [`detach`](Call::detach) needs tokio.
+//! - Tests: [`Store::temporary`] and [`with_store`]; [`StoreBuilder::clock`] for lifetimes.
+//! - Was it replayed? [`observe`].
+//! - Answering over HTTP, or acknowledging a message: the table of [`ErrorKind`].
+//! - Stuck calls: [`Store::list`] with [`Filter::status`], then [`settle`], [`Store::forget`] or [`Store::steal`].
+//! - The records in the application's own database: [`StoreBuilder::shared`].
+//!
+//! # Features
+//!
+//! - `bundled` (default) compiles SQLite in. Switch it off to link your own, 3.51.3 or newer.
+//! - `bincode` (default) stores results compactly; see [`Codec`] for why one may not want it.
+//! - `tokio` (default) adds [`detach`](Call::detach). Everything else runs without it.
+//! - `tx` adds `tx = conn`, and with it rusqlite to the public interface.
+//! - `tracing` sends events to `tracing` subscribers: names, keys, attempts; never arguments or results.
 
 // In reading order. The pure core: no I/O, no clock, no SQLite.
 mod bounds;
@@ -83,3 +151,8 @@ pub use snapshot::{Filter, Snapshot};
 pub use store::{Stats, Store};
 #[cfg(feature = "tx")]
 pub use tx::{TxCall, install};
+
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,4 +1,6 @@
 //! The shapes of functions with `tx`, `recover`, `classify` and `detach`. What the modes promise is tested elsewhere.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape is what is tested")]
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,6 +24,7 @@ fn order(id: u64) -> Order {
 
 /// A connection to a database of its own, with the tables for records.
 fn connection(folder: &tempfile::TempDir) -> Connection {
+    #[expect(clippy::disallowed_methods, reason = "the path is absolute, and no URI")]
     let conn = Connection::open(folder.path().join("app.db")).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
     install(&conn).unwrap();

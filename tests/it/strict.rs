@@ -40,7 +40,8 @@
 
 use core::time::Duration;
 
-use idem_runtime::{Error, OnInterrupt, Store, idempotent, with_store};
+use idem_runtime::{Error, OnInterrupt, Store, Verdict, idempotent, with_store};
+use rusqlite::Connection;
 use serde::Serialize;
 use tokio::{runtime::Builder, task::yield_now};
 
@@ -113,11 +114,28 @@ async fn permitted(id: u64, _permit: String) -> Result<u64, Error> {
     return Ok(id);
 }
 
+#[idempotent(key = id, skip(_permit), detach, on_interrupt = recover(ask(id).await))]
+async fn detached(id: u64, _permit: String) -> Result<u64, Error> {
+    yield_now().await;
+    return Ok(id);
+}
+
+async fn ask(id: u64) -> Verdict<u64> {
+    yield_now().await;
+    return Verdict::Done(id);
+}
+
+#[idempotent(key = id, tx = conn, fingerprint = (id, "v1"))]
+fn within(conn: &Connection, id: u64) -> Result<u64, Error> {
+    return Ok(conn.changes().saturating_add(id));
+}
+
 #[test]
 fn no_lint_fires_in_generated_code() -> Result<(), Error> {
     let store = Store::temporary()?;
     let order = Order { id: "o1".to_owned(), cents: 100 };
     let runtime = Builder::new_current_thread().build().map_err(|_error| return never());
+    let memory = Connection::open_in_memory().map_err(|_error| return never());
     return with_store(&store, || {
         assert_eq!(charge(&order, "eu", 1, 1), Ok(101));
         assert_eq!(order.total(7)?, 107);
@@ -125,6 +143,8 @@ fn no_lint_fires_in_generated_code() -> Result<(), Error> {
         return runtime?.block_on(async {
             unit(1, 2).await?;
             permitted(1, "permit".to_owned()).await?;
+            detached(1, "permit".to_owned()).await?;
+            assert!(memory.and_then(|conn| return within(&conn, 1)).is_err(), "there are no tables");
             order.clone().rename("o2").await?;
             order.clone().consume(&store).await?;
             return Ok(());
