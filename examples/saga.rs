@@ -15,7 +15,7 @@ use std::env;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
 use idem_runtime::{Store, current, idempotent, observe};
@@ -100,7 +100,8 @@ impl Shop {
     /// Asks the service of a step to do its part. It has the same token at every attempt.
     fn ask(&self, step: &str, what: &str) -> Result<Receipt, Failure> {
         let token = current().ok_or("a step is made by an idempotent call")?.token();
-        let answer = if self.do_once(step, &token, what)? { "done" } else { "the service had done it already" };
+        let done_now = self.do_once(step, &token, what)?;
+        let answer = if done_now { "done" } else { "the service had done it already" };
         println!("{step:<8} token {token}: {answer}");
         self.crash_after(step);
         Ok(Receipt { token })
@@ -125,7 +126,15 @@ impl Shop {
 }
 
 fn main() -> ExitCode {
-    match parse(env::args().skip(1)).and_then(|args| args.map_or_else(help, run)) {
+    let done = match parse(env::args().skip(1)) {
+        Ok(Some(args)) => run(args),
+        Ok(None) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("saga: {error}");
@@ -161,11 +170,6 @@ fn moment(given: String) -> Result<String, Failure> {
     Err(format!("`--crash-after` takes one of {}, not `{given}`", MOMENTS.join(", ")).into())
 }
 
-fn help() -> Result<(), Failure> {
-    print!("{USAGE}");
-    Ok(())
-}
-
 fn run(args: Args) -> Result<(), Failure> {
     let folder = match args.folder {
         Some(folder) => folder,
@@ -173,20 +177,14 @@ fn run(args: Args) -> Result<(), Failure> {
     };
     fs::create_dir_all(&folder)?;
     println!("folder   {}", folder.display());
-    let result = place_one(&folder, args.crash_after);
-    if result.is_ok() {
-        println!("placed   every service did its part once");
-    }
-    result
-}
-
-fn place_one(folder: &Path, crash_after: Option<String>) -> Result<(), Failure> {
     let store = Store::open(folder.join("idem.db"))?;
     idem_runtime::init(store.clone())?;
-    let shop = Shop { book: folder.join("services.tsv"), crash_after };
+
+    let shop = Shop { book: folder.join("services.tsv"), crash_after: args.crash_after };
     let order = Order { id: "A-17".into(), item: "lamp".into(), cents: 1_250 };
     let receipts = place(&shop, &order)?;
-    println!("receipts {}", receipts.len());
+    println!("placed   {} with {} receipts", order.id, receipts.len());
+
     store.close()?;
     Ok(())
 }

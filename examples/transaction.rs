@@ -26,8 +26,8 @@ type Failure = Box<dyn Error>;
 #[derive(Debug, Serialize)]
 struct Message {
     id: String,
-    account: u64,
-    cents: u64,
+    account: i64,
+    cents: i64,
 }
 
 /// Posts a message to the ledger, once. The result is the number of its row.
@@ -86,12 +86,12 @@ fn open(path: &Path) -> Result<Connection, Failure> {
     Ok(conn)
 }
 
-fn messages(numbers: Range<u64>) -> impl Iterator<Item = Message> {
+fn messages(numbers: Range<i64>) -> impl Iterator<Item = Message> {
     numbers.map(|number| Message { id: format!("M-{number}"), account: number % 7, cents: 100 + number })
 }
 
 /// Posts many messages in one transaction, begun IMMEDIATE so that nobody writes between its reads and its writes.
-fn post_batch(conn: &mut Connection, numbers: Range<u64>) -> Result<(), Failure> {
+fn post_batch(conn: &mut Connection, numbers: Range<i64>) -> Result<(), Failure> {
     let batch = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for message in messages(numbers) {
         post(&batch, &message)?;
@@ -102,7 +102,7 @@ fn post_batch(conn: &mut Connection, numbers: Range<u64>) -> Result<(), Failure>
 }
 
 /// The same, given up before the commit.
-fn roll_back(conn: &mut Connection, numbers: Range<u64>) -> Result<(), Failure> {
+fn roll_back(conn: &mut Connection, numbers: Range<i64>) -> Result<(), Failure> {
     let batch = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for message in messages(numbers) {
         post(&batch, &message)?;
@@ -112,7 +112,7 @@ fn roll_back(conn: &mut Connection, numbers: Range<u64>) -> Result<(), Failure> 
 }
 
 fn print_counts(conn: &Connection, path: &Path, when: &str) -> Result<(), Failure> {
-    let rows: u64 = conn.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0))?;
+    let rows: i64 = conn.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0))?;
     // The records in an application's database can be looked at, settled and purged through a shared store.
     let store = Store::builder().shared().open(path)?;
     let records = store.stats()?.records;

@@ -14,7 +14,8 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,9 +75,10 @@ fn instance(folder: PathBuf, name: &str, mail: &str) -> Result<(), Failure> {
     let begun = Instant::now();
     let (sent, seen) = observe(|| send(&place, mail));
     let took = begun.elapsed().as_secs_f64();
-    match seen {
-        Some(seen) if seen.replayed.is_some() => println!("{name:<8} got the result of {} after {took:.1} s", sent?.by),
-        _ => println!("{name:<8} has sent it, after {took:.1} s, by {}", sent?.by),
+    let by = sent?.by;
+    match seen.and_then(|seen| seen.replayed) {
+        Some(_) => println!("{name:<8} waited {took:.1} s and got the result of {by}"),
+        None => println!("{name:<8} has sent it after {took:.1} s"),
     }
     store.close()?;
     Ok(())
@@ -116,7 +118,7 @@ fn expect_sent_once(folder: &Path, mail: &str) -> Result<(), Failure> {
 /// A running instance, whose lines are shown as they come.
 struct Instance {
     process: Child,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Instance {
@@ -125,28 +127,28 @@ impl Instance {
         command.arg("--instance").arg(folder).args([name, mail]).stdout(Stdio::piped());
         let mut process = command.spawn()?;
         let output = process.stdout.take().ok_or("the instance has no output")?;
-        Ok(Instance { process, output: BufReader::new(output) })
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                println!("{line}");
+                // Nobody may be listening any more; the line is shown all the same.
+                let _ = sender.send(line);
+            }
+        });
+        Ok(Instance { process, lines })
     }
 
     /// Waits for a line with this word.
     fn hear(&mut self, word: &str) -> Result<(), Failure> {
-        let mut line = String::new();
-        while !line.contains(word) {
-            line.clear();
-            if self.output.read_line(&mut line)? == 0 {
-                return Err(format!("an instance ended before it said `{word}`").into());
-            }
-            print!("{line}");
+        if self.lines.iter().any(|line| line.contains(word)) {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("an instance ended before it said `{word}`").into())
     }
 
-    /// Shows the rest and waits for the end.
+    /// Waits for the end.
     fn end(&mut self) -> Result<(), Failure> {
-        let mut line = String::new();
-        while self.output.read_line(&mut line)? > 0 {
-            print!("{}", std::mem::take(&mut line));
-        }
+        self.lines.iter().for_each(drop);
         let status = self.process.wait()?;
         if status.success() { Ok(()) } else { Err(format!("an instance ended with {status}").into()) }
     }

@@ -96,8 +96,9 @@ impl Claim {
 
     fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>) {
         let new = new.map(|record| self.core.with_purge_time(record));
-        let change = Change { slot: self.record.slot, expect: Expect::Unfinished(self.record.claim), new };
-        self.core.queue.push(Request { change, before: None, baton: None, urgency: Urgency::Persist, reply });
+        let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
+        let change = Change { slot: self.record.slot, expect, new };
+        self.core.queue.push(Request::new(change, Urgency::Persist, reply));
     }
 }
 
@@ -126,7 +127,9 @@ pub(crate) fn request(
     deadline: Instant,
 ) -> Arc<Signal<Reply>> {
     let reply = Signal::new();
-    let urgency = Urgency::Until(deadline);
-    core.queue.push(Request { change, before, baton, urgency, reply: Some(Arc::clone(&reply)) });
+    let mut request = Request::new(change, Urgency::Until(deadline), Some(Arc::clone(&reply)));
+    request.before = before;
+    request.baton = baton;
+    core.queue.push(request);
     reply
 }

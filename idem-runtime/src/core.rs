@@ -1,12 +1,12 @@
 //! What the handle, the writer and the claims of one open store share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::context;
 use crate::decide::{Holder, Lapsed};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::files::StorePath;
@@ -47,9 +47,17 @@ pub(crate) struct Core {
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
     pid: u32,
-    closed: AtomicBool,
+    phase: Mutex<Phase>,
     give_up_at: OnceLock<Instant>,
     poison: OnceLock<Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Running calls are waited for.
+    Closing,
+    Closed,
 }
 
 /// What opening found out; see the fields of [`Core`].
@@ -86,13 +94,15 @@ impl Core {
             prober: found.prober,
             owners: Mutex::default(),
             pid: std::process::id(),
-            closed: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Open),
             give_up_at: OnceLock::new(),
             poison: OnceLock::new(),
         }
     }
 
     /// Refuses the use of a store that is closed, of another process, or beyond repair.
+    ///
+    /// While it closes, calls inside of running ones still pass: they are waited for.
     pub(crate) fn check_usable(&self) -> Result<(), Error> {
         if !self.is_of_this_process() {
             return Err(Error::new(
@@ -101,10 +111,21 @@ impl Core {
                 "the store was opened before a fork and belongs to the parent process; open it again in the child",
             ));
         }
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again"));
+        let is_closing = self.phase() == Phase::Closing;
+        if is_closing && context::scope().call.is_none() {
+            return Err(closed());
         }
+        self.check_not_ended()?;
         self.check_poison()
+    }
+
+    /// A wait that began before the store was closed ends with it.
+    pub(crate) fn check_not_ended(&self) -> Result<(), Error> {
+        if self.phase() == Phase::Closed { Err(closed()) } else { Ok(()) }
+    }
+
+    fn phase(&self) -> Phase {
+        *lock(&self.phase)
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {
@@ -121,9 +142,24 @@ impl Core {
         self.poison.get_or_init(|| error);
     }
 
-    /// No new calls from now on. True if it was open.
-    pub(crate) fn begin_close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+    /// No new calls from now on.
+    pub(crate) fn begin_close(&self) {
+        *lock(&self.phase) = Phase::Closing;
+        self.queue.begin_close();
+    }
+
+    /// The store could not be closed.
+    pub(crate) fn reopen(&self) {
+        *lock(&self.phase) = Phase::Open;
+        self.queue.reopen();
+    }
+
+    /// The writer has ended. Whoever still waits is told.
+    pub(crate) fn end(&self) {
+        *lock(&self.phase) = Phase::Closed;
+        self.watch.close();
+        self.flights.abandon();
+        self.readers.close();
     }
 
     /// What cannot be written by then is given up.
@@ -251,18 +287,16 @@ impl Core {
             }
             _ => false,
         };
-        if runs_on || self.is_being_written(claim, found.as_ref()) {
+        if runs_on {
             return Look::Again;
         }
         self.flights.land(claim, found.as_ref());
         Look::Over
     }
+}
 
-    /// The end of a call of this process is told by the writer, with the record it wrote.
-    fn is_being_written(&self, claim: u64, found: Option<&Record>) -> bool {
-        let touched = found.is_some_and(|record| record.claim != claim || record.status == Status::InDoubt);
-        self.flights.is_here(claim) && !touched
-    }
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again")
 }
 
 pub(crate) fn read_owner(conn: &Connection, number: i64) -> Result<Option<(String, OwnerFacts)>, ReadError> {

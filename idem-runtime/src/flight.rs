@@ -48,12 +48,18 @@ impl Flights {
     /// A call of this process holds the claim from now on; whoever waited for its key before waits for it.
     pub(crate) fn depart(&self, claim: u64, baton: Option<Baton>) {
         let waiters = baton.map(|mut baton| std::mem::take(&mut baton.0)).unwrap_or_default();
-        lock(&self.0).insert(claim, Flight { here: true, waiters });
+        let mut flights = lock(&self.0);
+        let flight = flights.entry(claim).or_default();
+        flight.here = true;
+        flight.waiters.extend(waiters);
     }
 
-    /// The claim was not committed after all.
-    pub(crate) fn cancel(&self, claim: u64) {
-        self.land(claim, None);
+    /// The store ends: everybody looks for themselves, and finds it closed.
+    pub(crate) fn abandon(&self) {
+        let flights = std::mem::take(&mut *lock(&self.0));
+        for waiter in flights.into_values().flat_map(|flight| flight.waiters) {
+            waiter.send(Landing { record: None, baton: None });
+        }
     }
 
     pub(crate) fn is_here(&self, claim: u64) -> bool {

@@ -82,6 +82,7 @@ mod record;
 mod timeline;
 // How it is kept.
 mod codec;
+mod commit;
 mod fault;
 mod purge;
 mod queries;

@@ -96,6 +96,7 @@ impl<'a> Negotiation<'a> {
 
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         loop {
+            self.core.check_not_ended()?;
             let record = match std::mem::replace(&mut self.known, Known::Nothing) {
                 Known::Nothing => self.core.read(&self.call.slots)?.map(Box::new),
                 Known::Found(record) => record,
@@ -245,7 +246,7 @@ impl<'a> Negotiation<'a> {
             let expect = Expect::Exactly(record.claim, Status::Running);
             let change = Change { slot: record.slot, expect, new: Some(doubt.clone()) };
             let urgency = Urgency::Until(Instant::now() + CLAIM_WAIT_MIN);
-            self.core.queue.push(Request { change, before: None, baton: None, urgency, reply: None });
+            self.core.queue.push(Request::new(change, urgency, None));
         }
         doubt
     }

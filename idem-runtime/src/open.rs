@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::clock::Clock;
+use crate::commit::Disk;
 use crate::core::{Core, Found};
 use crate::error::Error;
 use crate::fault;
@@ -21,7 +22,6 @@ use crate::high_water::HighWater;
 use crate::identity::Identity;
 use crate::owner::OwnerFile;
 use crate::path_problem::PathProblem;
-use crate::purge::Rhythm;
 use crate::queries::ReadError;
 use crate::register::{Owner, Registered};
 use crate::schema::{self, Role, Tenancy};
@@ -219,16 +219,7 @@ impl StoreBuilder {
             times,
             prober,
         }));
-        let writer = Writer {
-            core: Arc::clone(&core),
-            conn: Some(conn),
-            gate,
-            high_water,
-            identity,
-            pending: Vec::new(),
-            trouble: None,
-            purge: Rhythm::new(),
-        };
+        let writer = Writer::new(Disk { core: Arc::clone(&core), conn, gate, high_water, identity });
         start(core, writer, owner_file)
     }
 
@@ -272,6 +263,7 @@ fn guarded(core: &Core, writer: Writer) -> Result<(), Error> {
         let error = Error::store("the store's writer ended unexpectedly; open the store again");
         core.poison(error.clone());
         core.queue.end(&error);
+        core.flights.abandon();
         Err(error)
     })
 }

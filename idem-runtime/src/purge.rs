@@ -56,7 +56,7 @@ pub(crate) fn slice(core: &Core, conn: &Connection, limit: usize) -> Vec<Request
     let found = queries::purgeable(conn, before_ms, u32::try_from(limit).unwrap_or(u32::MAX));
     let changes = found.unwrap_or_default().into_iter().map(|record| change(core, record));
     let urgency = Urgency::Until(Instant::now() + LOOK_EVERY);
-    changes.map(|change| Request { change, before: None, baton: None, urgency, reply: None }).collect()
+    changes.map(|change| Request::new(change, urgency, None)).collect()
 }
 
 /// The write that purges what is over of a record, or puts it off: the time in the index is an estimate.

@@ -16,8 +16,8 @@ pub(crate) enum Expect {
     /// Nothing, neither here nor under an earlier name; or the finished record of claim `over`, which has expired.
     /// Under an earlier name, the records of the claims in `expired` count as nothing too.
     Free { over: Option<u64>, nor_in: Vec<Slot>, expired: Vec<u64> },
-    /// The record of this claim, running or in doubt from it.
-    Unfinished(u64),
+    /// The record of this claim and owner, running or in doubt from it.
+    Unfinished { claim: u64, owner: i64 },
     /// The record of this claim in this status.
     Exactly(u64, Status),
     /// Anything, even what cannot be read; to delete only.
@@ -32,11 +32,23 @@ pub(crate) struct Change {
     pub(crate) new: Option<Record>,
 }
 
+impl Expect {
+    /// The claim that a change with this expectation ends or takes over.
+    pub(crate) fn claim(&self) -> Option<u64> {
+        match *self {
+            Expect::Unfinished { claim, .. } | Expect::Exactly(claim, _) => Some(claim),
+            Expect::Free { .. } | Expect::Whatever => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Applied {
     Yes,
     /// The row that stands instead.
     No(Option<Box<Record>>),
+    /// A row that is not to be believed stands there, or was to be written.
+    Damaged(&'static str),
 }
 
 /// A row that cannot be reached, or can and is not to be believed.
@@ -68,7 +80,7 @@ pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, Read
 /// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
 /// applied again.
 pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadError> {
-    let (expected, statuses) = guard(&change.expect);
+    let guard = Guard::of(&change.expect);
     let changed = match (&change.expect, &change.new) {
         (Expect::Free { nor_in, expired, .. }, Some(new)) => {
             for slot in nor_in {
@@ -76,10 +88,10 @@ pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadE
                     return Ok(Applied::No(Some(Box::new(earlier))));
                 }
             }
-            write(conn, CLAIM, new, expected, statuses)?
+            write(conn, CLAIM, new, guard)?
         }
-        (_, Some(new)) => write(conn, REPLACE, new, expected, statuses)?,
-        (_, None) => delete(conn, &change.slot, expected, statuses)?,
+        (_, Some(new)) => write(conn, REPLACE, new, guard)?,
+        (_, None) => delete(conn, &change.slot, guard)?,
     };
     if changed > 0 {
         return Ok(Applied::Yes);
@@ -101,16 +113,31 @@ fn stands_already(standing: Option<&Record>, change: &Change) -> bool {
     }
 }
 
-/// The claim number and the set of statuses, one bit each, that a write insists on. No claim has number 0.
-fn guard(expect: &Expect) -> (u64, i64) {
-    const fn bit(status: Status) -> i64 {
-        1 << status as i64
-    }
-    match *expect {
-        Expect::Free { over, .. } => (over.unwrap_or(0), bit(Status::Done) | bit(Status::Failed)),
-        Expect::Unfinished(claim) => (claim, bit(Status::Running) | bit(Status::InDoubt)),
-        Expect::Exactly(claim, status) => (claim, bit(status)),
-        Expect::Whatever => (0, -1),
+/// What a write insists on. No claim and no owner has number 0.
+#[derive(Clone, Copy)]
+struct Guard {
+    /// 0 for any, which only a delete may have.
+    claim: u64,
+    /// A set, one bit each.
+    statuses: i64,
+    /// 0 for any.
+    owner: i64,
+}
+
+impl Guard {
+    fn of(expect: &Expect) -> Guard {
+        const fn bit(status: Status) -> i64 {
+            1 << status as i64
+        }
+        let (claim, statuses, owner) = match *expect {
+            Expect::Free { over, .. } => (over.unwrap_or(0), bit(Status::Done) | bit(Status::Failed), 0),
+            Expect::Unfinished { claim, owner } => {
+                (claim, bit(Status::Running) | bit(Status::InDoubt), owner)
+            }
+            Expect::Exactly(claim, status) => (claim, bit(status), 0),
+            Expect::Whatever => (0, -1, 0),
+        };
+        Guard { claim, statuses, owner }
     }
 }
 
@@ -122,21 +149,15 @@ const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, ow
     ON CONFLICT (slot) DO UPDATE SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6, attempt = ?7,
         fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13, ttl_ms = ?14,
         keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
-    WHERE claim = ?21 AND (?22 >> status) & 1";
+    WHERE claim = ?21 AND (?22 >> status) & 1 AND ?23 = 0";
 
 /// Every write after a claim carries its number: no row changed means fenced.
 const REPLACE: &str = "UPDATE idem_record SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6,
         attempt = ?7, fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13,
         ttl_ms = ?14, keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
-    WHERE slot = ?1 AND claim = ?21 AND (?22 >> status) & 1";
+    WHERE slot = ?1 AND claim = ?21 AND (?22 >> status) & 1 AND (?23 = 0 OR owner = ?23)";
 
-fn write(
-    conn: &Connection,
-    sql: &'static str,
-    new: &Record,
-    expected: u64,
-    statuses: i64,
-) -> Result<usize, ReadError> {
+fn write(conn: &Connection, sql: &'static str, new: &Record, guard: Guard) -> Result<usize, ReadError> {
     if let Some(flaw) = new.flaw() {
         return Err(ReadError::Damaged(flaw));
     }
@@ -162,17 +183,19 @@ fn write(
         result.map(|result| result.bytes.as_slice()),
         new.checksum(),
         new.purge_ms,
-        expected.cast_signed(),
-        statuses,
+        guard.claim.cast_signed(),
+        guard.statuses,
+        guard.owner,
     ])?;
     Ok(changed)
 }
 
-fn delete(conn: &Connection, slot: &Slot, expected: u64, statuses: i64) -> Result<usize, ReadError> {
-    const DELETE: &str =
-        "DELETE FROM idem_record WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1";
+fn delete(conn: &Connection, slot: &Slot, guard: Guard) -> Result<usize, ReadError> {
+    const DELETE: &str = "DELETE FROM idem_record
+        WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1 AND (?4 = 0 OR owner = ?4)";
     let mut statement = conn.prepare_cached(DELETE)?;
-    Ok(statement.execute(params![slot.as_slice(), expected.cast_signed(), statuses])?)
+    let Guard { claim, statuses, owner } = guard;
+    Ok(statement.execute(params![slot.as_slice(), claim.cast_signed(), statuses, owner])?)
 }
 
 /// A row as a record, believed only if it is whole: every value of its kind, the checksum right, no flaw.

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Ran};
+use crate::context;
+use crate::core::closed;
+use crate::error::Error;
 use crate::flight::Baton;
 use crate::queries::Change;
 use crate::record::{Record, Status};
@@ -34,10 +36,17 @@ pub(crate) struct Request {
     /// For a claim: those who wait behind its sender.
     pub(crate) baton: Option<Baton>,
     pub(crate) urgency: Urgency,
+    /// It is part of a call that runs, which a closing store waits for.
+    inside: bool,
     pub(crate) reply: Option<Arc<Signal<Reply>>>,
 }
 
 impl Request {
+    pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<Signal<Reply>>>) -> Request {
+        let inside = urgency == Urgency::Persist || context::scope().call.is_some();
+        Request { change, before: None, baton: None, urgency, inside, reply }
+    }
+
     /// Whether it starts a call, and so needs a claim number and gives a claim.
     pub(crate) fn is_claim(&self) -> bool {
         self.change.new.as_ref().is_some_and(|new| new.status == Status::Running)
@@ -59,8 +68,21 @@ impl Request {
 #[derive(Debug, Default)]
 struct State {
     requests: VecDeque<Request>,
-    closing: bool,
-    ended: bool,
+    /// The writer has a batch in hand.
+    in_hand: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// Only what belongs to running calls is taken.
+    Closing,
+    /// Nothing more is to come: the writer ends when the queue is empty.
+    Last,
+    /// The writer has ended.
+    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +104,7 @@ pub(crate) enum Work {
 impl Queue {
     pub(crate) fn push(&self, request: Request) {
         let mut state = lock(&self.state);
-        if state.ended || state.closing && request.urgency != Urgency::Persist {
+        if state.phase == Phase::Ended || state.phase != Phase::Open && !request.inside {
             drop(state);
             request.answer(Reply::Failed(closed()));
             return;
@@ -96,15 +118,17 @@ impl Queue {
     pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
         let deadline = patience.map(|patience| Instant::now() + patience);
         let mut state = lock(&self.state);
+        state.in_hand = false;
         while state.requests.is_empty() {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             state = match left {
                 Some(left) if left.is_zero() => return Work::Idle,
                 Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None if state.closing => return Work::Over,
+                None if state.phase == Phase::Last => return Work::Over,
                 None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        state.in_hand = true;
         let count = state.requests.len().min(BATCH_MAX);
         Work::Batch(state.requests.drain(..count).collect())
     }
@@ -113,9 +137,35 @@ impl Queue {
         lock(&self.state).requests.len()
     }
 
-    /// No new calls; what was started is still written.
+    /// No new calls; what belongs to running ones is still taken.
+    pub(crate) fn begin_close(&self) {
+        let refused: Vec<Request> = {
+            let mut state = lock(&self.state);
+            state.phase = Phase::Closing;
+            let (kept, refused): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut state.requests).into_iter().partition(|request| request.inside);
+            state.requests = kept.into();
+            refused
+        };
+        for request in refused {
+            request.answer(Reply::Failed(closed()));
+        }
+    }
+
+    /// New calls again.
+    pub(crate) fn reopen(&self) {
+        lock(&self.state).phase = Phase::Open;
+    }
+
+    /// Nothing is queued and no batch is being written: every claim that was granted is known in memory.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.requests.is_empty() && !state.in_hand
+    }
+
+    /// Lets the writer end once everything is written.
     pub(crate) fn close(&self) {
-        lock(&self.state).closing = true;
+        lock(&self.state).phase = Phase::Last;
         self.filled.notify_all();
     }
 
@@ -123,15 +173,11 @@ impl Queue {
     pub(crate) fn end(&self, why: &Error) {
         let rest = {
             let mut state = lock(&self.state);
-            state.ended = true;
+            state.phase = Phase::Ended;
             std::mem::take(&mut state.requests)
         };
         for request in rest {
             request.answer(Reply::Failed(why.clone()));
         }
     }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again")
 }

@@ -152,7 +152,7 @@ fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, 
             Err(failure) => return Err(failure),
         };
         let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
-        queries::apply(conn, &Change { slot, expect: Expect::Unfinished(record.claim), new })?;
+        queries::apply(conn, &Change { slot, expect: Expect::Exactly(record.claim, record.status), new })?;
     }
     Ok(whole)
 }

@@ -91,7 +91,8 @@ impl<T> Future for Waiting<'_, T> {
         if let Some(value) = state.value.take() {
             return Poll::Ready(Some(value));
         }
-        if Instant::now() >= self.deadline {
+        // Nobody keeps deadlines once the store has ended.
+        if Instant::now() >= self.deadline || self.watch.is_closed() {
             return Poll::Ready(None);
         }
         let waker = context.waker();

@@ -331,7 +331,7 @@ impl Store {
         let reply = Signal::new();
         let urgency = Urgency::Until(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
-        self.inner.core.queue.push(Request { change, before: None, baton: None, urgency, reply: reply_to });
+        self.inner.core.queue.push(Request::new(change, urgency, reply_to));
         reply
     }
 
@@ -404,13 +404,15 @@ impl Inner {
         if !self.core.is_of_this_process() || writer.is_none() {
             return Ok(());
         }
-        self.wait_for_calls(deadline)?;
         self.core.begin_close();
+        if let Err(running) = self.wait_for_calls(deadline) {
+            self.core.reopen();
+            return Err(running);
+        }
         self.core.give_up_at(deadline);
         self.core.queue.close();
-        self.core.readers.close();
         let closed = writer.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err(ended())));
-        self.core.watch.close();
+        self.core.end();
         if let Some(watch) = lock(&self.watch).take() {
             watch.join().map_err(|_| ended())?;
         }
@@ -425,14 +427,22 @@ impl Inner {
         })
     }
 
-    /// Calls that run are waited for; new ones are still accepted until none runs.
+    /// Waits until no call runs. A store that takes no more writes waits for nobody.
     fn wait_for_calls(&self, deadline: Instant) -> Result<(), Error> {
-        while self.core.flights.count_here() > 0 {
-            if Instant::now() >= deadline {
-                let count = self.core.flights.count_here();
-                let message =
-                    format!("{count} calls are running; nothing was closed. Wait for them and close again");
+        while self.core.check_poison().is_ok() {
+            let count = self.core.flights.count_here();
+            if count == 0 && self.core.queue.is_idle() {
+                return Ok(());
+            }
+            if count > 0 && Instant::now() >= deadline {
+                let message = format!(
+                    "{count} calls are running, or ended and are not recorded yet; nothing was closed. Wait for them \
+                     and close again"
+                );
                 return Err(Error::new(ErrorKind::Running, Ran::No, message));
+            }
+            if Instant::now() >= deadline {
+                return Ok(());
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }

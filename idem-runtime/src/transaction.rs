@@ -197,6 +197,7 @@ impl<'conn> InTransaction<'conn> {
                 self.over = over;
                 Ok(())
             }
+            Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),
             Applied::No(_) => {
                 Err(Error::store("the record changed inside one transaction; the body was not run"))
             }
@@ -267,6 +268,7 @@ impl<'conn> InTransaction<'conn> {
         {
             Applied::Yes => Ok(()),
             Applied::No(_) => Err(None),
+            Applied::Damaged(what) => Err(Some(unreadable(ReadError::Damaged(what)).with_ran(Ran::Yes))),
         }
     }
 

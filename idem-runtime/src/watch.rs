@@ -63,13 +63,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Wakes `waker` at `deadline`, unless the alarm is dropped before.
+    /// Wakes `waker` at `deadline`, unless the alarm is dropped before; at once if the store has ended.
     pub(crate) fn alarm(self: &Arc<Self>, deadline: Instant, waker: Waker) -> Alarm {
         let mut state = lock(&self.state);
         state.alarm_number += 1;
         let at = (deadline, state.alarm_number);
-        state.alarms.insert(at, waker);
-        self.call(&state, deadline);
+        if state.closing {
+            drop(state);
+            waker.wake();
+        } else {
+            state.alarms.insert(at, waker);
+            self.call(&state, deadline);
+        }
         Alarm { watch: Arc::clone(self), at }
     }
 
@@ -84,6 +89,10 @@ impl Watch {
         let fresh = Watched { slot, next, period, period_max, renewed: false };
         state.watched.entry(claim).and_modify(|watched| watched.renewed = true).or_insert(fresh);
         self.call(&state, next);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closing
     }
 
     pub(crate) fn close(&self) {

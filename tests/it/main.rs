@@ -27,3 +27,13 @@ mod paths;
 mod key;
 mod fingerprint;
 mod lifetimes;
+mod operators;
+mod codec;
+#[cfg(unix)]
+mod examples;
+#[cfg(unix)]
+mod examples_saga;
+mod errors;
+mod nested;
+mod names;
+mod limits;

@@ -1,6 +1,11 @@
 //! The shapes of functions with `tx`, `recover`, `classify` and `detach`. What the modes promise is tested elsewhere.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape is what is tested")]
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    clippy::ptr_arg,
+    reason = "the shape is what is tested"
+)]
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

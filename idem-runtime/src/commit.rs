@@ -1,0 +1,213 @@
+//! One batch, one transaction: claim numbers, changes, the clock's row, and one force to disk.
+//!
+//! A COMMIT that failed in fsync is unknown: the frames may be found by whoever opens the database after a crash. So a
+//! fresh connection is opened, before the old one goes (the last one to go would delete the log), and the same batch
+//! is applied again. It overwrites what may be there, and changes nothing where it is there already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::fault::{self, Fault};
+use crate::gate::Gate;
+use crate::high_water::HighWater;
+use crate::identity::Identity;
+use crate::queries::{self, Applied, Expect, ReadError};
+use crate::queue::Request;
+use crate::record::Record;
+use crate::schema::{self, Role};
+use crate::timeline::BootRow;
+use crate::{event, times};
+
+/// How long to queue behind other processes before taking the write lock without a turn.
+const TURN: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    pub(crate) error: Error,
+}
+
+impl Failure {
+    fn refused(error: Error) -> Failure {
+        Failure { fault: Fault::Refused, error }
+    }
+
+    fn statement(error: rusqlite::Error) -> Failure {
+        Failure { fault: fault::of_statement(&error), error: fault::error(error, "writing to the store") }
+    }
+}
+
+/// The writer's side of the files.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) core: Arc<Core>,
+    pub(crate) conn: Connection,
+    pub(crate) gate: Gate,
+    pub(crate) high_water: HighWater,
+    pub(crate) identity: Identity,
+}
+
+impl Disk {
+    /// Commits a batch. If the outcome is unknown, once more on a new connection.
+    pub(crate) fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
+        let mut committed = self.commit_once(batch);
+        if let Err(Failure { fault: Fault::Unknown, error }) = &committed {
+            event::store_trouble(&error.to_string());
+            committed = self
+                .reopen()
+                .and_then(|()| self.commit_once(batch))
+                .map_err(|second| Failure { fault: Fault::Unknown, ..second });
+        }
+        let known = committed.as_ref().err().is_some_and(|failure| failure.fault != Fault::Unknown);
+        if known {
+            // They were made known before the commit. What may be on disk stays known until it is taken back.
+            batch.iter().filter_map(claim_number).for_each(|claim| self.core.flights.land(claim, None));
+        }
+        committed
+    }
+
+    fn commit_once(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
+        check_files(&self.core, &self.identity)?;
+        let due = self.core.times.take_due();
+        let turn = self.gate.enter(TURN);
+        let written = write(&self.conn, &self.core, batch, due.as_ref());
+        drop(turn);
+        let (applied, issued) = written.inspect_err(|_| self.core.times.give_back(due))?;
+        check_files(&self.core, &self.identity)?;
+        if let Some(issued) = issued
+            && let Err(error) = self.high_water.raise(issued)
+        {
+            event::store_trouble(&format!("the high-water file could not be written ({error})"));
+        }
+        Ok(applied)
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        let fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
+        schema::set_modes(&fresh, self.core.tenancy, Role::Writer).map_err(Failure::refused)?;
+        self.conn = fresh;
+        Ok(())
+    }
+
+    /// A clean end: nothing names this owner any more, and the WAL is folded into the database.
+    pub(crate) fn leave(mut self) -> Result<(), Error> {
+        let left = |error| fault::error(error, "closing the store");
+        // There is nothing else to do until the end of the close.
+        self.conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
+        let turn = self.gate.enter(TURN);
+        let running = forget_owner(&self.conn, self.core.owner).map_err(left)?;
+        drop(turn);
+        // Busy where another process reads: then the last one to close folds it in.
+        if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            event::store_trouble(&format!("the checkpoint at close failed ({error})"));
+        }
+        if running > 0 {
+            return Err(Error::store(format!(
+                "{running} calls were cut off while the store closed; they are in doubt"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the owner's row, unless running records name it. Gives how many do.
+fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
+    const RUNNING: &str = "SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1";
+    let transaction = schema::begin(conn)?;
+    let running: i64 = transaction.query_row(RUNNING, [owner], |row| row.get(0))?;
+    if running == 0 {
+        transaction.execute("DELETE FROM idem_owner WHERE number = ?1", [owner])?;
+    }
+    transaction.commit()?;
+    Ok(running)
+}
+
+/// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
+fn check_files(core: &Core, identity: &Identity) -> Result<(), Failure> {
+    core.check_poison().map_err(Failure::refused)?;
+    identity.check().map_err(|replaced| {
+        let error = Error::store(format!(
+            "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \
+             program and restore the files"
+        ));
+        core.poison(error.clone());
+        Failure::refused(error)
+    })
+}
+
+/// Calls are known in memory before they are visible in the database.
+fn write(
+    conn: &Connection,
+    core: &Core,
+    batch: &mut [Request],
+    due: Option<&BootRow>,
+) -> Result<(Vec<Applied>, Option<u64>), Failure> {
+    let transaction = schema::begin(conn).map_err(Failure::statement)?;
+    let issued = issue_numbers(&transaction, core, batch).map_err(Failure::statement)?;
+    let mut applied = Vec::with_capacity(batch.len());
+    for request in &*batch {
+        applied.push(apply(&transaction, request)?);
+    }
+    if let Some(row) = due {
+        times::write_boot(&transaction, row).map_err(Failure::statement)?;
+    }
+    for (request, outcome) in batch.iter_mut().zip(&applied) {
+        if let (Applied::Yes, Some(claim)) = (outcome, claim_number(request)) {
+            core.flights.depart(claim, request.baton.take());
+        }
+    }
+    transaction.commit().map_err(|error| Failure {
+        fault: fault::of_commit(&error),
+        error: fault::error(error, "committing to the store"),
+    })?;
+    Ok((applied, issued))
+}
+
+/// A damaged row is the answer to the request that meets it, and no failure of the batch.
+fn apply(conn: &Connection, request: &Request) -> Result<Applied, Failure> {
+    match queries::apply(conn, &request.change) {
+        Ok(applied) => Ok(applied),
+        Err(ReadError::Damaged(what)) => Ok(Applied::Damaged(what)),
+        Err(ReadError::Sqlite(error)) => Err(Failure::statement(error)),
+    }
+}
+
+/// The number of a claim that has one.
+fn claim_number(request: &Request) -> Option<u64> {
+    let new = request.change.new.as_ref().filter(|_| request.is_claim())?;
+    Some(new.claim).filter(|claim| *claim > 0)
+}
+
+/// Gives every new record its claim number and stores the highest. The number of an earlier try is kept only if that
+/// try is on disk after all: if it is not, the number may be another process's by now.
+fn issue_numbers(conn: &Connection, core: &Core, batch: &mut [Request]) -> rusqlite::Result<Option<u64>> {
+    let needs_number =
+        |request: &&mut Request| request.is_claim() || matches!(request.change.expect, Expect::Free { .. });
+    let mut fresh =
+        batch.iter_mut().filter(needs_number).filter_map(|request| request.change.new.as_mut()).peekable();
+    if fresh.peek().is_none() {
+        return Ok(None);
+    }
+    let mut issued = queries::claims_issued(conn)?;
+    for new in fresh {
+        if new.claim > 0 && stands(conn, new) {
+            continue;
+        }
+        if new.claim > 0 {
+            core.flights.land(new.claim, None);
+        }
+        issued += 1;
+        new.claim = issued;
+    }
+    queries::set_claims_issued(conn, issued)?;
+    Ok(Some(issued))
+}
+
+/// Whether an earlier try to write this record is on disk.
+fn stands(conn: &Connection, new: &Record) -> bool {
+    matches!(queries::get(conn, &new.slot), Ok(Some(standing)) if standing.checksum() == new.checksum())
+}

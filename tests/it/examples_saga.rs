@@ -1,0 +1,91 @@
+//! `examples/saga.rs` is killed at every boundary of its steps and goes on.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SIGABRT: i32 = 6;
+const STEPS: [&str; 3] = ["reserve", "charge", "ship"];
+/// The moments in their order; at a moment with the name of a step, the step is done and not recorded.
+const MOMENTS: [&str; 7] = ["begun", "reserve", "reserved", "charge", "charged", "ship", "shipped"];
+
+fn saga(folder: &Path, crash_after: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saga"));
+    command.arg("--folder").arg(folder);
+    if let Some(moment) = crash_after {
+        command.args(["--crash-after", moment]);
+    }
+    command.output().unwrap()
+}
+
+fn crash(folder: &Path, moment: &str) -> BTreeMap<String, String> {
+    let output = saga(folder, Some(moment));
+    assert_eq!(output.status.signal(), Some(SIGABRT), "it did not crash after `{moment}`: {output:?}");
+    tokens(&output)
+}
+
+fn finish(folder: &Path) -> BTreeMap<String, String> {
+    let output = saga(folder, None);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output).contains("placed   A-17 with 3 receipts"), "{output:?}");
+    tokens(&output)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The token that each step told.
+fn tokens(output: &Output) -> BTreeMap<String, String> {
+    let text = text(output);
+    let told = text.lines().filter_map(|line| line.split_once(" token "));
+    told.map(|(step, rest)| (step.trim_end().to_owned(), rest.split(':').next().unwrap().to_owned()))
+        .collect()
+}
+
+/// What the services did, as step and token.
+fn effects(folder: &Path) -> Vec<(String, String)> {
+    let book = std::fs::read_to_string(folder.join("services.tsv")).unwrap_or_default();
+    let fields = book.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    fields.map(|fields| (fields[0].to_owned(), fields[1].to_owned())).collect()
+}
+
+fn expect_each_effect_once(folder: &Path, tokens: &BTreeMap<String, String>) {
+    let expected: Vec<_> = STEPS.iter().map(|step| ((*step).to_owned(), tokens[*step].clone())).collect();
+    assert_eq!(effects(folder), expected);
+}
+
+#[test]
+fn a_saga_killed_at_any_boundary_goes_on_and_has_each_effect_once() {
+    for (at, moment) in MOMENTS.iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = crash(folder.path(), moment);
+        assert_eq!(effects(folder.path()).len(), at.div_ceil(2), "at `{moment}`");
+        let second = finish(folder.path());
+        assert_eq!(second.len(), STEPS.len(), "{second:?}");
+        for (step, token) in first {
+            assert_eq!(second.get(&step), Some(&token), "`{step}` had another token after `{moment}`");
+        }
+        expect_each_effect_once(folder.path(), &second);
+    }
+}
+
+#[test]
+fn a_saga_killed_at_one_boundary_after_the_other_has_each_effect_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for moment in MOMENTS {
+        crash(folder.path(), moment);
+    }
+    let tokens = finish(folder.path());
+    expect_each_effect_once(folder.path(), &tokens);
+}
+
+#[test]
+fn a_saga_that_is_over_is_replayed_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = finish(folder.path());
+    assert_eq!(finish(folder.path()), BTreeMap::new(), "a step was called");
+    expect_each_effect_once(folder.path(), &tokens);
+}
