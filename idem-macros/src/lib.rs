@@ -5,7 +5,6 @@
 //! made of it.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 
 use crate::{args::Args, errors::Errors, func::Func, plan::Plan};
 
@@ -334,6 +333,6 @@ fn expansion(args: TokenStream, item: TokenStream) -> TokenStream {
     match errors.finish(plan) {
         Ok(Some(plan)) => expand::expand(&plan),
         Ok(None) => item,
-        Err(errors) => quote! { #errors #item },
+        Err(errors) => errors.into_iter().chain(item).collect(),
     }
 }

@@ -1,5 +1,13 @@
 //! One file per option or scenario.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, also in a function that several tests share"
+)]
+
 mod async_trait;
 mod instrument;
 mod shapes;
@@ -37,3 +45,15 @@ mod errors;
 mod nested;
 mod names;
 mod limits;
+mod books;
+mod tx;
+mod tx_beside;
+mod tx_connection;
+mod tx_hostile;
+mod tx_refused;
+mod wait;
+mod scoped;
+mod events;
+mod secrets;
+mod executor;
+mod recover;

@@ -41,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let done = match args::parse(env::args().skip(1)) {
-        Ok(Some(args)) => run(args),
+        Ok(Some(args)) => run(&args),
         Ok(None) => {
             print!("{}", args::USAGE);
             Ok(())
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 /// Serves until Ctrl-C. The order of the end matters: no more requests, then the charges that still run, then the
 /// store.
 #[tokio::main]
-async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&args.folder)?;
     let store = Store::open(args.folder.join("idem.db"))?;
     idem_runtime::init(store.clone())?;

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     lines: Receiver<String>,
     address: String,
@@ -21,7 +21,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it and waits until it listens.
-    pub fn start(folder: &Path, args: &[&str]) -> Server {
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_payment-api"));
         command.arg("--folder").arg(folder).args(args).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -34,7 +34,7 @@ impl Server {
     }
 
     /// The rest of the next line that begins so.
-    pub fn hear(&self, start: &str) -> String {
+    pub(crate) fn hear(&self, start: &str) -> String {
         loop {
             let line =
                 self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("`{start}` was not heard"));
@@ -45,12 +45,12 @@ impl Server {
     }
 
     /// Sends a request and waits for its response.
-    pub fn charge(&self, key: Option<&str>, body: &str) -> Response {
+    pub(crate) fn charge(&self, key: Option<&str>, body: &str) -> Response {
         self.send(key, body).response(PATIENCE).unwrap()
     }
 
     /// Sends a request, and leaves its response to be read.
-    pub fn send(&self, key: Option<&str>, body: &str) -> Request {
+    pub(crate) fn send(&self, key: Option<&str>, body: &str) -> Request {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
         let length = body.len();
@@ -61,14 +61,14 @@ impl Server {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Ctrl-C; waits until it has ended in good order.
     #[cfg(unix)]
-    pub fn interrupt(mut self) {
+    pub(crate) fn interrupt(mut self) {
         let pid = self.process.id();
         let sent = Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status().unwrap();
         assert!(sent.success());
@@ -87,11 +87,11 @@ impl Drop for Server {
 
 /// A request on its way. Dropped, the client hangs up.
 #[derive(Debug)]
-pub struct Request(TcpStream);
+pub(crate) struct Request(TcpStream);
 
 impl Request {
     /// Waits for the response, at most so long for each part of it.
-    pub fn response(mut self, patience: Duration) -> io::Result<Response> {
+    pub(crate) fn response(mut self, patience: Duration) -> io::Result<Response> {
         self.0.set_read_timeout(Some(patience))?;
         let mut text = String::new();
         self.0.read_to_string(&mut text)?;
@@ -103,21 +103,21 @@ impl Request {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     head: String,
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Response {
     /// A header; its name in small letters.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
         headers.find(|(of, _)| *of == name).map(|(_, value)| value)
     }
 
     /// The text of a refusal.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         body["error"].as_str().unwrap().to_owned()
     }
