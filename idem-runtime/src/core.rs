@@ -16,7 +16,7 @@ use crate::prober::{Liveness, Prober};
 use crate::queries::{self, ReadError};
 use crate::queue::Queue;
 use crate::readers::Readers;
-use crate::record::{Record, Slot, Status};
+use crate::record::{NO_OWNER, Record, Slot, Status};
 use crate::schema::Tenancy;
 use crate::signal::lock;
 use crate::timeline::Stamp;
@@ -227,6 +227,10 @@ impl Core {
 
     /// Who holds a running record.
     pub(crate) fn holder(&self, record: &Record) -> Result<Holder, Error> {
+        if record.owner == NO_OWNER {
+            // Its body has ended the transaction that hid it.
+            return Ok(Holder::Nobody);
+        }
         if record.owner == self.owner {
             return Ok(if self.flights.is_here(record.claim) { Holder::Here } else { Holder::Nobody });
         }

@@ -182,6 +182,10 @@ impl fmt::Debug for Error {
     }
 }
 
+/// An error is never changed once it is made.
+impl std::panic::UnwindSafe for Error {}
+impl std::panic::RefUnwindSafe for Error {}
+
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))

@@ -21,7 +21,8 @@ pub(crate) enum Fault {
 pub(crate) fn of_commit(error: &rusqlite::Error) -> Fault {
     match primary_code(error) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Fault::Busy,
-        ffi::SQLITE_FULL => Fault::Refused,
+        // A deferred constraint or a commit hook says no before anything is written.
+        ffi::SQLITE_FULL | ffi::SQLITE_CONSTRAINT => Fault::Refused,
         _ => Fault::Unknown,
     }
 }

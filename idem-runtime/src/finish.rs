@@ -73,7 +73,7 @@ where
         }
         Err(error) => {
             ongoing.pass_failure_on();
-            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call.codec, bytes_max);
+            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call, bytes_max);
             (ending, Err(error))
         }
     };
@@ -117,14 +117,17 @@ pub(crate) fn failed<E, P: ErrPolicy<E>>(
     error: E,
     policy: &P,
     inner_failed: bool,
-    codec: Codec,
+    call: &Prepared,
     bytes_max: usize,
 ) -> (Ending, E) {
     match policy.judge(&error) {
         OnErr::Release => (Ending::Released, error),
         _ if inner_failed => (Ending::InDoubt(Reason::InnerFailed), error),
         OnErr::InDoubt => (Ending::InDoubt(Reason::ErrUnknown), error),
-        OnErr::Remember => match policy.encode(&error, codec, bytes_max) {
+        OnErr::Remember if call.keep_result == Lifetime::ZERO => {
+            (Ending::Finished(Status::Failed, Err(Reason::NotKept)), error)
+        }
+        OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
             Some((StoredError { codec_id, digest, bytes }, read_back)) => {
                 let stored = StoredResult { codec_id, digest, bytes };
                 (Ending::Finished(Status::Failed, Ok(stored)), read_back)

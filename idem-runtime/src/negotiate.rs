@@ -257,6 +257,6 @@ fn interrupted(record: &Record, core: &Core, now: Stamp) -> Record {
     if record.status == Status::InDoubt {
         return record.clone();
     }
-    let reason = if record.owner == core.owner { Reason::Dropped } else { Reason::OwnerDied };
+    let reason = if record.owner == core.owner { Reason::Dropped } else { record.reason_if_cut_off() };
     record.in_doubt(reason, now)
 }

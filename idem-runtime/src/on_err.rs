@@ -20,7 +20,7 @@ pub struct Remember;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InDoubt;
 
-/// Each `Err` is judged by a function `Fn(&E) -> OnErr`.
+/// Each `Err` is judged by a function `Fn(&E) -> OnErr`, or `Fn(&E) -> Unstored` where an error cannot be stored.
 ///
 /// ```
 /// use idem_runtime::{OnErr, Store, on_err::Classify};
@@ -35,6 +35,15 @@ pub struct InDoubt;
 #[derive(Clone, Copy, Debug)]
 pub struct Classify<F>(pub F);
 
+/// What an `Err` means that is never remembered, and so need not be storable: for [`Classify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unstored {
+    /// See [`OnErr::Release`].
+    Release,
+    /// See [`OnErr::InDoubt`].
+    InDoubt,
+}
+
 /// A stored error, as the record keeps it.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -43,6 +52,9 @@ pub struct StoredError {
     pub(crate) digest: ResultDigest,
     pub(crate) bytes: Vec<u8>,
 }
+
+const REMEMBERS_NONE: &str =
+    "an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`";
 
 /// How a call judges its `Err`. Implemented by the types of this module.
 #[diagnostic::on_unimplemented(
@@ -97,17 +109,67 @@ impl<E: ErrorValue> ErrPolicy<E> for Remember {
     }
 }
 
-impl<E: ErrorValue, F: Fn(&E) -> OnErr> ErrPolicy<E> for Classify<F> {
+impl<E, J: Judgement<E>, F: Fn(&E) -> J> ErrPolicy<E> for Classify<F> {
     fn judge(&self, error: &E) -> OnErr {
-        (self.0)(error)
+        (self.0)(error).on_err()
     }
 
     fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
-        encode(error, codec, bytes_max)
+        J::encode(error, codec, bytes_max)
     }
 
     fn decode(&self, stored: &StoredError) -> Result<E, String> {
+        J::decode(stored)
+    }
+}
+
+/// What the function in [`Classify`] may give: [`OnErr`], or [`Unstored`] for errors that cannot be stored.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge an error of type `{E}`",
+    label = "the function in `classify(…)` gives `OnErr`, or `on_err::Unstored`",
+    note = "`OnErr` can be `Remember`, so `{E}` must be `Serialize` and `DeserializeOwned` for it",
+    note = "for an error that is not, give `idem_runtime::on_err::Unstored::{{Release, InDoubt}}`"
+)]
+pub trait Judgement<E> {
+    #[doc(hidden)]
+    fn on_err(self) -> OnErr;
+
+    #[doc(hidden)]
+    fn encode(_error: &E, _codec: Codec, _bytes_max: usize) -> Option<(StoredError, E)> {
+        None
+    }
+
+    /// A stored error, or why it cannot be read.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    #[doc(hidden)]
+    fn decode(_stored: &StoredError) -> Result<E, String> {
+        Err(REMEMBERS_NONE.to_owned())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: ErrorValue> Judgement<E> for OnErr {
+    fn on_err(self) -> OnErr {
+        self
+    }
+
+    fn encode(error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+        encode(error, codec, bytes_max)
+    }
+
+    fn decode(stored: &StoredError) -> Result<E, String> {
         decode(stored)
+    }
+}
+
+impl<E> Judgement<E> for Unstored {
+    fn on_err(self) -> OnErr {
+        match self {
+            Unstored::Release => OnErr::Release,
+            Unstored::InDoubt => OnErr::InDoubt,
+        }
     }
 }
 

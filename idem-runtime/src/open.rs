@@ -118,7 +118,8 @@ impl StoreBuilder {
 
     /// Makes downstream tokens from this text instead of the store's own id.
     ///
-    /// They are then the same after the store was lost or moved. Two stores of one namespace share their tokens.
+    /// They are then the same after the store was lost or moved. Two stores of one namespace share their tokens. Calls
+    /// with `tx` know no store: their tokens are always made from the id.
     pub fn token_namespace(mut self, namespace: impl Into<Arc<str>>) -> Self {
         self.token_namespace = Some(namespace.into());
         self
@@ -191,7 +192,12 @@ impl StoreBuilder {
                 )));
             }
         };
-        let conn = self.connect(&path, creation).inspect_err(|_| sidecar.remove_unused())?;
+        let conn = self.connect(&path, creation).inspect_err(|_| {
+            // Else the mark in it says that the empty file is ours, and the next open goes on with it.
+            if creation == Creation::Existing {
+                sidecar.remove_unused();
+            }
+        })?;
         if creation != Creation::Existing {
             high_water.reset(0).map_err(io)?;
         }

@@ -6,6 +6,9 @@ use std::fmt;
 use crate::digest::{Checksum, ResultDigest};
 use crate::policy::Lifetime;
 
+/// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
+pub(crate) const NO_OWNER: i64 = 0;
+
 /// The digest of name and key that finds a record.
 pub(crate) type Slot = [u8; 16];
 
@@ -180,6 +183,11 @@ impl Record {
             return Some("it is in doubt without a reason");
         }
         None
+    }
+
+    /// Why a running record that another owner left behind is in doubt.
+    pub(crate) fn reason_if_cut_off(&self) -> Reason {
+        if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
     }
 
     /// This record after the call was found cut off at `now`.

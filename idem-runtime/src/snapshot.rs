@@ -72,7 +72,7 @@ impl Snapshot {
     /// Why it is in doubt, or why it has no result.
     pub fn reason(&self) -> Option<&'static str> {
         if self.status == Status::InDoubt && self.record.status == Status::Running {
-            return Some(crate::record::Reason::OwnerDied.text());
+            return Some(self.record.reason_if_cut_off().text());
         }
         self.record.reason.map(crate::record::Reason::text)
     }

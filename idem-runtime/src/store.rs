@@ -341,6 +341,10 @@ impl Store {
     }
 }
 
+/// A store is whole whatever panicked: its locks recover, and its writer is a thread of its own.
+impl std::panic::UnwindSafe for Store {}
+impl std::panic::RefUnwindSafe for Store {}
+
 impl AsRef<Store> for Store {
     fn as_ref(&self) -> &Store {
         self

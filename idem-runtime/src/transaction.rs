@@ -11,9 +11,9 @@ use crate::clock::{Clock, Reading, SystemClock};
 use crate::decide::{Decision, Holder, Lapsed, Mode, View, decide};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::queries::{self, Applied, Change, Expect, ReadError};
-use crate::record::{Reason, Record, Status};
+use crate::record::{NO_OWNER, Reason, Record, Status};
 use crate::timeline::Timeline;
-use crate::{fault, refuse, schema, times};
+use crate::{context, fault, refuse, schema, times};
 
 const DOING: &str = "writing the record in the transaction";
 
@@ -50,7 +50,11 @@ pub(crate) fn open<'conn>(
     store_id: &[u8; 16],
     mode: Mode,
 ) -> Result<Opening<'conn>, Error> {
+    check_journal(conn)?;
     if conn.is_autocommit() {
+        if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
+            return Err(refuse::beside_transaction());
+        }
         check_durable(conn)?;
         // A replay needs no write lock.
         let timeline = timeline(conn)?.0;
@@ -70,6 +74,22 @@ pub(crate) fn open<'conn>(
             inside.claim(call, Some(record), Vec::new(), attempt).map(|()| Opening::Body(Box::new(inside)))
         }
     }
+}
+
+/// Without a journal nothing can be rolled back, and with one in memory a crash tears the file.
+fn check_journal(conn: &Connection) -> Result<(), Error> {
+    let mode: String = conn
+        .prepare_cached("PRAGMA main.journal_mode")
+        .and_then(|mut pragma| pragma.query_row([], |row| row.get(0)))
+        .map_err(failed)?;
+    let is_file = conn.path().is_some_and(|path| !path.is_empty());
+    if mode != "off" && (mode != "memory" || !is_file || !conn.is_autocommit()) {
+        return Ok(());
+    }
+    Err(Error::store(format!(
+        "the connection is in journal mode `{mode}`, where a crash leaves neither row nor record whole; nothing was \
+         run. Use WAL or DELETE"
+    )))
 }
 
 /// Whether a commit of this connection is forced to disk. It is the user's: we check, and change nothing.
@@ -109,14 +129,17 @@ fn find(
     records.sort_by_key(is_over);
     let Some(record) = records.into_iter().next() else { return Ok(Found::Nothing) };
     let differing = call.differing(&record)?;
+    let reentrant = call.is_reentrant(store_id);
+    // Outside of its transaction a running record of one can be seen only if its body has ended it.
+    let ended = record.owner == NO_OWNER && !reentrant;
     let view = View {
         status: record.status,
-        holder: Holder::Alive,
+        holder: if ended { Holder::Nobody } else { Holder::Alive },
         lapsed: Lapsed::of(&record, timeline.age_ms(record.at)),
         has_result: record.result.is_some(),
         attempt: record.attempt,
         differs: !differing.is_empty(),
-        reentrant: call.is_reentrant(store_id),
+        reentrant,
         waited: false,
     };
     match decide(view, mode) {
@@ -128,7 +151,8 @@ fn find(
         Decision::RefuseReentrant => Err(refuse::reentrant()),
         Decision::RefuseResultGone => Err(refuse::result_gone(&record)),
         refusal @ (Decision::RefuseInDoubt | Decision::RefuseExhausted) => {
-            Err(refuse::in_doubt(&record, record.reason, refusal))
+            let reason = record.reason.or(ended.then_some(Reason::TransactionEnded));
+            Err(refuse::in_doubt(&record, reason, refusal))
         }
     }
 }
@@ -156,21 +180,18 @@ impl<'conn> InTransaction<'conn> {
         }
         let number = SAVEPOINT.fetch_add(1, Ordering::Relaxed);
         let savepoint = format!("idem_{}_{number}", std::process::id());
-        let opened = conn.execute_batch(&format!("SAVEPOINT {savepoint}")).map_err(failed);
-        let timed = opened.and_then(|()| timeline(conn));
-        let (timeline, due) = match timed {
-            Ok(timed) => timed,
-            Err(error) => {
-                roll_back(conn, ours, &savepoint);
-                return Err(error);
+        match open_savepoint(conn, &savepoint) {
+            Ok(timeline) => {
+                Ok(InTransaction { conn, ours, savepoint, timeline, record: None, over: None, ended: false })
             }
-        };
-        let inside =
-            InTransaction { conn, ours, savepoint, timeline, record: None, over: None, ended: false };
-        if let Some(row) = due {
-            times::write_boot(conn, &row).map_err(failed)?;
+            Err(error) => {
+                if ours {
+                    // What fails here ends with the connection at the latest.
+                    let _ = conn.execute_batch("ROLLBACK");
+                }
+                Err(error)
+            }
         }
-        Ok(inside)
     }
 
     /// Writes the claim row, before anything else in this savepoint.
@@ -182,7 +203,7 @@ impl<'conn> InTransaction<'conn> {
         attempt: u32,
     ) -> Result<(), Error> {
         let now = self.timeline.now();
-        let mut new = Record { attempt, ..call.first_record(over.as_ref(), 0, now) };
+        let mut new = Record { attempt, ..call.first_record(over.as_ref(), NO_OWNER, now) };
         new.claim = self.issue_number()?;
         let change = match &over {
             Some(record) if !record.status.is_finished() => {
@@ -293,6 +314,7 @@ impl<'conn> InTransaction<'conn> {
     /// The body ended the transaction. What is committed stays; the record says that the call is in doubt.
     fn broken(&mut self, record: &Record) -> Error {
         self.ended = true;
+        let is_open = !self.ours && !self.conn.is_autocommit();
         if self.ours && !self.conn.is_autocommit() {
             // A transaction that the body began in the place of ours.
             let _ = self.conn.execute_batch("ROLLBACK");
@@ -300,10 +322,15 @@ impl<'conn> InTransaction<'conn> {
         let standing = queries::get(self.conn, &record.slot).ok().flatten();
         let committed = standing.as_ref().is_some_and(|standing| standing.claim == record.claim);
         let noted = self.note_doubt(record, standing);
-        let what = if committed {
-            "what it wrote up to its COMMIT is in the database"
-        } else {
-            "what it wrote before was rolled back, and statements after that were committed one by one"
+        let what = match (committed, is_open) {
+            (true, false) => "what it wrote up to its COMMIT is in the database",
+            (true, true) => {
+                "what it wrote up to then is in the database, or in the transaction that is still open"
+            }
+            (false, _) => {
+                "what it wrote before was rolled back; what it wrote after that is committed, unless it stood in a \
+                 transaction that was left open"
+            }
         };
         let and = match noted {
             Ok(()) => "The call is recorded as in doubt",
@@ -360,6 +387,16 @@ fn free(over: Option<u64>) -> Expect {
     Expect::Free { over, nor_in: Vec::new(), expired: Vec::new() }
 }
 
+/// The clock's row stands before the savepoint: what names it must not outlive it.
+fn open_savepoint(conn: &Connection, savepoint: &str) -> Result<Timeline, Error> {
+    let (timeline, due) = timeline(conn)?;
+    if let Some(row) = due {
+        times::write_boot(conn, &row).map_err(failed)?;
+    }
+    conn.execute_batch(&format!("SAVEPOINT {savepoint}")).map_err(failed)?;
+    Ok(timeline)
+}
+
 /// Undoes what was done since the savepoint, and the transaction if it is ours. Best effort: what fails here ends with
 /// the connection.
 fn roll_back(conn: &Connection, ours: bool, savepoint: &str) {
@@ -373,7 +410,8 @@ fn roll_back(conn: &Connection, ours: bool, savepoint: &str) {
 /// The id of the store in this database, after a look whether its tables are there and not too new.
 pub(crate) fn store_id(conn: &Connection) -> Result<[u8; 16], Error> {
     let read = |name| {
-        let mut statement = conn.prepare_cached("SELECT value FROM idem_meta WHERE name = ?1")?;
+        // Records in an attached database would not commit together with the rows of this one.
+        let mut statement = conn.prepare_cached("SELECT value FROM main.idem_meta WHERE name = ?1")?;
         statement.query_row([name], |row| row.get(0))
     };
     let id = read("store").map_err(|error| match error {

@@ -155,7 +155,7 @@ where
         Err(error) => {
             ongoing.pass_failure_on();
             let (ending, error) =
-                finish::failed(error, policy, ongoing.has_inner_failure(), call.codec, RESULT_BYTES_MAX);
+                finish::failed(error, policy, ongoing.has_inner_failure(), &call, RESULT_BYTES_MAX);
             inside.end(ending, true).map_err(about)?;
             Ok(Err(error))
         }

@@ -22,6 +22,7 @@ fn twice<T: Value + Clone>(codec: Codec, value: &T) -> [Result<T, Error>; 2] {
 }
 
 /// Both answers are the value that was returned, with every codec.
+#[allow(clippy::needless_pass_by_value, reason = "values are written where they are checked")]
 #[track_caller]
 fn comes_back<T: Value + Clone + Debug + PartialEq>(value: T) {
     for codec in CODECS {
@@ -217,16 +218,20 @@ fn a_type_that_changed_is_undecodable_and_never_a_rerun() {
     // JSON goes by names.
     assert_eq!(stored_then_read::<_, Swapped>(Codec::Json, then()), Ok(Swapped { fee: 1, cents: 5 }));
     assert_eq!(stored_then_read::<_, NewState>(Codec::Json, OldState::Paid), Ok(NewState::Paid));
-    // Renaming a type changes nothing.
-    mod renamed {
-        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-        pub(super) struct Now {
-            pub(super) cents: u32,
-            pub(super) fee: u32,
-        }
+}
+
+#[test]
+fn renaming_a_type_changes_nothing() {
+    #[derive(Serialize, Deserialize)]
+    struct Before {
+        cents: u32,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct After {
+        cents: u32,
     }
     for codec in CODECS {
-        assert_eq!(stored_then_read(codec, then()), Ok(renamed::Now { cents: 5, fee: 1 }));
+        assert_eq!(stored_then_read(codec, Before { cents: 5 }), Ok(After { cents: 5 }));
     }
 }
 

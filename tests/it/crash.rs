@@ -2,7 +2,7 @@
 //!
 //! `IDEM_TESTS_KILLS=500 cargo test -p idem-tests crash` kills more often (10 times each by default), and
 //! `IDEM_TESTS_SEED` repeats a run.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at its first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -100,11 +100,10 @@ impl Consumer {
     fn finish(&self) -> (BTreeMap<String, u64>, i32) {
         let Output { status, stdout, stderr } = self.command("0").output().unwrap();
         let stdout = String::from_utf8(stdout).unwrap();
-        let counts = stdout
-            .lines()
-            .last()
-            .map(serde_json::from_str)
-            .unwrap_or_else(|| unreachable!("no counts: {status}, {}", String::from_utf8_lossy(&stderr)));
+        let counts = stdout.lines().last().map_or_else(
+            || unreachable!("no counts: {status}, {}", String::from_utf8_lossy(&stderr)),
+            serde_json::from_str,
+        );
         (counts.unwrap(), status.code().unwrap())
     }
 

@@ -22,6 +22,13 @@ struct Order {
     cents: u32,
 }
 
+impl Order {
+    #[idempotent(name = "fingerprint.order.pay", key = self.id)]
+    fn pay(&self) -> Result<u32, Error> {
+        Ok(self.cents)
+    }
+}
+
 /// Whether a call with `second` is taken for the one with `first`.
 fn is_same(first: &(impl Argument + ?Sized), second: &(impl Argument + ?Sized)) -> bool {
     let store = Store::temporary().unwrap();
@@ -200,12 +207,6 @@ fn the_attribute_compares_all_arguments_but_the_skipped() {
 
 #[test]
 fn self_is_an_argument_like_any_other() {
-    impl Order {
-        #[idempotent(name = "fingerprint.order.pay", key = self.id)]
-        fn pay(&self) -> Result<u32, Error> {
-            Ok(self.cents)
-        }
-    }
     let store = Store::temporary().unwrap();
     with_store(&store, || {
         let order = |cents| Order { id: "A-17", cents };

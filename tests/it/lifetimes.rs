@@ -1,5 +1,7 @@
 //! `ttl` and `keep_result`, by a clock that the test sets.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "between constants, to name the moment before")]
+
 use std::time::Duration;
 
 use idem_runtime::{

@@ -57,3 +57,11 @@ mod events;
 mod secrets;
 mod executor;
 mod recover;
+#[cfg(unix)]
+mod damage;
+#[cfg(unix)]
+mod shared;
+#[cfg(unix)]
+mod store_lifecycle;
+#[cfg(target_os = "linux")]
+mod full_disk;

@@ -1,7 +1,7 @@
 //! `name` and `was`: what identifies a function over its refactors.
 
 use idem_runtime::{Call, Error, ErrorKind, OnInterrupt, Ran, Status, Store, call, idempotent, with_store};
-use idem_tests::form::in_every_form;
+use idem_tests::form::{in_every_form, kind};
 use idem_tests::halt::Halt;
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::block_on;
@@ -12,10 +12,6 @@ fn old(store: &Store) -> Call {
 
 fn renamed(store: &Store) -> Call {
     call("names.new").was(&["names.old", "names.older"]).store(store).key("A-17")
-}
-
-fn kind(error: Error) -> ErrorKind {
-    error.kind()
 }
 
 // Field 14.

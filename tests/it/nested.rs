@@ -6,13 +6,9 @@ use std::time::Duration;
 use idem_runtime::{
     Error, ErrorKind, Filter, OnInterrupt, Status, Store, call, idempotent, with_store, with_store_async,
 };
-use idem_tests::form::{in_every_form, tokio_alone};
+use idem_tests::form::{in_every_form, kind, tokio_alone};
 use idem_tests::halt::Runs;
 use idem_tests::plain::{block_on, yield_now};
-
-fn kind(error: Error) -> ErrorKind {
-    error.kind()
-}
 
 #[idempotent(name = "nested.inner", key = id, skip(runs))]
 fn inner(id: u32, runs: &Runs) -> Result<usize, Error> {

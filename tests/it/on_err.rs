@@ -223,7 +223,7 @@ fn a_remembered_error_ends_with_its_lifetimes() {
 
 /// A call that fails with an error of ours: its key is bad.
 fn fails_inside(store: &Store) -> Result<u32, PayError> {
-    Ok(call("on_err.inner").store(store).key("").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)?)
+    call("on_err.inner").store(store).key("").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
 }
 
 /// What the record of the outer call says after an inner call failed with an error of ours.

@@ -4,7 +4,7 @@ use idem_runtime::{
     Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, idempotent, observe,
     on_err, settle, with_store,
 };
-use idem_tests::form::{Form, in_every_form};
+use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Runs, eventually};
 use idem_tests::plain::block_on;
 
@@ -12,10 +12,6 @@ const NAME: &str = "on_interrupt.pay";
 
 fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
-}
-
-fn kind(error: Error) -> ErrorKind {
-    error.kind()
 }
 
 /// A store where the call was cut off once.
@@ -64,14 +60,14 @@ fn rerun_runs_the_body_again() {
     });
 }
 
-fn attempts_in_all(form: Form, mode: OnInterrupt, tries: usize) -> usize {
+fn attempts_in_all(form: Form, on_interrupt: OnInterrupt, tries: usize) -> usize {
     let store = Store::temporary().unwrap();
     let runs = Runs::new();
     for _ in 0..tries {
-        let call = pay(&store).on_interrupt(mode);
+        let call = pay(&store).on_interrupt(on_interrupt);
         let body = || runs.count(|_| -> Result<u32, Error> { panic!("cut off on purpose") });
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| form.make(call, body)));
-        if let Ok(refused) = made {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| form.make(call, body)));
+        if let Ok(refused) = outcome {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InDoubt);
             assert!(error.to_string().contains("no further attempt"), "{error}");
@@ -151,7 +147,7 @@ fn an_error_in_doubt_counts_as_an_interruption() {
     });
 }
 
-/// `crash` on the first call with an id, then what the mode says.
+/// The body is cut off in its first `N` runs.
 fn first_fails<const N: usize>(runs: &Runs) -> Result<usize, Error> {
     runs.count(|number| if number <= N { panic!("cut off on purpose") } else { Ok(number) })
 }

@@ -7,7 +7,7 @@ use idem_runtime::{
     Call, Error, ErrorKind, Filter, Lifetime, OnInterrupt, Ran, Settled, Status, Store, Verdict, call,
     idempotent, observe, observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
 };
-use idem_tests::form::{Form, in_every_form};
+use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::block_on;
@@ -16,10 +16,6 @@ const NAME: &str = "operators.pay";
 
 fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
-}
-
-fn kind(error: Error) -> ErrorKind {
-    error.kind()
 }
 
 /// A store with a call in doubt.
@@ -118,9 +114,9 @@ fn list_goes_page_by_page() {
     for n in 0..25 {
         let call = call(NAME).store(&store).key(&n);
         if n % 2 == 0 {
-            call.run(|| Ok::<u32, Error>(n)).map(drop).unwrap()
+            call.run(|| Ok::<u32, Error>(n)).unwrap();
         } else {
-            Form::Sync.cut_off(call)
+            Form::Sync.cut_off(call);
         }
     }
     eventually("all have ended", || store.stats().unwrap().running_here == 0);

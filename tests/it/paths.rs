@@ -26,9 +26,10 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false => found.push((path.clone(), fs::read(&path).unwrap())),
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push((path.clone(), fs::read(&path).unwrap()));
         }
     }
     found.sort();
@@ -47,6 +48,12 @@ fn refused_and_untouched(place: &Place, words: &[&str]) {
     refused(place.database(), words);
     assert_eq!(fs::read(place.database()).unwrap(), before, "the file was changed");
     assert!(!place.beside("-wal").exists() && !place.beside("-shm").exists());
+}
+
+/// Leaves nothing at all beside the file.
+fn refused_without_a_trace(place: &Place, words: &[&str]) {
+    refused_and_untouched(place, words);
+    assert!(!place.beside("-idem").exists(), "a folder was left behind");
 }
 
 #[test]
@@ -163,12 +170,15 @@ fn another_applications_database_is_refused_and_not_touched() {
             &place.database(),
             &format!("{marks} CREATE TABLE orders (id TEXT); INSERT INTO orders VALUES ('A');"),
         );
-        refused_and_untouched(&place, &["another application's database", "nothing was changed", "shared()"]);
+        refused_without_a_trace(
+            &place,
+            &["another application's database", "nothing was changed", "shared()"],
+        );
     }
     // Marked as somebody's, though it has no tables yet.
     let place = Place::new();
     database(&place.database(), "PRAGMA application_id = 7; VACUUM;");
-    refused_and_untouched(&place, &["another application's database"]);
+    refused_without_a_trace(&place, &["another application's database"]);
 }
 
 #[test]
@@ -178,18 +188,18 @@ fn what_is_no_database_is_refused_and_not_touched() {
     {
         let place = Place::new();
         fs::write(place.database(), bytes).unwrap();
-        refused_and_untouched(&place, &[]);
+        refused_without_a_trace(&place, &[]);
     }
     let place = Place::new();
     fs::write(place.database(), vec![b'x'; 10_000]).unwrap();
-    refused_and_untouched(&place, &["not an SQLite database", "Nothing was changed"]);
+    refused_without_a_trace(&place, &["not an SQLite database", "Nothing was changed"]);
 }
 
 #[test]
 fn an_emptied_file_is_refused() {
     let place = Place::new();
     fs::write(place.database(), "").unwrap();
-    refused_and_untouched(&place, &["0 bytes", "delete the file"]);
+    refused_without_a_trace(&place, &["0 bytes", "delete the file"]);
     let place = Place::new();
     place.open().close().unwrap();
     fs::write(place.database(), "").unwrap();
@@ -239,9 +249,7 @@ fn a_truncated_store_is_refused() {
         let opened = Store::open(place.database());
         let flawed = match opened {
             Err(error) => error.kind() == ErrorKind::Store,
-            Ok(store) => {
-                !store.verify().map_or_else(|error| vec![error.to_string()], |flaws| flaws).is_empty()
-            }
+            Ok(store) => !store.verify().unwrap_or_else(|error| vec![error.to_string()]).is_empty(),
         };
         assert!(flawed, "nothing is said about a store of {left} bytes");
     }

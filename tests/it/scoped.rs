@@ -116,8 +116,8 @@ fn a_program_has_one_store() {
 fn in_a_process_of_its_own(test: &str) {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).args(["--ignored", "--exact", test]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use idem_runtime::{
     Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Store, call, on_err, with_store_async,
 };
-use idem_tests::form::{Form, in_every_form, tokio_alone};
+use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
 use idem_tests::halt::{Halt, LONG, Runs, a_moment};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, poll_once};
@@ -63,12 +63,12 @@ impl Waiters {
         let (sender, answers) = mpsc::channel();
         for _ in 0..count {
             let (sender, form, body) = (sender.clone(), scene.form, scene.body(end));
-            let waiter = form.spawn(call(), body);
+            let caller = form.spawn(call(), body);
             std::thread::spawn(move || {
-                let (paid, seen) = waiter.join().unwrap();
-                let waited = seen.is_some_and(|seen| !seen.waited.is_zero());
+                let (paid, seen) = caller.join().unwrap();
+                let did_wait = seen.is_some_and(|seen| !seen.waited.is_zero());
                 // The test may have ended.
-                let _ = sender.send((paid, waited));
+                let _ = sender.send((paid, did_wait));
             });
         }
         a_moment();
@@ -84,6 +84,7 @@ impl Waiters {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is the end of a body")]
 fn ok(number: usize) -> Paid {
     Ok(number)
 }
@@ -126,11 +127,6 @@ fn a_result_that_is_not_kept_is_gone_for_waiters_too() {
         }
         assert_eq!(scene.runs.started(), 1);
     });
-}
-
-/// For calls whose error is the kind of ours.
-fn kind(error: Error) -> ErrorKind {
-    error.kind()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use idem_runtime::on_err::ErrPolicy;
-use idem_runtime::{Call, IntoError, Outcome, Seen, observe};
+use idem_runtime::{Call, Error, ErrorKind, IntoError, Outcome, Seen, observe};
 
 use crate::plain;
 
@@ -68,17 +68,29 @@ impl Form {
     }
 }
 
+/// For calls whose error is the kind of ours.
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
+pub fn kind(error: Error) -> ErrorKind {
+    error.kind()
+}
+
 async fn soon<R>(body: impl FnOnce() -> R) -> R {
     plain::yield_now().await;
     body()
 }
 
 /// A tokio runtime on this thread.
+///
+/// # Panics
+/// If there can be none.
 pub fn tokio_alone() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Runs the test once for every form, each on a thread of its own so that a failure names the form.
+///
+/// # Panics
+/// If the test does.
 pub fn in_every_form(test: impl Fn(Form) + Send + Sync + 'static) {
     let test = Arc::new(test);
     for form in Form::ALL {
