@@ -75,14 +75,14 @@ impl Disk {
         let due = self.core.times.take_due();
         let turn = self.gate.enter(TURN);
         let written = write(&self.conn, &self.core, batch, due.as_ref());
-        drop(turn);
         let (applied, issued) = written.inspect_err(|_| self.core.times.give_back(due))?;
-        check_files(&self.core, &self.identity)?;
         if let Some(issued) = issued
             && let Err(error) = self.high_water.raise(issued)
         {
             event::store_trouble(&format!("the high-water file could not be written ({error})"));
         }
+        drop(turn);
+        check_files(&self.core, &self.identity)?;
         Ok(applied)
     }
 
@@ -194,10 +194,10 @@ fn issue_numbers(conn: &Connection, core: &Core, batch: &mut [Request]) -> rusql
     }
     let mut issued = queries::claims_issued(conn)?;
     for new in fresh {
-        if new.claim > 0 && stands(conn, new) {
-            continue;
-        }
         if new.claim > 0 {
+            if stands(conn, new)? {
+                continue;
+            }
             core.flights.land(new.claim, None);
         }
         issued += 1;
@@ -208,6 +208,10 @@ fn issue_numbers(conn: &Connection, core: &Core, batch: &mut [Request]) -> rusql
 }
 
 /// Whether an earlier try to write this record is on disk.
-fn stands(conn: &Connection, new: &Record) -> bool {
-    matches!(queries::get(conn, &new.slot), Ok(Some(standing)) if standing.checksum() == new.checksum())
+fn stands(conn: &Connection, new: &Record) -> rusqlite::Result<bool> {
+    match queries::get(conn, &new.slot) {
+        Ok(standing) => Ok(standing.is_some_and(|standing| standing.checksum() == new.checksum())),
+        Err(ReadError::Damaged(_)) => Ok(false),
+        Err(ReadError::Sqlite(error)) => Err(error),
+    }
 }

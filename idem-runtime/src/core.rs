@@ -105,11 +105,7 @@ impl Core {
     /// While it closes, calls inside of running ones still pass: they are waited for.
     pub(crate) fn check_usable(&self) -> Result<(), Error> {
         if !self.is_of_this_process() {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                Ran::No,
-                "the store was opened before a fork and belongs to the parent process; open it again in the child",
-            ));
+            return Err(forked());
         }
         let is_closing = self.phase() == Phase::Closing;
         if is_closing && context::scope().call.is_none() {
@@ -297,6 +293,16 @@ impl Core {
         self.flights.land(claim, found.as_ref());
         Look::Over
     }
+}
+
+/// SQLite has a table of locks in memory: a child inherits the table and not the locks.
+pub(crate) fn forked() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        Ran::No,
+        "the store was opened before a fork and belongs to the parent process; SQLite cannot open its file in the child. \
+         Open the store after the fork, or start the child's program with `exec`",
+    )
 }
 
 pub(crate) fn closed() -> Error {

@@ -161,6 +161,11 @@ impl StoreBuilder {
         let mut open = lock(&OPEN);
         let stores = open.get_or_insert_default();
         stores.retain(|_, store| store.strong_count() > 0);
+        if let Some(inherited) = stores.get(path.database()).and_then(Weak::upgrade)
+            && !inherited.core.is_of_this_process()
+        {
+            return Err(crate::core::forked());
+        }
         if let Some(inner) = stores.get(path.database()).and_then(Weak::upgrade)
             && inner.core.check_usable().is_ok()
         {
@@ -250,7 +255,7 @@ fn start(core: Arc<Core>, writer: Writer, owner_file: OwnerFile) -> Result<Inner
     let watched = Arc::clone(&core);
     let watch = std::thread::Builder::new()
         .name("idem-watch".into())
-        .spawn(move || watched.watch.run(|slot, claim| watched.look(slot, claim)))
+        .spawn(move || watch(&watched))
         .map_err(no_thread)?;
     let writing = Arc::clone(&core);
     let writer =
@@ -260,6 +265,12 @@ fn start(core: Arc<Core>, writer: Writer, owner_file: OwnerFile) -> Result<Inner
     }
     let writer: JoinHandle<Result<(), Error>> = writer.map_err(no_thread)?;
     Ok(Inner::new(core, writer, watch, owner_file))
+}
+
+/// A waker that panics must not leave the others asleep.
+fn watch(core: &Core) {
+    let run = || core.watch.run(|slot, claim| core.look(slot, claim));
+    while std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {}
 }
 
 /// A panic of the writer must not leave its callers waiting.

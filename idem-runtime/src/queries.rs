@@ -263,6 +263,9 @@ pub(crate) fn set_claims_issued(conn: &Connection, issued: u64) -> rusqlite::Res
     statement.execute([issued.cast_signed()]).map(drop)
 }
 
+/// A page of records ends when their results have reached this size: a page of 1,000 could be a gigabyte.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
 /// Slots of finished records whose purge time has come by the wall clock, oldest first (index `idem_purge`).
 ///
 /// The time in the index is an estimate; the caller checks each record's age.
@@ -272,10 +275,15 @@ pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result
         FROM idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
     let mut statement = conn.prepare_cached(PURGEABLE)?;
     let mut rows = statement.query(params![before_ms, limit])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()?
+        && bytes < PAGE_BYTES_MAX
+    {
         // A damaged row stays where it is, for whoever calls it to be told.
-        records.extend(read(row).ok());
+        if let Ok(record) = read(row) {
+            bytes += result_bytes(&record);
+            records.push(record);
+        }
     }
     Ok(records)
 }
@@ -299,7 +307,7 @@ pub(crate) struct Selection<'a> {
 /// A record with its number; `Err` for one that is damaged.
 pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
-/// A page of records.
+/// A page of records; the next one begins after its last. Empty only at the end.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
     const ALL: &str =
         "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
@@ -317,9 +325,17 @@ pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec
     let mut statement = conn.prepare_cached(if selection.unfinished { UNFINISHED } else { ALL })?;
     let mut rows =
         statement.query(params![selection.after, selection.name, selection.key_prefix, selection.limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push((row.get(19)?, read(row)));
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()?
+        && bytes < PAGE_BYTES_MAX
+    {
+        let record = read(row);
+        bytes += record.as_ref().map_or(0, result_bytes);
+        found.push((row.get(19)?, record));
     }
     Ok(found)
+}
+
+fn result_bytes(record: &Record) -> usize {
+    record.result.as_ref().map_or(0, |result| result.bytes.len())
 }

@@ -1,5 +1,6 @@
 //! The handle of an open store, and what an operator does with it.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -454,6 +455,31 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// An executor that polls a task, or drops it, on the thread that wakes it can let the last handle go there.
+    fn is_on_own_thread(&self) -> bool {
+        let here = std::thread::current().id();
+        let writer = lock(&self.writer).as_ref().is_some_and(|thread| thread.thread().id() == here);
+        writer || lock(&self.watch).as_ref().is_some_and(|thread| thread.thread().id() == here)
+    }
+
+    /// A thread cannot wait for its own end.
+    fn close_elsewhere(&self) {
+        let rest = ManuallyDrop::new(Inner {
+            core: Arc::clone(&self.core),
+            writer: Mutex::new(lock(&self.writer).take()),
+            watch: Mutex::new(lock(&self.watch).take()),
+            owner_file: Mutex::new(lock(&self.owner_file).take()),
+            folder: Mutex::new(lock(&self.folder).take()),
+        });
+        // Not started, it is forgotten: the threads go on, and the owner lives as long as the program.
+        let close = move || drop(ManuallyDrop::into_inner(rest));
+        if let Err(error) = std::thread::Builder::new().name("idem-close".into()).spawn(close) {
+            crate::event::store_trouble(&format!("the store could not be closed ({error})"));
+        }
+    }
+}
+
 fn ended() -> Error {
     Error::store("a thread of the store ended unexpectedly")
 }
@@ -464,7 +490,9 @@ impl Drop for Inner {
             self.core.readers.leak();
             return;
         }
-        if let Err(error) = self.close(CLOSE_WAIT) {
+        if self.is_on_own_thread() {
+            self.close_elsewhere();
+        } else if let Err(error) = self.close(CLOSE_WAIT) {
             crate::event::store_trouble(&error.to_string());
         }
     }

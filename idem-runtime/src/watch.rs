@@ -192,7 +192,9 @@ pub(crate) struct Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        lock(&self.watch.state).alarms.remove(&self.at);
+        // A waker may be the last to hold a task, and the task an alarm: it goes when the lock is free again.
+        let waker = lock(&self.watch.state).alarms.remove(&self.at);
+        drop(waker);
     }
 }
 

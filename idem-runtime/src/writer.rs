@@ -24,6 +24,8 @@ use crate::queue::{Request, Urgency, Work};
 use crate::record::Record;
 use crate::watch::Pace;
 
+/// How long to wait at a time for the last calls of a store that closes.
+const LINGER: Duration = Duration::from_millis(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_LAST: Duration = Duration::from_secs(1);
 
@@ -70,11 +72,14 @@ impl Writer {
 
     /// Writes until the store closes. Gives whether everything was written and the file left in order.
     pub(crate) fn run(mut self) -> Result<(), Error> {
+        let mut linger = None;
         loop {
-            let patience = self.patience();
+            let patience = self.patience().or(linger.take());
             match self.core().queue.next(patience) {
                 Work::Batch(requests) => self.pending.extend(requests),
                 Work::Idle => {}
+                // A claim that had waited for the write lock was given while the store closed: its end is awaited.
+                Work::Over if self.core().flights.count_here() > 0 => linger = Some(LINGER),
                 Work::Over => break,
             }
             if self.core().must_give_up() {

@@ -65,3 +65,10 @@ mod shared;
 mod store_lifecycle;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(unix)]
+mod itself;
+mod detach;
+mod detach_ends;
+mod detach_span;
+#[cfg(unix)]
+mod tx_crash;

@@ -1,0 +1,190 @@
+//! What all parts share: options, reports, chance.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// A part of the campaign.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its number in the table.
+    pub number: u32,
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Runs it; a report for every line of the table.
+    pub run: fn(&Options) -> Vec<Report>,
+}
+
+impl Part {
+    /// Runs it and prints what came out.
+    pub fn run(&self, options: &Options) -> Vec<Report> {
+        let begun = Instant::now();
+        let mut reports = (self.run)(options);
+        for report in &mut reports {
+            report.part = *self;
+            report.print();
+        }
+        eprintln!("part {} `{}` took {:.1?}", self.number, self.name, begun.elapsed());
+        reports
+    }
+}
+
+/// How thoroughly.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Every part.
+    pub all: bool,
+    /// The short form of the default tests.
+    pub short: bool,
+    /// How many points, instead of the form's own number.
+    pub points: Option<usize>,
+    /// The seed of all chance.
+    pub seed: u64,
+}
+
+impl Options {
+    pub(crate) fn parse(args: &[String]) -> Options {
+        let number = |name: &str| {
+            let at = args.iter().position(|arg| arg == name)?;
+            let value = args.get(at + 1).and_then(|value| value.parse::<u64>().ok());
+            Some(value.unwrap_or_else(|| panic!("`{name}` takes a number")))
+        };
+        let flag = |name: &str| args.iter().any(|arg| arg == name);
+        Options {
+            all: flag("--all"),
+            short: flag("--short"),
+            points: number("--points").and_then(|points| usize::try_from(points).ok()),
+            seed: number("--seed").unwrap_or(0x1de8),
+        }
+    }
+
+    /// The number of points: what was asked for, or that of the form.
+    pub fn points(&self, short: usize, long: usize) -> usize {
+        self.points.unwrap_or(if self.short { short } else { long })
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Report {
+    part: Part,
+    what: String,
+    points: usize,
+    violations: Vec<String>,
+    /// The broken variant, and how many violations it showed.
+    control: Option<(String, usize)>,
+    skipped: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// Nothing tried yet.
+    pub fn new(what: impl Into<String>) -> Report {
+        let part = Part { number: 0, name: "", run: |_| Vec::new() };
+        Report {
+            part,
+            what: what.into(),
+            points: 0,
+            violations: Vec::new(),
+            control: None,
+            skipped: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What cannot be run here is said loudly, and is no failure.
+    pub fn skipped(what: impl Into<String>, why: impl Into<String>) -> Report {
+        Report { skipped: Some(why.into()), ..Report::new(what) }
+    }
+
+    /// One more point, and what was wrong at it.
+    pub fn point(&mut self, violations: Vec<String>) {
+        self.points += 1;
+        self.violations.extend(violations);
+    }
+
+    /// Something to tell with the table.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// What the broken variant showed; nothing is a failure of the harness.
+    pub fn control(&mut self, what: impl Into<String>, violations: usize) {
+        self.control = Some((what.into(), violations));
+    }
+
+    /// What was wrong.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// How many points were tried.
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        let tried = self.points > 0 && self.violations.is_empty();
+        self.skipped.is_some() || tried && self.control.as_ref().is_none_or(|(_, shown)| *shown > 0)
+    }
+
+    fn print(&self) {
+        let Report { what, points, violations, .. } = self;
+        if let Some(why) = &self.skipped {
+            return eprintln!("SKIPPED {what}: {why} (0 points tried)");
+        }
+        eprintln!("{what}: {points} points, {} violations", violations.len());
+        violations.iter().take(20).for_each(|violation| eprintln!("  VIOLATION {violation}"));
+        if let Some((control, shown)) = &self.control {
+            let verdict = if *shown > 0 { "as it must" } else { "BUT IT MUST: the harness is blind" };
+            eprintln!("  control, {control}: {shown} violations, {verdict}");
+        }
+        self.notes.iter().for_each(|note| eprintln!("  {note}"));
+    }
+
+    pub(crate) fn row(&self) -> String {
+        let Report { part, what, points, violations, .. } = self;
+        let control = self.control.as_ref();
+        let control = control.map_or_else(|| "–".to_owned(), |(what, shown)| format!("{what}: {shown}"));
+        let points = self.skipped.as_ref().map_or_else(|| points.to_string(), |why| format!("skipped: {why}"));
+        let command = format!("`cargo run --release -p idem-torture -- {}`", part.name);
+        format!("| {} | {what} | {points} | {} | {control} | {command} |", part.number, violations.len())
+    }
+}
+
+/// Chance that can be had again by its seed (`xorshift64*`).
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Chance from a seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() >> 16).unwrap_or(0) % limit
+    }
+}
+
+/// This program again, in a role.
+pub fn child(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
+    command.args(["child", role]);
+    command
+}
+
+/// A folder in memory where there is one: a kill loses nothing that was written, so no disk is needed.
+pub fn fast_folder() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
+}

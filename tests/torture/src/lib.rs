@@ -1,0 +1,66 @@
+//! The proof campaign: the promise under kills, power cuts, full disks and turned clocks.
+//!
+//! ```text
+//! cargo run --release -p idem-torture -- --all            every part, long form
+//! cargo run --release -p idem-torture -- PART [--points N] [--seed N]
+//! cargo run -p idem-torture -- PART --short               what the default tests run
+//! ```
+//! Every part prints the points it tried, the violations, and a negative control: a deliberately broken variant that
+//! must show violations, or the part proves nothing.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "a harness: it waits, opens databases by path, and ends at the first surprise"
+)]
+
+pub mod frame;
+
+mod disk_full;
+mod power;
+mod races;
+mod syscalls;
+
+use std::process::ExitCode;
+
+use frame::{Options, Part, Report};
+
+/// All parts, in the order of the campaign.
+pub const PARTS: &[Part] = &[
+    Part { number: 1, name: "syscalls", run: syscalls::run },
+    Part { number: 2, name: "power", run: power::run },
+    Part { number: 3, name: "races", run: races::run },
+    Part { number: 8, name: "disk", run: disk_full::run },
+];
+
+/// The program: a part, all of them, or a child process of one.
+pub fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == "child") {
+        return child(&args[1..]);
+    }
+    let options = Options::parse(&args);
+    let asked: Vec<&Part> = PARTS.iter().filter(|part| options.all || args.iter().any(|arg| arg == part.name)).collect();
+    if asked.is_empty() {
+        let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+        eprintln!("which part? `--all`, or some of: {}", names.join(" "));
+        return ExitCode::FAILURE;
+    }
+    let reports: Vec<Report> = asked.into_iter().flat_map(|part| part.run(&options)).collect();
+    println!("\n| part | what | points | violations | control | command |\n|---|---|---|---|---|---|");
+    reports.iter().for_each(|report| println!("{}", report.row()));
+    if reports.iter().all(Report::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The roles that parts start this program in.
+fn child(args: &[String]) -> ExitCode {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["syscalls", rest @ ..] => syscalls::child(rest),
+        ["races", rest @ ..] => races::child(rest),
+        ["power", rest @ ..] => power::child(rest),
+        ["disk", rest @ ..] => disk_full::child(rest),
+        _ => panic!("no such role: {args:?}"),
+    }
+    ExitCode::SUCCESS
+}

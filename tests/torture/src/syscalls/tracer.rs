@@ -1,0 +1,54 @@
+//! Stops a process before and after each of its syscalls, in all of its threads, and kills it at one of these stops.
+
+use std::io::Write;
+use std::process::Child;
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Why it cannot be done here.
+pub(super) fn missing() -> Option<String> {
+    let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().ok()?;
+    let attached = ptrace::seize(pid_of(&child), Options::empty());
+    drop(child.stdin.take());
+    let _ = child.kill();
+    let _ = child.wait();
+    attached.err().map(|error| format!("ptrace is not allowed ({error})"))
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Lets the process begin, kills it at the stop with this number, and gives how many stops there were.
+pub(super) fn kill_at(mut child: Child, number: usize) -> usize {
+    let process = pid_of(&child);
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(process, options).expect("a process that waits for its input");
+    ptrace::interrupt(process).expect("a process that is traced");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"\n").expect("a process that reads");
+    let mut stops = 0;
+    // Only what this thread started: other streams trace processes of their own.
+    let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+    loop {
+        let status = waitpid(None, Some(flags)).expect("a process to wait for");
+        let (thread, signal) = match status {
+            WaitStatus::PtraceSyscall(thread) => {
+                stops += 1;
+                if stops == number {
+                    kill(process, Signal::SIGKILL).expect("a process that lives");
+                }
+                (thread, None)
+            }
+            WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
+            WaitStatus::PtraceEvent(thread, ..) => (thread, None),
+            WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, ..) if ended == process => return stops,
+            _ => continue,
+        };
+        // A thread that was killed meanwhile is not there any more.
+        let _ = ptrace::syscall(thread, signal);
+    }
+}
