@@ -71,7 +71,8 @@ impl Claim {
     pub(crate) fn next_attempt(&self, call: &Prepared) -> (Arc<Signal<Reply>>, Instant) {
         let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
-        let new = Record { claim: 0, attempt, at: now, ..Record::clone(&self.record) };
+        // What the new attempt sends can be late as well: a doubt about it begins anew.
+        let new = Record { claim: 0, attempt, at: now, doubt_since: None, ..Record::clone(&self.record) };
         let before = self.before.as_deref().cloned();
         let expect = Expect::Exactly(self.record.claim, Status::Running);
         let deadline = deadline(call.wait.max(CLAIM_WAIT_MIN));

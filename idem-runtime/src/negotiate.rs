@@ -199,6 +199,8 @@ impl<'a> Negotiation<'a> {
             fingerprint: self.call.fingerprint.encode(),
             at: now,
             reason: None,
+            // A doubt about a new attempt begins anew.
+            doubt_since: before.doubt_since.filter(|_| recovering),
             ttl: self.call.ttl,
             keep_result: self.call.keep_result,
             ..before.clone()

@@ -126,7 +126,7 @@ pub(crate) struct Record {
     /// When it was claimed, found in doubt, or finished.
     pub(crate) at: Stamp,
     pub(crate) reason: Option<Reason>,
-    /// When it was first found in doubt; kept while it is recovered or run again.
+    /// When it was first found in doubt; kept while it is recovered, and until it is run again.
     pub(crate) doubt_since: Option<Stamp>,
     /// How long the record is kept, from completion.
     pub(crate) ttl: Lifetime,
