@@ -13,6 +13,7 @@ use crate::queries::{Change, Expect};
 use crate::queue::{Request, Urgency};
 use crate::record::{Reason, Record, Status, StoredResult};
 use crate::signal::{Signal, deadline};
+use crate::timeline::Stamp;
 use crate::writer::Reply;
 
 /// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
@@ -52,6 +53,11 @@ impl Claim {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Since when the call was in doubt before this claim.
+    pub(crate) fn in_doubt_since(&self) -> Option<Stamp> {
+        self.before.as_ref().and_then(|before| before.doubt_since)
     }
 
     /// From here on the effect may have happened.

@@ -110,7 +110,7 @@ impl CurrentCall {
         self.0.attempt
     }
 
-    /// In a recovery hook: since when the call has been in doubt.
+    /// In a recovery hook, and in an attempt after a doubt: since when the call was in doubt.
     pub fn in_doubt_since(&self) -> Option<SystemTime> {
         self.0.in_doubt_since
     }

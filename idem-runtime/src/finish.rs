@@ -20,7 +20,8 @@ use crate::signal::{Signal, deadline};
 use crate::writer::Reply;
 
 /// The scope of a body: its store, and the call it is.
-pub(crate) fn scope(core: &Core, record: &Record) -> (Arc<Scope>, Arc<Ongoing>) {
+pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
+    let record = claim.record();
     let outer = context::scope();
     let ongoing = Arc::new(Ongoing {
         store_id: core.store_id,
@@ -29,7 +30,7 @@ pub(crate) fn scope(core: &Core, record: &Record) -> (Arc<Scope>, Arc<Ongoing>) 
         name: record.name.clone(),
         key: record.key.clone(),
         attempt: record.attempt,
-        in_doubt_since: record.doubt_since.map(|since| wall_time(core.times.wall_ms(since))),
+        in_doubt_since: claim.in_doubt_since().map(|since| wall_time(core.times.wall_ms(since))),
         in_transaction: false,
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),

@@ -172,7 +172,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = finish::scope(begun.core(), claim.record());
+    let (scope, _) = finish::scope(begun.core(), &claim);
     claim.start();
     let verdict = {
         let _entered = context::enter(scope);
@@ -202,7 +202,7 @@ where
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = finish::scope(begun.core(), claim.record());
+    let (scope, _) = finish::scope(begun.core(), &claim);
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
     let watch = Arc::clone(&begun.core().watch);

@@ -182,7 +182,7 @@ impl Begun {
             Err(record) => return self.replay(*record, waited, policy),
         };
         self.tell(claim.record(), None, waited);
-        let (scope, ongoing) = finish::scope(self.core(), claim.record());
+        let (scope, ongoing) = finish::scope(self.core(), &claim);
         claim.start();
         let outcome = {
             let _entered = context::enter(scope);
@@ -210,7 +210,7 @@ impl Begun {
             Err(record) => return self.replay(*record, waited, &policy),
         };
         self.tell(claim.record(), None, waited);
-        let (scope, ongoing) = finish::scope(self.core(), claim.record());
+        let (scope, ongoing) = finish::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
         let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy);

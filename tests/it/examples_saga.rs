@@ -20,29 +20,49 @@ fn saga(folder: &Path, crash_after: Option<&str>) -> Output {
     command.output().unwrap()
 }
 
-fn crash(folder: &Path, moment: &str) -> BTreeMap<String, String> {
+fn crash(folder: &Path, moment: &str) -> BTreeMap<String, Told> {
     let output = saga(folder, Some(moment));
     assert_eq!(output.status.signal(), Some(SIGABRT), "it did not crash after `{moment}`: {output:?}");
-    tokens(&output)
+    told(&output)
 }
 
-fn finish(folder: &Path) -> BTreeMap<String, String> {
+fn finish(folder: &Path) -> BTreeMap<String, Told> {
     let output = saga(folder, None);
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output).contains("placed   A-17 with 3 receipts"), "{output:?}");
-    tokens(&output)
+    told(&output)
 }
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The token that each step told.
-fn tokens(output: &Output) -> BTreeMap<String, String> {
+/// What a step told.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    token: String,
+    answer: String,
+}
+
+fn told(output: &Output) -> BTreeMap<String, Told> {
     let text = text(output);
-    let told = text.lines().filter_map(|line| line.split_once(" token "));
-    told.map(|(step, rest)| (step.trim_end().to_owned(), rest.split(':').next().unwrap().to_owned()))
+    let lines = text.lines().filter_map(|line| line.split_once(" token "));
+    lines
+        .map(|(step, rest)| {
+            let (token, answer) = rest.split_once(": ").unwrap();
+            (step.trim_end().to_owned(), Told { token: token.to_owned(), answer: answer.to_owned() })
+        })
         .collect()
+}
+
+/// What a step answers in the run after the crash at a moment: a step that is recorded is not made again.
+fn answer_after(moment: usize, step: usize) -> &'static str {
+    let (done, recorded) = (2 * step + 1, 2 * step + 2);
+    match moment {
+        _ if moment >= recorded => "replayed from its record",
+        _ if moment == done => "the service had done it already",
+        _ => "done",
+    }
 }
 
 /// What the services did, as step and token.
@@ -52,8 +72,8 @@ fn effects(folder: &Path) -> Vec<(String, String)> {
     fields.map(|fields| (fields[0].to_owned(), fields[1].to_owned())).collect()
 }
 
-fn expect_each_effect_once(folder: &Path, tokens: &BTreeMap<String, String>) {
-    let expected: Vec<_> = STEPS.iter().map(|step| ((*step).to_owned(), tokens[*step].clone())).collect();
+fn expect_each_effect_once(folder: &Path, told: &BTreeMap<String, Told>) {
+    let expected: Vec<_> = STEPS.iter().map(|step| ((*step).to_owned(), told[*step].token.clone())).collect();
     assert_eq!(effects(folder), expected);
 }
 
@@ -65,8 +85,11 @@ fn a_saga_killed_at_any_boundary_goes_on_and_has_each_effect_once() {
         assert_eq!(effects(folder.path()).len(), at.div_ceil(2), "at `{moment}`");
         let second = finish(folder.path());
         assert_eq!(second.len(), STEPS.len(), "{second:?}");
-        for (step, token) in first {
-            assert_eq!(second.get(&step), Some(&token), "`{step}` had another token after `{moment}`");
+        for (step, told) in first {
+            assert_eq!(second[&step].token, told.token, "`{step}` had another token after `{moment}`");
+        }
+        for (number, step) in STEPS.iter().enumerate() {
+            assert_eq!(second[*step].answer, answer_after(at, number), "`{step}` after `{moment}`");
         }
         expect_each_effect_once(folder.path(), &second);
     }
@@ -78,14 +101,14 @@ fn a_saga_killed_at_one_boundary_after_the_other_has_each_effect_once() {
     for moment in MOMENTS {
         crash(folder.path(), moment);
     }
-    let tokens = finish(folder.path());
-    expect_each_effect_once(folder.path(), &tokens);
+    let last = finish(folder.path());
+    expect_each_effect_once(folder.path(), &last);
 }
 
 #[test]
 fn a_saga_that_is_over_is_replayed_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let tokens = finish(folder.path());
+    let first = finish(folder.path());
     assert_eq!(finish(folder.path()), BTreeMap::new(), "a step was called");
-    expect_each_effect_once(folder.path(), &tokens);
+    expect_each_effect_once(folder.path(), &first);
 }

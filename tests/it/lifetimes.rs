@@ -120,6 +120,7 @@ fn a_call_in_doubt_never_expires() {
             store.get(NAME, "A-17").unwrap().unwrap().status() == Status::InDoubt
         });
         clock.pass(1_000 * DAY);
+        assert!(!store.get(NAME, "A-17").unwrap().unwrap().is_expired());
         store.purge_expired(100).unwrap();
         assert_eq!(made(form, short(), 1), Err(ErrorKind::InDoubt));
         assert_eq!(made(form, short().on_interrupt(OnInterrupt::rerun()), 2), Ok(2));
