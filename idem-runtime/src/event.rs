@@ -17,31 +17,31 @@ macro_rules! tell {
 }
 
 pub(crate) fn claimed(record: &Record) {
-    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, claim = record.claim, "claimed");
+    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "claimed");
 }
 
 pub(crate) fn executed(record: &Record) {
-    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, "executed");
+    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, "executed");
 }
 
 pub(crate) fn replayed(record: &Record, age_ms: Option<i64>) {
-    tell!(debug, name = %record.name, key = %record.key, attempt = record.attempt, age_ms, "replayed");
+    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, age_ms, "replayed");
 }
 
 pub(crate) fn waited(name: &str, key: &str, waited_ms: u128) {
-    tell!(debug, name, key, waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
+    tell!(debug, name, key = %key.escape_debug(), waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
 }
 
 pub(crate) fn mismatch(record: &Record, differing: &[String]) {
-    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, differing = ?differing, "mismatch");
+    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, differing = ?differing, "mismatch");
 }
 
 pub(crate) fn in_doubt(record: &Record, reason: &str) {
-    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, reason, "in doubt");
+    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, reason, "in doubt");
 }
 
 pub(crate) fn fenced(record: &Record) {
-    tell!(warn, name = %record.name, key = %record.key, attempt = record.attempt, claim = record.claim, "fenced");
+    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "fenced");
 }
 
 pub(crate) fn store_trouble(what: &str) {

@@ -122,6 +122,7 @@ mod intent;
 mod look;
 mod negotiate;
 mod open;
+mod operators;
 mod recover;
 mod refuse;
 mod register;
