@@ -93,6 +93,12 @@ impl Disk {
         Ok(())
     }
 
+    /// The files are not ours any more. Closing the connection would write into them, so it stays open as long as the
+    /// program runs.
+    pub(crate) fn abandon(self) {
+        std::mem::forget(self.conn);
+    }
+
     /// A clean end: nothing names this owner any more, and the WAL is folded into the database.
     pub(crate) fn leave(mut self) -> Result<(), Error> {
         let left = |error| fault::error(error, "closing the store");

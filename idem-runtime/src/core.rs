@@ -155,7 +155,7 @@ impl Core {
         *lock(&self.phase) = Phase::Closed;
         self.watch.close();
         self.flights.abandon();
-        self.readers.close();
+        if self.check_poison().is_ok() { self.readers.close() } else { self.readers.leak() }
     }
 
     /// What cannot be written by then is given up.

@@ -63,7 +63,8 @@ impl Readers {
         idle.connections.clear();
     }
 
-    /// After a fork the connections belong to the parent: closing them here would take its locks away.
+    /// After a fork the connections belong to the parent: closing them here would take its locks away. After the files
+    /// were replaced, closing them would write into the new ones.
     pub(crate) fn leak(&self) {
         std::mem::forget(std::mem::take(&mut lock(&self.idle).connections));
     }

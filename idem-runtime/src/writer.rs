@@ -94,6 +94,10 @@ impl Writer {
             request.answer(Reply::Failed(not_recorded()));
         }
         self.core().queue.end(&crate::core::closed());
+        if let Err(error) = self.core().check_poison() {
+            self.disk.abandon();
+            return Err(error);
+        }
         if all_written { self.disk.leave() } else { Err(not_recorded()) }
     }
 
