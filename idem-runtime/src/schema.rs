@@ -66,7 +66,7 @@ const MIGRATIONS: [&str; 1] = ["
         slot        BLOB    NOT NULL UNIQUE,
         name        TEXT    NOT NULL,
         key         TEXT    NOT NULL,
-        status      INTEGER NOT NULL CHECK (status IN (1, 2, 3, 4)),
+        status      INTEGER NOT NULL CHECK (status BETWEEN 1 AND 4),
         claim       INTEGER NOT NULL CHECK (claim > 0),
         owner       INTEGER NOT NULL,
         attempt     INTEGER NOT NULL,

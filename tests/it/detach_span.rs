@@ -24,8 +24,13 @@ thread_local! {
 /// The spans around this line, outermost first.
 fn inside(subscriber: &Spans) -> Vec<&'static str> {
     let metadata = subscriber.metadata.lock().unwrap();
-    let name = |id: &u64| metadata[usize::try_from(*id).unwrap() - 1].name();
+    let name = |id: &u64| metadata.get(place(*id)).unwrap().name();
     INSIDE.with_borrow(|inside| inside.iter().map(name).collect())
+}
+
+/// Ids begin at 1.
+fn place(id: u64) -> usize {
+    usize::try_from(id).unwrap() - 1
 }
 
 impl Subscriber for Spans {
@@ -50,7 +55,7 @@ impl Subscriber for Spans {
     fn current_span(&self) -> Current {
         let Some(inner) = INSIDE.with_borrow(|inside| inside.last().copied()) else { return Current::none() };
         let spans = self.metadata.lock().unwrap();
-        Current::new(Id::from_u64(inner), spans[usize::try_from(inner).unwrap() - 1])
+        Current::new(Id::from_u64(inner), spans.get(place(inner)).unwrap())
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use idem_tests::halt::LONG;
@@ -31,7 +31,7 @@ pub(crate) fn listen() -> Option<String> {
 }
 
 /// For a part: never comes back.
-pub(crate) fn stand_still<T>() -> T {
+pub(crate) fn stand_still() -> ! {
     loop {
         std::thread::park();
     }
@@ -83,7 +83,9 @@ impl Program {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.heard.push(line),
-                Err(_) => panic!("`{start}` was not heard, but {:?}", self.heard),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("`{start}` was not heard, but {:?}", self.heard)
+                }
             }
         }
     }

@@ -72,3 +72,13 @@ mod detach_ends;
 mod detach_span;
 #[cfg(unix)]
 mod tx_crash;
+mod recover_window;
+mod tokens;
+mod interplay;
+mod classify;
+#[cfg(unix)]
+mod recover_late;
+#[cfg(unix)]
+mod waiters_across;
+#[cfg(unix)]
+mod tx_processes;

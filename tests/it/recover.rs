@@ -17,14 +17,19 @@ use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, yield_now};
 
 const NAME: &str = "recover.pay";
-const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 
-fn pay(store: &Store) -> Call {
+pub(crate) fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
 }
 
 /// Makes the call with a hook and a body that, where they are async, are polled twice.
-fn make<R, V, P, M>(form: Form, call: Call<P, M>, hook: impl FnOnce() -> V, body: impl FnOnce() -> R) -> R
+pub(crate) fn make<R, V, P, M>(
+    form: Form,
+    call: Call<P, M>,
+    hook: impl FnOnce() -> V,
+    body: impl FnOnce() -> R,
+) -> R
 where
     R: Outcome,
     V: IntoVerdict<R::Ok>,
@@ -54,37 +59,37 @@ async fn soon<T>(it: impl FnOnce() -> T) -> T {
     it()
 }
 
-type Paid = Result<u32, Error>;
+pub(crate) type Paid = Result<u32, Error>;
 
 fn not_asked() -> Verdict<u32> {
     unreachable!("the hook ran")
 }
 
-fn not_run() -> Paid {
+pub(crate) fn not_run() -> Paid {
     unreachable!("the body ran")
 }
 
-fn cut_off(form: Form, store: &Store) {
+pub(crate) fn cut_off(form: Form, store: &Store) {
     form.cut_off(call(NAME).store(store).key("A-17"));
     eventually("it is in doubt", || status(store) == Some(Status::InDoubt));
 }
 
-fn status(store: &Store) -> Option<Status> {
+pub(crate) fn status(store: &Store) -> Option<Status> {
     store.get(NAME, "A-17").unwrap().map(|record| record.status())
 }
 
-fn attempt(store: &Store) -> u32 {
+pub(crate) fn attempt(store: &Store) -> u32 {
     store.get(NAME, "A-17").unwrap().unwrap().attempt()
 }
 
-fn refused(paid: Paid, kind: ErrorKind) -> Error {
+pub(crate) fn refused(paid: Paid, kind: ErrorKind) -> Error {
     let error = paid.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     error
 }
 
 /// A store by the test's clock, with a call that was cut off.
-fn interrupted(form: Form) -> (HandClock, tempfile::TempDir, Store) {
+pub(crate) fn interrupted(form: Form) -> (HandClock, tempfile::TempDir, Store) {
     let clock = HandClock::summer();
     let (folder, store) = clock.store();
     cut_off(form, &store);
@@ -153,82 +158,7 @@ fn unknown_and_a_failing_hook_leave_the_call_in_doubt() {
     });
 }
 
-#[test]
-fn not_done_is_not_believed_before_the_settle_window_is_over() {
-    in_every_form(|form| {
-        let (clock, _folder, store) = interrupted(form);
-        let mut left = WINDOW;
-        for step in [0, 10, 15, 4] {
-            clock.pass(Duration::from_secs(step));
-            left -= Duration::from_secs(step);
-            let error = refused(make(form, pay(&store), || Verdict::NotDone, not_run), ErrorKind::InDoubt);
-            assert_eq!((error.ran(), error.retry_after()), (Ran::Unknown, Some(left)), "{error}");
-            assert!(error.to_string().contains(&format!("Ask again in {left:?}")), "{error}");
-            assert_eq!(attempt(&store), 1, "asking is no attempt");
-        }
-        clock.pass(left);
-        let (paid, seen) = observe(|| make(form, pay(&store), || Verdict::NotDone, || Ok::<u32, Error>(5)));
-        let seen = seen.unwrap();
-        assert_eq!((paid.unwrap(), seen.attempt, seen.recovered), (5, 2, false));
-        assert_eq!((status(&store), attempt(&store)), (Some(Status::Done), 2));
-    });
-}
-
 // What a second attempt sent can be as late as what the first one sent.
-#[test]
-fn every_attempt_has_a_settle_window_of_its_own() {
-    in_every_form(|form| {
-        let (clock, _folder, store) = interrupted(form);
-        clock.pass(WINDOW * 2);
-        let cut = catch_unwind(AssertUnwindSafe(|| {
-            make(
-                form,
-                pay(&store),
-                || Verdict::NotDone,
-                || -> Paid { panic!("the second attempt, on purpose") },
-            )
-        }));
-        assert!(cut.is_err());
-        eventually("it is in doubt", || status(&store) == Some(Status::InDoubt));
-        assert_eq!(attempt(&store), 2);
-        let error = refused(make(form, pay(&store), || Verdict::NotDone, not_run), ErrorKind::InDoubt);
-        assert_eq!(error.retry_after(), Some(WINDOW), "{error}");
-        clock.pass(WINDOW);
-        assert_eq!(make(form, pay(&store), || Verdict::NotDone, || Ok::<u32, Error>(3)).unwrap(), 3);
-        assert_eq!(attempt(&store), 3);
-    });
-}
-
-#[test]
-fn the_settle_window_is_the_stores() {
-    for (window, is_over) in [(Duration::ZERO, true), (Duration::from_secs(5), false)] {
-        in_every_form(move |form| {
-            let (clock, folder) = (HandClock::summer(), tempfile::tempdir().unwrap());
-            let builder = Store::builder().clock(clock.clone()).settle_window(window);
-            let store = builder.open(folder.path().join("idem.db")).unwrap();
-            cut_off(form, &store);
-            let paid = make(form, pay(&store), || Verdict::NotDone, || Ok::<u32, Error>(5));
-            if is_over {
-                assert_eq!(paid.unwrap(), 5);
-            } else {
-                assert_eq!(refused(paid, ErrorKind::InDoubt).retry_after(), Some(window));
-            }
-        });
-    }
-}
-
-#[test]
-fn a_restart_of_the_machine_ends_the_settle_window() {
-    in_every_form(|form| {
-        let (clock, folder, store) = interrupted(form);
-        store.close().unwrap();
-        drop(store);
-        clock.reboot(idem_tests::hand_clock::SUMMER_MS + 1_000);
-        let store = clock.open(folder.path());
-        assert_eq!(make(form, pay(&store), || Verdict::NotDone, || Ok::<u32, Error>(5)).unwrap(), 5);
-    });
-}
-
 #[test]
 fn a_hook_that_panics_leaves_the_call_in_doubt_and_is_no_attempt() {
     in_every_form(|form| {
@@ -318,24 +248,21 @@ fn of_two_callers_one_asks_and_the_other_waits() {
             clock.pass(WINDOW);
             let (halt, hooks, bodies) = (Halt::new(), Runs::new(), Runs::new());
             let hook = || {
-                hooks.count(|_| {
-                    halt.stand();
-                    verdict
-                })
+                halt.stand();
+                verdict
+            };
+            let paying = || {
+                make(form, pay(&store), || hooks.count(|_| hook()), || bodies.count(|_| Ok::<u32, Error>(5)))
             };
             std::thread::scope(|scope| {
-                let callers: Vec<_> = (0..4)
-                    .map(|_| {
-                        scope.spawn(|| {
-                            make(form, pay(&store), &hook, || bodies.count(|_| Ok::<u32, Error>(5)))
-                        })
-                    })
-                    .collect();
+                let callers: Vec<_> = (0..4).map(|_| scope.spawn(paying)).collect();
                 halt.wait_for(1);
                 a_moment();
                 assert_eq!(hooks.started(), 1, "two hooks run");
                 halt.let_all_go();
-                callers.into_iter().for_each(|caller| assert_eq!(caller.join().unwrap().unwrap(), 5));
+                for caller in callers {
+                    assert_eq!(caller.join().unwrap().unwrap(), 5);
+                }
             });
             assert_eq!(hooks.started(), 1);
             assert_eq!(bodies.started(), usize::from(verdict == Verdict::NotDone));
@@ -349,13 +276,11 @@ fn whoever_waited_for_a_hook_that_does_not_know_asks_for_themselves() {
         let (_clock, _folder, store) = interrupted(form);
         let (halt, hooks) = (Halt::new(), Runs::new());
         let hook = || {
-            hooks.count(|_| {
-                halt.stand();
-                Verdict::<u32>::Unknown
-            })
+            halt.stand();
+            Verdict::<u32>::Unknown
         };
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| make(form, pay(&store), &hook, not_run));
+            let first = scope.spawn(|| make(form, pay(&store), || hooks.count(|_| hook()), not_run));
             halt.wait_for(1);
             let second = scope.spawn(|| make(form, pay(&store), || Verdict::Done(5), not_run));
             a_moment();
@@ -458,13 +383,15 @@ async fn pay_async(bank: &Bank, order: String, cut: bool) -> Result<u32, PayErro
     if cut { Err(PayError::Cut) } else { Ok(number) }
 }
 
+type Pay = dyn Fn(&Bank, bool) -> Result<u32, PayError>;
+
 #[test]
 fn the_attribute_asks_with_the_arguments_before_the_body_takes_them() {
     let store = Store::temporary().unwrap();
     with_store(&store, || {
-        let pay_async = |bank: &Bank, cut| plain::block_on(pay_async(bank, "A-17".to_owned(), cut));
-        let pay_sync = |bank: &Bank, cut| pay_sync(bank, "A-17".to_owned(), cut);
-        let pays: [&dyn Fn(&Bank, bool) -> Result<u32, PayError>; 2] = [&pay_sync, &pay_async];
+        let awaited = |bank: &Bank, cut| plain::block_on(pay_async(bank, "A-17".to_owned(), cut));
+        let blocking = |bank: &Bank, cut| pay_sync(bank, "A-17".to_owned(), cut);
+        let pays: [&Pay; 2] = [&blocking, &awaited];
         for pay in pays {
             let mut bank = Bank::default();
             assert_eq!(pay(&bank, true), Err(PayError::Cut), "it was charged and the answer was lost");

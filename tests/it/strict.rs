@@ -40,7 +40,7 @@
 
 use core::time::Duration;
 
-use idem_runtime::{Error, OnInterrupt, Store, Verdict, idempotent, with_store};
+use idem_runtime::{Error, OnErr, OnInterrupt, Store, Verdict, idempotent, with_store};
 use rusqlite::Connection;
 use serde::Serialize;
 use tokio::{runtime::Builder, task::yield_now};
@@ -125,6 +125,27 @@ async fn ask(id: u64) -> Verdict<u64> {
     return Verdict::Done(id);
 }
 
+#[idempotent(
+    key = id,
+    store = store,
+    on_err = classify(|error: &String| return judge(error)),
+    on_interrupt = recover(Verdict::<u64>::Unknown)
+)]
+fn judged(store: &Store, id: u64) -> Result<u64, String> {
+    return id.checked_sub(1).ok_or_else(|| return store.path().display().to_string());
+}
+
+const fn judge(error: &str) -> OnErr {
+    return if error.is_empty() { OnErr::InDoubt } else { OnErr::Remember };
+}
+
+#[idempotent(key = (id, &*why), on_interrupt = rerun(3), detach)]
+async fn again(id: u64, why: String) -> Result<(), Error> {
+    yield_now().await;
+    drop((id, why));
+    return Ok(());
+}
+
 #[idempotent(key = id, tx = conn, fingerprint = (id, "v1"))]
 fn within(conn: &Connection, id: u64) -> Result<u64, Error> {
     return Ok(conn.changes().saturating_add(id));
@@ -144,6 +165,9 @@ fn no_lint_fires_in_generated_code() -> Result<(), Error> {
             unit(1, 2).await?;
             permitted(1, "permit".to_owned()).await?;
             detached(1, "permit".to_owned()).await?;
+            again(1, "late".to_owned()).await?;
+            assert_eq!(judged(&store, 1), Ok(0));
+            assert!(judged(&store, 0).is_err());
             assert!(memory.and_then(|conn| return within(&conn, 1)).is_err(), "there are no tables");
             order.clone().rename("o2").await?;
             order.clone().consume(&store).await?;

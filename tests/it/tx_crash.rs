@@ -40,7 +40,7 @@ fn one_more(_: TraceEvent<'_>) {
 }
 
 /// SIGKILL, and not one statement more.
-fn die() {
+fn die() -> ! {
     let own = std::process::id().to_string();
     // It ends this program while that waits for it.
     let _ = Command::new("kill").args(["-KILL", &own]).status();

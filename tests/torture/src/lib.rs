@@ -20,6 +20,7 @@ mod disk_full;
 mod power;
 mod races;
 mod syscalls;
+mod vfs;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,68 @@
-//! Part 2.
-use crate::frame::{Options, Report};
-pub(crate) fn run(_: &Options) -> Vec<Report> { Vec::new() }
-pub(crate) fn child(_: &[&str]) {}
+//! Part 2: power cuts. What was acknowledged is there afterwards, and what was begun is known.
+
+mod cut;
+#[cfg(target_os = "linux")]
+mod ext4;
+mod workload;
+
+use crate::frame::{Dice, Options, Report, fast_folder};
+use crate::vfs::Synchronous;
+use workload::Kind;
+
+pub(crate) fn run(options: &Options) -> Vec<Report> {
+    let mut reports = vec![simulated(options)];
+    #[cfg(target_os = "linux")]
+    if !options.short {
+        reports.push(ext4::run(options));
+    }
+    reports
+}
+
+pub(crate) fn child(args: &[&str]) {
+    #[cfg(target_os = "linux")]
+    ext4::child(args);
+    #[cfg(not(target_os = "linux"))]
+    panic!("{args:?}");
+}
+
+const STATES_OF_A_LOG: usize = 125;
+
+/// A VFS that keeps what is written and what is synced apart.
+fn simulated(options: &Options) -> Report {
+    let mut report = Report::new("simulated power cuts: unsynced writes dropped, reordered, torn, trashed");
+    let mut dice = Dice::new(options.seed);
+    let states = options.points(375, 12_000);
+    while report.points() < states {
+        for kind in [Kind::Store, Kind::Store, Kind::Tx] {
+            for violations in cuts(&mut dice, kind, Synchronous::AsAsked) {
+                report.point(violations);
+            }
+        }
+    }
+    let mut shown = 0;
+    for _ in 0..(states / 3_000).clamp(1, 4) {
+        let cuts = cuts(&mut dice, Kind::Store, Synchronous::Normal);
+        shown += cuts.into_iter().filter(|violations| !violations.is_empty()).count();
+    }
+    let off = cuts(&mut dice, Kind::Store, Synchronous::Off).into_iter().filter(|found| !found.is_empty()).count();
+    report.control(format!("`synchronous = NORMAL`, states with a loss (OFF: {off} of {STATES_OF_A_LOG})"), shown);
+    report
+}
+
+/// One workload, and the states that a cut during it can leave.
+fn cuts(dice: &mut Dice, kind: Kind, synchronous: Synchronous) -> Vec<Vec<String>> {
+    let folder = fast_folder();
+    let log = workload::play(folder.path(), kind, synchronous, dice.next());
+    (0..STATES_OF_A_LOG)
+        .map(|_| {
+            let at = dice.below(log.len() + 1);
+            let image = fast_folder();
+            let how = cut::write_image(&log, at, image.path(), dice);
+            let found = workload::violations(image.path(), kind, &log[..at]);
+            if !found.is_empty() && synchronous == Synchronous::AsAsked && std::env::var_os("TORTURE_KEEP").is_some() {
+                let _ = std::process::Command::new("cp").arg("-r").arg(image.path()).arg("/tmp/torture-kept").status();
+            }
+            found.into_iter().map(|what| format!("{kind:?}, cut at {at} of {}, {how:?}: {what}", log.len())).collect()
+        })
+        .collect()
+}
