@@ -29,7 +29,7 @@ fn expect_receipt(response: &Response, replayed: &str) {
 #[test]
 fn a_client_that_gives_up_and_retries_gets_the_receipt_of_its_first_request() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--work-ms", "2000"]);
+    let server = Server::start(folder.path(), &["--work-ms", "4000"]);
     let first = server.send(Some("A-1"), LAMP);
     assert!(first.response(Duration::from_millis(500)).is_err(), "the server was too fast to give up on");
     assert_eq!(charges(folder.path()), 0, "the first request is over already");
@@ -55,7 +55,7 @@ fn a_charge_whose_client_is_gone_is_made_though_nobody_asks_again() {
 #[test]
 fn fifty_duplicates_at_once_are_one_charge() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--work-ms", "1000"]);
+    let server = Server::start(folder.path(), &["--work-ms", "2000"]);
     let requests: Vec<Request> = (0..50).map(|_| server.send(Some("A-1"), LAMP)).collect();
     assert_eq!(charges(folder.path()), 0, "the first request is over already");
     let responses: Vec<Response> =
