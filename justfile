@@ -21,6 +21,19 @@ docs:
 ui:
     TRYBUILD=overwrite cargo test -p idem-tests --test ui
 
+# The examples that are packages of their own.
+examples:
+    cargo test -p payment-api
+    CARGO_TARGET_DIR=target/sqlx-recipe cargo test --manifest-path examples/sqlx-recipe/Cargo.toml
+
+# The proof campaign, whole or a part: `just torture power --points 1000`.
+torture *args="--all":
+    cargo run --release -p idem-torture -- {{args}}
+
+# Our numbers beside those of others.
+bench *args="--all":
+    cargo run --release -p idem-benches -- {{args}}
+
 # Licences and advisories (needs cargo-deny).
 deny:
     cargo deny check

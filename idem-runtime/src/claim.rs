@@ -17,7 +17,7 @@ use crate::timeline::Stamp;
 use crate::writer::Reply;
 
 /// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
-pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(5);
+pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// What the end of a body means for the record.
 #[derive(Debug)]

@@ -115,9 +115,25 @@ impl Codec {
         match self {
             #[cfg(feature = "bincode")]
             Self::Bincode => read_bincode(bytes),
-            Self::Json => serde_json::from_slice(bytes).map_err(|why| why.to_string()),
+            Self::Json => serde_json::from_slice(bytes).map_err(|why| json_trouble(&why)),
         }
     }
+}
+
+/// The words of an error that quote nothing of the value; any others may, and it is nobody's to read.
+fn harmless(words: &str) -> Option<&str> {
+    ["missing field", "nested deeper", "more elements"]
+        .iter()
+        .any(|start| words.starts_with(start))
+        .then_some(words)
+}
+
+fn json_trouble(why: &serde_json::Error) -> String {
+    let words = why.to_string();
+    harmless(&words).map_or_else(
+        || format!("not what was asked for, at line {} column {}", why.line(), why.column()),
+        str::to_owned,
+    )
 }
 
 impl fmt::Display for Codec {
@@ -203,11 +219,21 @@ fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let values_left = guard::values_max(bytes);
     let seed = guard::Guarded::new(&values_left);
     let (value, read) = bincode::serde::seed_decode_from_slice(seed, bytes, bincode::config::standard())
-        .map_err(|why| why.to_string())?;
+        .map_err(|why| bincode_trouble(&why))?;
     if read != bytes.len() {
         return Err(format!("`{}` bytes are left over", bytes.len().saturating_sub(read)));
     }
     Ok(value)
+}
+
+#[cfg(feature = "bincode")]
+fn bincode_trouble(why: &bincode::error::DecodeError) -> String {
+    match why {
+        bincode::error::DecodeError::OtherString(words) => {
+            harmless(words).unwrap_or("a value that its type refuses").to_owned()
+        }
+        why => why.to_string(),
+    }
 }
 
 /// Why a result cannot be stored, and the cure.

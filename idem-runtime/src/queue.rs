@@ -109,9 +109,13 @@ impl Queue {
             request.answer(Reply::Failed(closed()));
             return;
         }
+        // The writer sleeps only while there is nothing: whoever ends that calls it, and nobody else has to.
+        let was_empty = state.requests.is_empty();
         state.requests.push_back(request);
         drop(state);
-        self.filled.notify_one();
+        if was_empty {
+            self.filled.notify_one();
+        }
     }
 
     /// Waits for requests, at most `patience` if given.

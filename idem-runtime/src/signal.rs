@@ -46,9 +46,10 @@ impl<T> Signal<T> {
             state.value = Some(value);
             state.waker.take()
         };
-        self.sent.notify_one();
-        if let Some(waker) = waker {
-            waker.wake();
+        // A task waits with a waker, a thread without: a wake-up nobody needs is still a system call.
+        match waker {
+            Some(waker) => waker.wake(),
+            None => self.sent.notify_one(),
         }
     }
 
@@ -60,6 +61,8 @@ impl<T> Signal<T> {
     /// Blocks until the value is here; `None` when the deadline passes first.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
         let mut state = lock(&self.state);
+        // A task that waited here before and was dropped left its waker.
+        state.waker = None;
         loop {
             if let Some(value) = state.value.take() {
                 return Some(value);

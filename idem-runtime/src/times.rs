@@ -35,10 +35,12 @@ impl Times {
 
     /// How long ago `stamp` was; `None` if that cannot be told. `load` reads the boots anew.
     pub(crate) fn age_ms(&self, stamp: Stamp, load: impl FnOnce() -> Option<Vec<BootRow>>) -> Option<i64> {
-        if !self.observed(|timeline| timeline.knows(stamp.boot)) {
-            let rows = load()?;
-            lock(&self.inner).timeline.merge(rows);
+        let known = self.observed(|timeline| timeline.knows(stamp.boot).then(|| timeline.age_ms(stamp)));
+        if let Some(age_ms) = known {
+            return age_ms;
         }
+        let rows = load()?;
+        lock(&self.inner).timeline.merge(rows);
         self.observed(|timeline| timeline.age_ms(stamp))
     }
 

@@ -65,7 +65,6 @@ mod shared;
 mod store_lifecycle;
 #[cfg(target_os = "linux")]
 mod full_disk;
-#[cfg(unix)]
 mod itself;
 mod detach;
 mod detach_ends;
@@ -82,3 +81,9 @@ mod recover_late;
 mod waiters_across;
 #[cfg(unix)]
 mod tx_processes;
+#[cfg(target_os = "linux")]
+mod failure_matrix;
+mod tidy;
+mod torture_checks;
+#[cfg(unix)]
+mod torture_faults;

@@ -1,15 +1,18 @@
 //! Kill -9 at every statement of a function with `tx`: the user's rows and the records agree, always.
+#![allow(unused_mut, reason = "rusqlite 0.39 sets hooks through a shared reference")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use idem_runtime::{Error, Store};
+use idem_runtime::{Error, ErrorKind, Settled, Store, Verdict, settle, with_store};
+use idem_tests::form::Form;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use crate::books::{Books, DONE, booking, open, post, postings, status};
+use crate::books::{Books, DONE, Posted, booking, not_run, open, post, postings, refused, status};
 use crate::itself::{self, skip};
 
+const COMMITS: &str = "tx_crash::the_program_that_commits_in_its_body";
 const PART: &str = "tx_crash::the_program_that_is_killed";
 
 /// How the function of the program is called.
@@ -192,5 +195,42 @@ fn killed_in_the_middle_of_a_commit_rows_and_records_agree() {
             killed += 1;
         }
         assert!(killed >= 3, "only {killed} writes were met in {journal}");
+    }
+}
+
+/// Commits in its body, which it must not, and is killed before anybody can tell it so.
+#[test]
+fn the_program_that_commits_in_its_body() {
+    let Some(words) = itself::words() else { return };
+    let [path] = words.try_into().unwrap();
+    let conn = open(path.as_ref());
+    let posted: Posted = booking("a").tx(&conn).run(|| {
+        post(&conn, "a")?;
+        conn.execute_batch("COMMIT")?;
+        itself::say("committed");
+        itself::stand_still()
+    });
+    unreachable!("{posted:?}");
+}
+
+#[test]
+fn killed_after_a_commit_of_its_own_a_call_is_in_doubt() {
+    for form in Form::ALL {
+        let books = Books::new();
+        let mut program = itself::Program::start(COMMITS, &[books.path().to_str().unwrap()]);
+        program.hear("committed");
+        program.kill();
+        let conn = books.open();
+        assert_eq!(postings(&conn), ["a"], "what it committed is there");
+        let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::InDoubt);
+        assert!(error.to_string().contains("ended the transaction it was given"), "{error}");
+        let store = books.shared();
+        let again =
+            form.make(booking("a").store(&store), || -> Result<i64, Error> { unreachable!("it ran again") });
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::InDoubt);
+        let settled =
+            with_store(&store, || settle(Verdict::Done(1_i64), || booking("a").tx(&conn).run(not_run)));
+        assert_eq!(settled.unwrap(), Settled::Done);
+        assert_eq!(booking("a").tx(&conn).run(not_run).unwrap(), 1);
     }
 }

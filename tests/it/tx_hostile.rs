@@ -303,6 +303,20 @@ fn an_inner_body_that_ends_the_transaction_is_found_out_by_every_call_around_it(
 }
 
 #[test]
+fn a_body_that_takes_its_record_away_is_found_out() {
+    let books = Books::new();
+    let conn = books.open();
+    let error = ours(booking("a").tx(&conn).run(|| {
+        post(&conn, "before")?;
+        conn.execute_batch("DELETE FROM idem_record")?;
+        Ok(1)
+    }));
+    assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Yes), "{error}");
+    assert!(postings(&books.open()).is_empty());
+    refused(booking("a").tx(&conn).run(not_run), ErrorKind::InDoubt);
+}
+
+#[test]
 fn savepoints_of_its_own_and_statements_that_fail_are_the_bodys_own_business() {
     let books = Books::new();
     let conn = books.open();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A part of the campaign.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,9 @@ pub struct Report {
     control: Option<(String, usize)>,
     skipped: Option<String>,
     notes: Vec<String>,
+    begun: Instant,
+    /// Until the last point or the control.
+    took: Duration,
 }
 
 impl Report {
@@ -89,6 +92,8 @@ impl Report {
             control: None,
             skipped: None,
             notes: Vec::new(),
+            begun: Instant::now(),
+            took: Duration::ZERO,
         }
     }
 
@@ -97,9 +102,13 @@ impl Report {
         Report { skipped: Some(why.into()), ..Report::new(what) }
     }
 
-    /// One more point, and what was wrong at it.
+    /// One more point, and what was wrong at it, which is said at once.
     pub fn point(&mut self, violations: Vec<String>) {
         self.points += 1;
+        self.took = self.begun.elapsed();
+        for violation in violations.iter().take(20_usize.saturating_sub(self.violations.len())) {
+            eprintln!("  VIOLATION {violation}");
+        }
         self.violations.extend(violations);
     }
 
@@ -110,6 +119,7 @@ impl Report {
 
     /// What the broken variant showed; nothing is a failure of the harness.
     pub fn control(&mut self, what: impl Into<String>, violations: usize) {
+        self.took = self.begun.elapsed();
         self.control = Some((what.into(), violations));
     }
 
@@ -133,8 +143,7 @@ impl Report {
         if let Some(why) = &self.skipped {
             return eprintln!("SKIPPED {what}: {why} (0 points tried)");
         }
-        eprintln!("{what}: {points} points, {} violations", violations.len());
-        violations.iter().take(20).for_each(|violation| eprintln!("  VIOLATION {violation}"));
+        eprintln!("{what}: {points} points, {} violations, {:.1?}", violations.len(), self.took);
         if let Some((control, shown)) = &self.control {
             let verdict = if *shown > 0 { "as it must" } else { "BUT IT MUST: the harness is blind" };
             eprintln!("  control, {control}: {shown} violations, {verdict}");
@@ -146,7 +155,8 @@ impl Report {
         let Report { part, what, points, violations, .. } = self;
         let control = self.control.as_ref();
         let control = control.map_or_else(|| "–".to_owned(), |(what, shown)| format!("{what}: {shown}"));
-        let points = self.skipped.as_ref().map_or_else(|| points.to_string(), |why| format!("skipped: {why}"));
+        let points =
+            self.skipped.as_ref().map_or_else(|| points.to_string(), |why| format!("skipped: {why}"));
         let command = format!("`cargo run --release -p idem-torture -- {}`", part.name);
         format!("| {} | {what} | {points} | {} | {control} | {command} |", part.number, violations.len())
     }
@@ -163,7 +173,7 @@ impl Dice {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -172,7 +182,7 @@ impl Dice {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() >> 16).unwrap_or(0) % limit
+        usize::try_from(self.roll() >> 16).unwrap_or(0) % limit
     }
 }
 

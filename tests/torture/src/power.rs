@@ -6,7 +6,7 @@ mod ext4;
 mod workload;
 
 use crate::frame::{Dice, Options, Report, fast_folder};
-use crate::vfs::Synchronous;
+use crate::vfs::{Event, Synchronous};
 use workload::Kind;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
@@ -31,7 +31,7 @@ const STATES_OF_A_LOG: usize = 125;
 fn simulated(options: &Options) -> Report {
     let mut report = Report::new("simulated power cuts: unsynced writes dropped, reordered, torn, trashed");
     let mut dice = Dice::new(options.seed);
-    let states = options.points(375, 12_000);
+    let states = options.points(250, 12_000);
     while report.points() < states {
         for kind in [Kind::Store, Kind::Store, Kind::Tx] {
             for violations in cuts(&mut dice, kind, Synchronous::AsAsked) {
@@ -44,25 +44,48 @@ fn simulated(options: &Options) -> Report {
         let cuts = cuts(&mut dice, Kind::Store, Synchronous::Normal);
         shown += cuts.into_iter().filter(|violations| !violations.is_empty()).count();
     }
-    let off = cuts(&mut dice, Kind::Store, Synchronous::Off).into_iter().filter(|found| !found.is_empty()).count();
-    report.control(format!("`synchronous = NORMAL`, states with a loss (OFF: {off} of {STATES_OF_A_LOG})"), shown);
+    let off =
+        cuts(&mut dice, Kind::Store, Synchronous::Off).into_iter().filter(|found| !found.is_empty()).count();
+    report.control(
+        format!("`synchronous = NORMAL`, states with a loss (OFF: {off} of {STATES_OF_A_LOG})"),
+        shown,
+    );
     report
+}
+
+/// A state that a cut during a workload of a store can leave, and what is wrong with it.
+pub(crate) fn cut(log: &[Event], dice: &mut Dice) -> Vec<String> {
+    let at = dice.below(log.len() + 1);
+    let image = fast_folder();
+    let how = cut::write_image(log, at, image.path(), dice);
+    let found = workload::violations(image.path(), Kind::Store, &log[..at]);
+    found.into_iter().map(|what| format!("cut at {at} of {}, {how:?}: {what}", log.len())).collect()
 }
 
 /// One workload, and the states that a cut during it can leave.
 fn cuts(dice: &mut Dice, kind: Kind, synchronous: Synchronous) -> Vec<Vec<String>> {
     let folder = fast_folder();
-    let log = workload::play(folder.path(), kind, synchronous, dice.next());
+    let log = workload::play(folder.path(), kind, synchronous, dice.roll());
     (0..STATES_OF_A_LOG)
         .map(|_| {
             let at = dice.below(log.len() + 1);
             let image = fast_folder();
             let how = cut::write_image(&log, at, image.path(), dice);
             let found = workload::violations(image.path(), kind, &log[..at]);
-            if !found.is_empty() && synchronous == Synchronous::AsAsked && std::env::var_os("TORTURE_KEEP").is_some() {
-                let _ = std::process::Command::new("cp").arg("-r").arg(image.path()).arg("/tmp/torture-kept").status();
+            if !found.is_empty()
+                && synchronous == Synchronous::AsAsked
+                && std::env::var_os("TORTURE_KEEP").is_some()
+            {
+                let _ = std::process::Command::new("cp")
+                    .arg("-r")
+                    .arg(image.path())
+                    .arg("/tmp/torture-kept")
+                    .status();
             }
-            found.into_iter().map(|what| format!("{kind:?}, cut at {at} of {}, {how:?}: {what}", log.len())).collect()
+            found
+                .into_iter()
+                .map(|what| format!("{kind:?}, cut at {at} of {}, {how:?}: {what}", log.len()))
+                .collect()
         })
         .collect()
 }

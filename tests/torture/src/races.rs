@@ -68,7 +68,13 @@ struct Counts {
     in_doubt: usize,
 }
 
-fn play(dice: &mut Dice, rounds: usize, modes: &[&str], counts: &mut Counts, point: &mut dyn FnMut(Vec<String>)) {
+fn play(
+    dice: &mut Dice,
+    rounds: usize,
+    modes: &[&str],
+    counts: &mut Counts,
+    point: &mut dyn FnMut(Vec<String>),
+) {
     let place = Place::new();
     let mut crew = Crew::new(place.folder.path());
     let mut ledger = Ledger::new(place.ledger());
@@ -80,7 +86,9 @@ fn play(dice: &mut Dice, rounds: usize, modes: &[&str], counts: &mut Counts, poi
             Err(violation) => return point(vec![format!("round {round}, {mode}: {violation}")]),
         };
         let violations = ledger.judge(mode, &killed, counts);
-        point(violations.into_iter().map(|violation| format!("round {round}, {mode}: {violation}")).collect());
+        point(
+            violations.into_iter().map(|violation| format!("round {round}, {mode}: {violation}")).collect(),
+        );
     }
 }
 
@@ -181,7 +189,7 @@ impl Crew {
                 drop(self.members.remove(member));
             } else {
                 counts.stops += 1;
-                self.stop_for_a_while(member, dice, ledger, counts)?;
+                self.stop_for_a_while(member, dice, ledger, counts);
             }
         }
         self.all_say(&format!("done {}", line.split(' ').next().unwrap_or_default()))?;
@@ -193,10 +201,12 @@ impl Crew {
 
     /// Anybody at any time, or somebody who has just begun a body.
     fn whom(&mut self, dice: &mut Dice) -> usize {
-        let delay = Duration::from_micros(dice.next() % 20_000);
+        let delay = Duration::from_micros(dice.roll() % 20_000);
         let limit = Instant::now() + Duration::from_millis(100);
         while dice.below(4) > 0 {
-            let Ok(said) = self.said.recv_timeout(limit.saturating_duration_since(Instant::now())) else { break };
+            let Ok(said) = self.said.recv_timeout(limit.saturating_duration_since(Instant::now())) else {
+                break;
+            };
             let member = self.members.iter().position(|member| member.child.id() == said.pid);
             if let Some(member) = member.filter(|_| said.line.starts_with("began")) {
                 thread::sleep(delay / 10);
@@ -226,13 +236,7 @@ impl Crew {
     }
 
     /// Whatever it ran when it was stopped must not be begun by others.
-    fn stop_for_a_while(
-        &mut self,
-        member: usize,
-        dice: &mut Dice,
-        ledger: &mut Ledger,
-        counts: &mut Counts,
-    ) -> Result<(), String> {
+    fn stop_for_a_while(&self, member: usize, dice: &mut Dice, ledger: &mut Ledger, counts: &mut Counts) {
         let pid = self.pid(member);
         signal(pid, Signal::Stop);
         let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -242,11 +246,10 @@ impl Crew {
         }
         let held = ledger.held_by(pid);
         counts.stopped_in_a_body += usize::from(!held.is_empty());
-        thread::sleep(Duration::from_millis(40 + dice.next() % 80));
+        thread::sleep(Duration::from_millis(40 + dice.roll() % 80));
         let moved: Vec<String> = ledger.begun_by_others(&held, pid);
         signal(pid, Signal::Continue);
         ledger.remark(moved.into_iter().map(|key| format!("{key} was taken from a stopped owner")));
-        Ok(())
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
     #[cfg(target_os = "linux")]
     let reports = vec![kills(options), errors(options)];
     #[cfg(not(target_os = "linux"))]
-    let reports = vec![Report::skipped("SIGKILL and errors at every syscall", "needs Linux's ptrace and strace")];
+    let reports =
+        vec![Report::skipped("SIGKILL and errors at every syscall", "needs Linux's ptrace and strace")];
     reports
 }
 
@@ -38,12 +39,10 @@ fn kills(options: &Options) -> Report {
     if let Some(why) = tracer::missing() {
         return Report::skipped(what, why);
     }
-    let mut kills = 0;
     for variant in model::VARIANTS {
         let stops = stops_of(variant);
         let share = options.points(70, usize::MAX).div_ceil(model::VARIANTS.len());
         let (violations, tried) = sweep(variant, stops, share);
-        kills += tried;
         for (_, found) in violations {
             report.point(found);
         }
@@ -54,7 +53,6 @@ fn kills(options: &Options) -> Report {
     let stops = stops_of(naive);
     let (shown, _) = sweep(naive, stops, options.points(60, usize::MAX));
     let shown: usize = shown.iter().map(|(_, found)| found.len()).sum();
-    report.note(format!("{kills} kills"));
     report.control("look, do, then record, by hand", shown);
     report
 }
@@ -85,8 +83,12 @@ fn sweep(variant: Variant, stops: usize, share: usize) -> (Found, usize) {
                         return;
                     }
                     let folder = fast_folder();
-                    tracer::kill_at(start(folder.path(), variant, "close"), at);
-                    let violations = after(folder.path(), variant, &format!("{variant}, killed at stop {at}"));
+                    if tracer::kill_at(start(folder.path(), variant, "close"), at) < at {
+                        // It was over before.
+                        continue;
+                    }
+                    let violations =
+                        after(folder.path(), variant, &format!("{variant}, killed at stop {at}"));
                     found.lock().expect("no panic").push((at, violations));
                 }
             });
@@ -143,7 +145,8 @@ fn start_run(folder: &Path, variant: Variant, ending: &str, run: usize) -> Comma
 /// One call fails, or all from some call on, for each call of each kind.
 #[cfg(target_os = "linux")]
 fn errors(options: &Options) -> Report {
-    const KINDS: [&str; 7] = ["pwrite64", "fdatasync,fsync", "ftruncate", "openat", "write", "mkdir", "fallocate"];
+    const KINDS: [&str; 7] =
+        ["pwrite64", "fdatasync,fsync", "ftruncate", "openat", "write", "mkdir", "fallocate"];
     let what = "ENOSPC and EIO at every write-like call, once and from then on";
     let mut report = Report::new(what);
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
@@ -166,7 +169,9 @@ fn errors(options: &Options) -> Report {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((variant, kind, error, from_then)) = plans.get(at * stride).copied() else { return };
+                    let Some((variant, kind, error, from_then)) = plans.get(at * stride).copied() else {
+                        return;
+                    };
                     for when in first(at)..first(at) + limit {
                         let inject = format!("inject={kind}:error={error}:when={when}{from_then}");
                         let Some(violations) = with_error(variant, &inject, from_then) else { break };
@@ -178,7 +183,8 @@ fn errors(options: &Options) -> Report {
     });
     found.into_inner().expect("no panic").into_iter().for_each(|violations| report.point(violations));
     let naive = Variant { mode: Mode::Naive, is_async: false };
-    let shown = (1..30).filter_map(|when| with_error(naive, &format!("inject=pwrite64:error=EIO:when={when}+"), "+"));
+    let shown =
+        (1..30).filter_map(|when| with_error(naive, &format!("inject=pwrite64:error=EIO:when={when}+"), "+"));
     report.control("look, do, then record, by hand", shown.map(|found| found.len()).sum());
     report
 }
@@ -199,6 +205,7 @@ fn with_error(variant: Variant, inject: &str, from_then: &str) -> Option<Vec<Str
     if let Some(hung) = wait(&mut child) {
         return Some(vec![format!("{variant}, {inject}: it {hung}")]);
     }
-    let injected = std::fs::read(&trace).is_ok_and(|text| String::from_utf8_lossy(&text).contains("INJECTED"));
+    let injected =
+        std::fs::read(&trace).is_ok_and(|text| String::from_utf8_lossy(&text).contains("INJECTED"));
     injected.then(|| after(folder.path(), variant, &format!("{variant}, {inject}")))
 }

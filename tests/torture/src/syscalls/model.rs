@@ -75,10 +75,14 @@ pub(super) fn violations(folder: &Path, variant: Variant) -> Vec<String> {
         found.push(format!("the store did not open again: {line}"));
     }
     for key in KEYS {
-        let of_key: Vec<(usize, &str)> =
-            effects.iter().filter(|(_, other, _)| other == key).map(|(run, _, value)| (*run, &**value)).collect();
+        let of_key: Vec<(usize, &str)> = effects
+            .iter()
+            .filter(|(_, other, _)| other == key)
+            .map(|(run, _, value)| (*run, &**value))
+            .collect();
         let answer = |run| answers.get(&(run, key.to_owned())).map(String::as_str);
-        let mut wrong = Key { mode: variant.mode, effects: &of_key, answers: [0, 1, 2].map(answer) }.violations();
+        let mut wrong =
+            Key { mode: variant.mode, effects: &of_key, answers: [0, 1, 2].map(answer) }.violations();
         for wrong in &mut wrong {
             *wrong = format!("{key}: {wrong}; effects {of_key:?}, answers {:?}", [0, 1, 2].map(answer));
         }
@@ -111,8 +115,13 @@ impl Key<'_> {
         if let Some(value) = acknowledged {
             demand(first.strip_prefix("ok ") == Some(value), "an acknowledged result is not replayed");
         }
-        if disturbed.is_some_and(|answer| answer.starts_with("err ") && answer.split(' ').nth(2) == Some("No")) {
-            demand(!self.effects.iter().any(|(run, _)| *run == 0), "it ran though the error says that it did not");
+        if disturbed
+            .is_some_and(|answer| answer.starts_with("err ") && answer.split(' ').nth(2) == Some("No"))
+        {
+            demand(
+                !self.effects.iter().any(|(run, _)| *run == 0),
+                "it ran though the error says that it did not",
+            );
         }
         let done = first.strip_prefix("ok ");
         let is_last = self.effects.last().is_some_and(|(_, value)| done == Some(value));

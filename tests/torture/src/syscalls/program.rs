@@ -75,7 +75,8 @@ impl Place {
     }
 
     fn in_a_store(&self, mode: Mode, ending: &str) {
-        let builder = Store::builder().settle_window(Duration::ZERO).record_within(Duration::from_millis(300));
+        let builder =
+            Store::builder().settle_window(Duration::ZERO).record_within(Duration::from_millis(300));
         let store = match builder.open(self.folder.join("idem.db")) {
             Ok(store) => store,
             Err(error) => {
@@ -118,7 +119,8 @@ impl Place {
     /// What the other side knows.
     fn look_up(&self, key: &str) -> Verdict<String> {
         let effects = std::fs::read_to_string(self.folder.join("effects")).unwrap_or_default();
-        let found = effects.lines().find_map(|line| line.split_once(' ')?.1.strip_prefix(key)?.strip_prefix(' '));
+        let found =
+            effects.lines().find_map(|line| line.split_once(' ')?.1.strip_prefix(key)?.strip_prefix(' '));
         found.map_or(Verdict::NotDone, |value| Verdict::Done(value.to_owned()))
     }
 

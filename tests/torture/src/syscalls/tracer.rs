@@ -45,7 +45,9 @@ pub(super) fn kill_at(mut child: Child, number: usize) -> usize {
             }
             WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
             WaitStatus::PtraceEvent(thread, ..) => (thread, None),
-            WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, ..) if ended == process => return stops,
+            WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, ..) if ended == process => {
+                return stops;
+            }
             _ => continue,
         };
         // A thread that was killed meanwhile is not there any more.

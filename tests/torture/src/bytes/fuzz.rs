@@ -1,0 +1,194 @@
+//! What the fuzzer feeds: stored results to the codec, stored rows to a store. `tests/fuzz` calls the same functions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use idem_runtime::{Error, Store, call};
+use rusqlite::{Connection, params_from_iter, types::Value};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Dice, Options, Report, fast_folder};
+use crate::real::sound::{codec, digest::ResultDigest};
+
+/// A result with something of everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    id: u64,
+    text: String,
+    bytes: Vec<u8>,
+    nested: Vec<Option<Box<Everything>>>,
+    map: BTreeMap<String, i32>,
+    choice: Choice,
+    float: f64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+enum Choice {
+    #[default]
+    Nothing,
+    One(u8),
+    Two {
+        a: char,
+        b: (bool, i64),
+    },
+}
+
+fn specimen() -> Everything {
+    let inner = Everything { text: "inner".into(), choice: Choice::One(7), ..Everything::default() };
+    Everything {
+        id: 17,
+        text: "a text".into(),
+        bytes: vec![0, 255, 3],
+        nested: vec![None, Some(Box::new(inner))],
+        map: BTreeMap::from([("a".into(), -1), ("b".into(), 2)]),
+        choice: Choice::Two { a: 'ü', b: (true, -5) },
+        float: 0.1,
+    }
+}
+
+/// The seeds: a codec id, a digest, and the bytes of a result.
+pub fn corpus() -> Vec<Vec<u8>> {
+    let seed = |codec| {
+        let encoded = codec::encode(&specimen(), codec, 1 << 20).expect("it can be stored");
+        let digest = encoded.digest.to_i64().to_le_bytes();
+        [&[encoded.codec_id], &digest[..], &encoded.bytes].concat()
+    };
+    vec![seed(codec::Codec::Bincode), seed(codec::Codec::Json)]
+}
+
+/// Decodes a stored result. True if a value came out that is not the one whose digest it carries.
+pub fn hostile_result(data: &[u8]) -> bool {
+    let Some((codec_id, rest)) = data.split_first() else { return false };
+    let Some((digest, bytes)) = rest.split_at_checked(8) else { return false };
+    let digest = ResultDigest::from_i64(i64::from_le_bytes(digest.try_into().unwrap_or_default()));
+    let as_text = codec::decode::<String>(*codec_id, digest, bytes);
+    let as_list = codec::decode::<Vec<(u64, Option<String>)>>(*codec_id, digest, bytes);
+    let as_everything = codec::decode::<Everything>(*codec_id, digest, bytes);
+    // JSON rows are judged by serde alone.
+    let strict = *codec_id == codec::Codec::default().id();
+    strict
+        && (as_text.is_ok_and(|value| ResultDigest::of(&value) != Ok(digest))
+            || as_list.is_ok_and(|value| ResultDigest::of(&value) != Ok(digest))
+            || as_everything.is_ok_and(|value| ResultDigest::of(&value) != Ok(digest)))
+}
+
+/// Puts the values into the columns of a record and makes its call. True if the body ran, or a value came back.
+pub fn hostile_row(folder: &Path, data: &[u8]) -> Result<bool, Error> {
+    const COLUMNS: [&str; 18] = [
+        "name",
+        "key",
+        "status",
+        "claim",
+        "owner",
+        "attempt",
+        "fingerprint",
+        "boot",
+        "at_ms",
+        "reason",
+        "doubt_boot",
+        "doubt_ms",
+        "ttl_ms",
+        "keep_ms",
+        "codec",
+        "digest",
+        "result",
+        "checksum",
+    ];
+    let store = Store::open(folder.join("idem.db"))?;
+    let make = |body: &'static str| {
+        call("bytes.row").store(&store).key("k").run(|| Ok::<String, Error>(body.to_owned()))
+    };
+    store.forget("bytes.row", "k")?;
+    make("the value")?;
+    let conn = Connection::open(folder.join("idem.db")).expect("a database");
+    let mut columns = Vec::new();
+    for (chunk, column) in
+        data.chunks(9).zip(COLUMNS.iter().cycle().skip(data.first().map_or(0, |n| usize::from(*n) % 18)))
+    {
+        let number =
+            chunk.get(1..9).map_or(-1, |bytes| i64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        columns.push((
+            *column,
+            match chunk[0] % 4 {
+                0 => Value::Integer(number),
+                1 => Value::Blob(chunk.to_vec()),
+                2 => Value::Text(String::from_utf8_lossy(chunk).into_owned()),
+                _ => Value::Null,
+            },
+        ));
+    }
+    for (column, value) in columns {
+        // What the table's own types and checks refuse does not get in.
+        let _ = conn.execute(&format!("UPDATE idem_record SET {column} = ?1"), params_from_iter([value]));
+    }
+    let changed = conn.query_row("SELECT checksum FROM idem_record", [], |row| row.get::<_, i64>(0));
+    drop((conn, changed));
+    let _ = (
+        store.get("bytes.row", "k"),
+        store.list(&idem_runtime::Filter::new()),
+        store.verify(),
+        store.purge_expired(10),
+    );
+    Ok(make("it ran").is_ok_and(|value| value != "the value"))
+}
+
+pub(super) fn run(options: &Options) -> Report {
+    let mut report = Report::new("hostile bytes: stored results and stored rows, mutated from a corpus");
+    let points = options.points(20_000, 2_000_000);
+    let mut dice = Dice::new(options.seed);
+    let seeds = corpus();
+    let mut lax = 0;
+    for _ in 0..points {
+        let data = mutate(&seeds[dice.below(seeds.len())], &mut dice);
+        report.point(if hostile_result(&data) {
+            vec![format!("a wrong value from {data:?}")]
+        } else {
+            Vec::new()
+        });
+        lax += usize::from(without_the_digest(&data));
+    }
+    let folder = fast_folder();
+    for _ in 0..points / 100 {
+        let data: Vec<u8> = (0..9 * (1 + dice.below(4))).map(|_| dice.roll() as u8).collect();
+        let ran = hostile_row(folder.path(), &data).unwrap_or(false);
+        report.point(if ran {
+            vec![format!("a row made of {data:?} let the body run, or gave a wrong value")]
+        } else {
+            Vec::new()
+        });
+    }
+    report.control("the decoder without the digest: wrong values", lax);
+    report
+}
+
+/// The control: what the codec's own format takes for a value.
+fn without_the_digest(data: &[u8]) -> bool {
+    let Some(bytes) = data.get(9..).filter(|_| data[0] == codec::Codec::default().id()) else { return false };
+    let config = bincode::config::standard().with_limit::<65_536>();
+    bincode::serde::decode_from_slice::<Everything, _>(bytes, config)
+        .is_ok_and(|(value, _)| value != specimen())
+}
+
+fn mutate(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut data = seed.to_vec();
+    for _ in 0..=dice.below(3) {
+        if data.is_empty() {
+            return data;
+        }
+        // The digest stays right in most: what lies behind it is of interest.
+        let at = if dice.below(8) == 0 {
+            dice.below(data.len())
+        } else {
+            9.min(data.len() - 1) + dice.below(data.len().saturating_sub(9).max(1))
+        };
+        let at = at.min(data.len() - 1);
+        match dice.below(5) {
+            0 => data[at] ^= 1 << dice.below(8),
+            1 => data[at] = [0, 1, 127, 128, 251, 252, 253, 255][dice.below(8)],
+            2 => data.truncate(at),
+            3 => data.insert(at, dice.roll() as u8),
+            _ => drop(data.remove(at)),
+        }
+    }
+    data
+}

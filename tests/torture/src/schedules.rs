@@ -1,0 +1,177 @@
+//! Part 5: schedules of the threads that meet in memory, by shuttle.
+//!
+//! The single flight (`flight`, `signal`) and the writer's queue are the runtime's own text with shuttle's locks, which
+//! try another schedule each time. Deadlines never pass there: a lost wake-up is a deadlock, and shuttle reports it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::frame::{Options, Report};
+use crate::tally::Tally;
+
+pub(crate) fn run(options: &Options) -> Vec<Report> {
+    let schedules = options.points(1_500, 100_000);
+    let scenarios: [(&str, Scenario, Scenario); 2] = [
+        ("single flight: releases, timeouts and abandoned batons", sound::flight, broken::flight),
+        ("the writer's queue: senders, closing and the end", sound::queue, broken::queue),
+    ];
+    scenarios.map(|(what, sound, broken)| report(what, schedules, sound, broken)).into()
+}
+
+type Scenario = fn();
+
+fn report(what: &str, schedules: usize, sound: Scenario, broken: Scenario) -> Report {
+    let mut report = Report::new(format!("schedules: {what}"));
+    report.points_tried(2 * schedules);
+    report.note(format!("{schedules} random schedules and {schedules} with 3 preemptions (PCT)"));
+    report_failure(&mut report, check(schedules, sound));
+    let shown = check(schedules, broken).is_some();
+    report.control("a planted lost wake-up", usize::from(shown));
+    report
+}
+
+fn report_failure(report: &mut Report, failure: Option<String>) {
+    if let Some(failure) = failure {
+        report.violation(failure);
+    }
+}
+
+/// Why a schedule failed, if one did. Quietly: the control is meant to.
+fn check(schedules: usize, scenario: Scenario) -> Option<String> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        shuttle::check_random(scenario, schedules);
+        shuttle::check_pct(scenario, schedules, 3);
+    }));
+    std::panic::set_hook(hook);
+    let panic = checked.err()?;
+    let text = panic.downcast_ref::<String>().cloned();
+    Some(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+}
+
+macro_rules! scenarios {
+    ($($variant:ident)*) => {$(
+        mod $variant {
+            use std::time::{Duration, Instant};
+
+            use shuttle::rand::Rng;
+            use shuttle::sync::{Arc, Mutex};
+            use shuttle::thread;
+
+            use crate::real::$variant::flight::{Baton, Flights};
+            use crate::real::$variant::queries::Change;
+            use crate::real::$variant::queue::{Queue, Request, Urgency, Work};
+            use crate::real::$variant::signal::{Signal, lock};
+            use crate::real::$variant::writer::Reply;
+
+            const CALLERS: usize = 4;
+            const LONG: Duration = Duration::from_secs(3_600);
+
+            /// One key: the claim that runs, if any, and the last number given.
+            #[derive(Default)]
+            struct Key {
+                running: Option<u64>,
+                issued: u64,
+            }
+
+            /// Every body returns an `Err` that releases the key: all callers get their turn, one at a time.
+            pub(super) fn flight() {
+                let flights = Arc::new(Flights::default());
+                let key = Arc::new(Mutex::new(Key::default()));
+                let callers: Vec<_> = (0..CALLERS)
+                    .map(|_| {
+                        let (flights, key) = (Arc::clone(&flights), Arc::clone(&key));
+                        thread::spawn(move || call(&flights, &key))
+                    })
+                    .collect();
+                callers.into_iter().for_each(|caller| caller.join().unwrap());
+                assert_eq!(flights.count_here(), 0);
+            }
+
+            fn call(flights: &Arc<Flights>, key: &Mutex<Key>) {
+                let mut baton = None;
+                loop {
+                    match claim(flights, key, baton.take()) {
+                        Ok(claim) => return end(flights, key, claim),
+                        Err(running) => {
+                            let Some(waiter) = flights.join_here(running) else { continue };
+                            if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
+                                // Its `wait` was over, or its future was dropped.
+                                return;
+                            }
+                            let landing = waiter.signal.wait(Instant::now() + LONG).unwrap();
+                            baton = landing.baton;
+                            if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
+                                // Woken, and gone before it could claim.
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+
+            /// The claim is known in memory before its row is visible.
+            fn claim(flights: &Flights, key: &Mutex<Key>, baton: Option<Baton>) -> Result<u64, u64> {
+                let mut key = lock(key);
+                if let Some(running) = key.running {
+                    return Err(running);
+                }
+                key.issued += 1;
+                flights.depart(key.issued, baton);
+                key.running = Some(key.issued);
+                Ok(key.issued)
+            }
+
+            fn end(flights: &Flights, key: &Mutex<Key>, claim: u64) {
+                thread::yield_now();
+                assert_eq!(lock(key).running.take(), Some(claim), "two ran side by side");
+                flights.land(claim, None);
+            }
+
+            /// Callers send while the store closes: every one is answered, and the writer ends.
+            pub(super) fn queue() {
+                let queue = Arc::new(Queue::default());
+                let writing = Arc::clone(&queue);
+                let writer = thread::spawn(move || write(&writing));
+                let callers: Vec<_> = (0..CALLERS - 1)
+                    .map(|n| {
+                        let queue = Arc::clone(&queue);
+                        thread::spawn(move || send(&queue, n))
+                    })
+                    .collect();
+                queue.begin_close();
+                queue.close();
+                callers.into_iter().for_each(|caller| caller.join().unwrap());
+                let written: usize = writer.join().unwrap();
+                assert!(written < CALLERS);
+                assert!(queue.is_idle());
+            }
+
+            fn send(queue: &Queue, n: usize) {
+                let urgency = if n == 0 { Urgency::Persist } else { Urgency::Until(Instant::now() + LONG) };
+                let reply = Signal::new();
+                queue.push(Request::new(Change { new: None }, urgency, Some(Arc::clone(&reply))));
+                assert!(reply.wait(Instant::now() + LONG).is_some());
+            }
+
+            fn write(queue: &Queue) -> usize {
+                let mut written = 0;
+                loop {
+                    match queue.next(None) {
+                        Work::Batch(batch) => {
+                            written += batch.len();
+                            batch.into_iter().for_each(|request| request.answer(Reply::Written));
+                        }
+                        Work::Idle => {}
+                        Work::Over => {
+                            queue.end(&crate::real::$variant::core::closed());
+                            return written;
+                        }
+                    }
+                }
+            }
+        }
+    )*};
+}
+
+scenarios! { sound broken }

@@ -1,0 +1,525 @@
+//! The protocol as the writer and the negotiation carry it out, one atomic step at a time.
+
+use crate::real::sound::decide::{Decision, Holder, Lapsed, Mode, View, decide};
+use crate::real::sound::policy::OnInterrupt;
+use crate::real::sound::record::Status;
+
+pub(crate) const WORKERS: usize = 4;
+const PROCESSES: usize = 3;
+/// Two workers share the first process.
+const PROCESS_OF: [usize; WORKERS] = [0, 0, 1, 2];
+const MODES: [Mode; WORKERS] = [
+    Mode::Interrupt(OnInterrupt::Refuse),
+    Mode::Interrupt(OnInterrupt::rerun_unlimited()),
+    Mode::Recover,
+    Mode::Interrupt(OnInterrupt::rerun_at_most(2)),
+];
+const CLAIMS: usize = 12;
+
+/// A protocol with at most one defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Nothing,
+    /// A claim number is one more than that of the row there is.
+    NumberFromTheRow,
+    /// An outcome is written over whatever claim of the same owner runs.
+    OutcomeWithoutNumber,
+    /// A live owner is taken for a dead one, as a lease does that is over.
+    TakesOverTheLiving,
+    /// The purge deletes what it saw a moment ago, whatever stands there now.
+    PurgeWithoutNumber,
+    /// Looking and taking are two steps: the claim replaces whatever stands there.
+    ClaimWithoutExpectation,
+    /// An interrupted call is forgotten when its owner is found dead.
+    DeadIsFree,
+}
+
+impl Broken {
+    pub(crate) const DEFECTS: [Broken; 6] = [
+        Broken::NumberFromTheRow,
+        Broken::OutcomeWithoutNumber,
+        Broken::TakesOverTheLiving,
+        Broken::PurgeWithoutNumber,
+        Broken::ClaimWithoutExpectation,
+        Broken::DeadIsFree,
+    ];
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flaw {
+    NumberTwice,
+    SideBySide,
+    RanAfterDone,
+    Repeated,
+    FencedWrote,
+    KeyLost,
+}
+
+impl Flaw {
+    pub(crate) const ALL: [Flaw; 6] = [
+        Flaw::NumberTwice,
+        Flaw::SideBySide,
+        Flaw::RanAfterDone,
+        Flaw::Repeated,
+        Flaw::FencedWrote,
+        Flaw::KeyLost,
+    ];
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Flaw::NumberTwice => "a claim number was given twice",
+            Flaw::SideBySide => "two bodies ran side by side",
+            Flaw::RanAfterDone => "a body ran after the call was done",
+            Flaw::Repeated => "a `refuse` caller repeated an unsettled call",
+            Flaw::FencedWrote => "a fenced finisher changed something",
+            Flaw::KeyLost => "a key was lost",
+        }
+    }
+}
+
+/// The protocol as a model: see [`super`].
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    pub(crate) broken: Broken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Row {
+    claim: u8,
+    owner: u8,
+    status: Status,
+    attempt: u8,
+    has_result: bool,
+    /// 0 nothing, 1 the result, 2 all of it.
+    lapsed: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    Done,
+    Released,
+    InDoubt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Expect {
+    Free { over: Option<u8> },
+    Exactly(u8, Status),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Idle,
+    Seen(Option<Row>),
+    Claiming { expect: Expect, attempt: u8, hook: bool, before: Option<Row> },
+    Noting(u8),
+    Granted { claim: u8, attempt: u8, hook: bool, before: Option<Row> },
+    Hook { claim: u8, attempt: u8 },
+    Body { claim: u8 },
+    Writing { claim: u8, ending: Ending },
+}
+
+impl Step {
+    /// The claim that the process knows of in memory.
+    fn holds(self) -> Option<u8> {
+        match self {
+            Step::Granted { claim, .. }
+            | Step::Hook { claim, .. }
+            | Step::Body { claim }
+            | Step::Writing { claim, .. } => Some(claim),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Worker {
+    mode: u8,
+    calls: u8,
+    waited: bool,
+    step: Step,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Budget {
+    crashes: u8,
+    steals: u8,
+    operator: u8,
+    lapses: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    row: Option<Row>,
+    issued: u8,
+    /// The owner number of each process; 0 while it is dead.
+    owners: [u8; PROCESSES],
+    owners_made: u8,
+    workers: [Worker; WORKERS],
+    purging: Option<(u8, Status)>,
+    budget: Budget,
+    /// What an onlooker knows: numbers given, claims stolen, whether an effect may have happened, whether it is done.
+    given: [bool; CLAIMS],
+    stolen: [bool; CLAIMS],
+    begun: bool,
+    done: bool,
+    pub(crate) fenced: bool,
+    pub(crate) late: bool,
+    flaws: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Step(usize),
+    /// The claim is dropped before the body began.
+    Drop(usize),
+    End(usize, Ending),
+    /// The recovery hook finds out.
+    NotDone(usize),
+    Crash(usize),
+    Restart(usize),
+    Steal,
+    SettleDone,
+    SettleNotDone,
+    Forget,
+    Lapse,
+    PurgeLooks,
+    PurgeDeletes,
+}
+
+impl World {
+    /// Nothing yet; the modes go round among the workers.
+    pub(crate) fn new(turn: usize) -> World {
+        let mode = |worker: usize| u8::try_from((worker + turn) % WORKERS).unwrap_or(0);
+        World {
+            row: None,
+            issued: 0,
+            owners: [1, 2, 3],
+            owners_made: 3,
+            workers: std::array::from_fn(|n| Worker {
+                mode: mode(n),
+                calls: 1 + u8::from(n == 0),
+                waited: false,
+                step: Step::Idle,
+            }),
+            purging: None,
+            budget: Budget { crashes: 2, steals: 1, operator: 1, lapses: 2 },
+            given: [false; CLAIMS],
+            stolen: [false; CLAIMS],
+            begun: false,
+            done: false,
+            fenced: false,
+            late: false,
+            flaws: 0,
+        }
+    }
+
+    pub(crate) fn has(&self, flaw: Flaw) -> bool {
+        self.flaws & (1 << flaw as u8) != 0
+    }
+
+    fn note(&mut self, flaw: Flaw, when: bool) {
+        self.flaws |= u8::from(when) << flaw as u8;
+    }
+
+    pub(crate) fn attempt(&self) -> u8 {
+        self.row.map_or(0, |row| row.attempt)
+    }
+
+    pub(crate) fn recovers(&self) -> bool {
+        self.workers.iter().any(|worker| matches!(worker.step, Step::Hook { .. }))
+    }
+
+    fn owner(&self, worker: usize) -> u8 {
+        self.owners[PROCESS_OF[worker]]
+    }
+
+    pub(crate) fn acts(&self, acts: &mut Vec<Act>) {
+        if self.flaws != 0 {
+            return;
+        }
+        for n in (0..WORKERS).filter(|n| self.owner(*n) != 0) {
+            match self.workers[n].step {
+                Step::Idle if self.workers[n].calls == 0 => {}
+                Step::Granted { .. } => acts.extend([Act::Step(n), Act::Drop(n)]),
+                Step::Hook { .. } => {
+                    acts.extend([Act::End(n, Ending::Done), Act::End(n, Ending::InDoubt), Act::NotDone(n)])
+                }
+                Step::Body { .. } => {
+                    acts.extend(
+                        [Ending::Done, Ending::Released, Ending::InDoubt].map(|ending| Act::End(n, ending)),
+                    );
+                }
+                _ => acts.push(Act::Step(n)),
+            }
+        }
+        for process in 0..PROCESSES {
+            match self.owners[process] {
+                0 => acts.push(Act::Restart(process)),
+                _ if self.budget.crashes > 0 => acts.push(Act::Crash(process)),
+                _ => {}
+            }
+        }
+        if self.purging.is_some() {
+            acts.push(Act::PurgeDeletes);
+        }
+        if let Some(row) = self.row {
+            self.acts_on(row, acts);
+        }
+    }
+
+    fn acts_on(&self, row: Row, acts: &mut Vec<Act>) {
+        if row.status == Status::Running && self.budget.steals > 0 {
+            acts.push(Act::Steal);
+        }
+        if row.status == Status::InDoubt && self.budget.operator > 0 {
+            acts.extend([Act::SettleDone, Act::SettleNotDone]);
+        }
+        if row.status != Status::Running && self.budget.operator > 0 {
+            acts.push(Act::Forget);
+        }
+        if row.status.is_finished() && row.lapsed < 2 && self.budget.lapses > 0 {
+            acts.push(Act::Lapse);
+        }
+        if row.lapsed == 2 && self.purging.is_none() {
+            acts.push(Act::PurgeLooks);
+        }
+    }
+
+    pub(crate) fn act(&mut self, act: Act, broken: Broken) {
+        match act {
+            Act::Step(n) => self.step(n, broken),
+            Act::Drop(n) => self.give_back(n),
+            Act::End(n, ending) => {
+                if let Some(claim) = self.workers[n].step.holds() {
+                    self.workers[n].step = Step::Writing { claim, ending };
+                }
+            }
+            Act::NotDone(n) => self.next_attempt(n),
+            Act::Crash(process) => self.crash(process),
+            Act::Restart(process) => {
+                self.owners_made += 1;
+                self.owners[process] = self.owners_made;
+            }
+            Act::Lapse => self.lapse(),
+            Act::PurgeLooks => self.purging = self.row.map(|row| (row.claim, row.status)),
+            Act::PurgeDeletes => self.purge(broken),
+            Act::Steal | Act::SettleDone | Act::SettleNotDone | Act::Forget => self.operate(act),
+        }
+        let kept = match self.row {
+            None => !self.done && !self.begun,
+            Some(row) => !self.done || row.status.is_finished(),
+        };
+        self.note(Flaw::KeyLost, !kept);
+    }
+
+    fn operate(&mut self, act: Act) {
+        let Some(row) = &mut self.row else { return };
+        if act == Act::Steal {
+            row.status = Status::InDoubt;
+            self.stolen[usize::from(row.claim)] = true;
+            self.budget.steals -= 1;
+            return;
+        }
+        (self.begun, self.done) = (false, act == Act::SettleDone);
+        self.budget.operator -= 1;
+        if act == Act::SettleDone {
+            (row.status, row.has_result) = (Status::Done, false);
+        } else {
+            self.row = None;
+        }
+    }
+
+    fn lapse(&mut self) {
+        let Some(row) = &mut self.row else { return };
+        row.lapsed += 1;
+        self.done &= row.lapsed < 2;
+        self.budget.lapses -= 1;
+    }
+
+    fn purge(&mut self, broken: Broken) {
+        let seen = self.purging.take();
+        let stands = self.row.map(|row| (row.claim, row.status));
+        if stands == seen || broken == Broken::PurgeWithoutNumber {
+            self.row = None;
+        }
+    }
+
+    /// Everything in its memory is gone, what was decided and not written with it.
+    fn crash(&mut self, process: usize) {
+        self.owners[process] = 0;
+        self.budget.crashes -= 1;
+        for n in (0..WORKERS).filter(|n| PROCESS_OF[*n] == process) {
+            self.workers[n].step = Step::Idle;
+        }
+    }
+
+    fn step(&mut self, n: usize, broken: Broken) {
+        match self.workers[n].step {
+            Step::Idle => self.workers[n].step = Step::Seen(self.row),
+            Step::Seen(row) => self.decide(n, row, broken),
+            Step::Claiming { .. } => self.claim(n, broken),
+            Step::Noting(claim) => {
+                if let Some(row) =
+                    self.row.as_mut().filter(|row| (row.claim, row.status) == (claim, Status::Running))
+                {
+                    row.status = Status::InDoubt;
+                }
+                self.answered(n);
+            }
+            Step::Granted { claim, attempt, hook: true, .. } => {
+                self.workers[n].step = Step::Hook { claim, attempt }
+            }
+            Step::Granted { claim, .. } => self.begin(n, claim),
+            Step::Writing { claim, ending } => self.write(n, claim, ending, broken),
+            Step::Hook { .. } | Step::Body { .. } => {}
+        }
+    }
+
+    fn holder(&self, n: usize, row: Row, broken: Broken) -> Holder {
+        let here =
+            |m: &usize| self.owner(*m) == row.owner && self.workers[*m].step.holds() == Some(row.claim);
+        if row.owner == self.owner(n) {
+            return if (0..WORKERS).any(|m| here(&m)) { Holder::Here } else { Holder::Nobody };
+        }
+        let alive = self.owners.contains(&row.owner) && broken != Broken::TakesOverTheLiving;
+        if alive { Holder::Alive } else { Holder::Dead }
+    }
+
+    fn decide(&mut self, n: usize, seen: Option<Row>, broken: Broken) {
+        let new =
+            Step::Claiming { expect: Expect::Free { over: None }, attempt: 1, hook: false, before: None };
+        let Some(row) = seen else {
+            self.workers[n].step = new;
+            return;
+        };
+        let holder = self.holder(n, row, broken);
+        if broken == Broken::DeadIsFree && (row.status, holder) == (Status::Running, Holder::Dead) {
+            self.row = self.row.filter(|stands| *stands != row);
+            self.workers[n].step = new;
+            return;
+        }
+        let view = View {
+            status: row.status,
+            holder,
+            lapsed: [Lapsed::Nothing, Lapsed::Result, Lapsed::Record][usize::from(row.lapsed)],
+            has_result: row.has_result,
+            attempt: row.attempt.into(),
+            differs: false,
+            reentrant: false,
+            waited: self.workers[n].waited,
+        };
+        let again = |attempt, hook| Step::Claiming {
+            expect: Expect::Exactly(row.claim, row.status),
+            attempt,
+            hook,
+            before: Some(Row { status: Status::InDoubt, has_result: false, ..row }),
+        };
+        match decide(view, MODES[usize::from(self.workers[n].mode)]) {
+            Decision::Claim => {
+                let expect = Expect::Free { over: Some(row.claim) };
+                self.workers[n].step = Step::Claiming { expect, attempt: 1, hook: false, before: None };
+            }
+            Decision::Rerun => self.workers[n].step = again(row.attempt + 1, false),
+            Decision::Recover => self.workers[n].step = again(row.attempt, true),
+            Decision::Wait => (self.workers[n].step, self.workers[n].waited) = (Step::Idle, true),
+            Decision::RefuseInDoubt | Decision::RefuseExhausted if row.status == Status::Running => {
+                self.workers[n].step = Step::Noting(row.claim);
+            }
+            _ => self.answered(n),
+        }
+    }
+
+    fn answered(&mut self, n: usize) {
+        let Worker { calls, step, waited, .. } = &mut self.workers[n];
+        (*step, *waited, *calls) = (Step::Idle, false, *calls - 1);
+    }
+
+    /// The one compare-and-swap a claim is.
+    fn claim(&mut self, n: usize, broken: Broken) {
+        let Step::Claiming { expect, attempt, hook, before } = self.workers[n].step else { return };
+        let stands = match (expect, self.row) {
+            (Expect::Free { .. }, None) => true,
+            (Expect::Free { over }, Some(row)) => over == Some(row.claim) && row.status.is_finished(),
+            (Expect::Exactly(claim, status), Some(row)) => (row.claim, row.status) == (claim, status),
+            (Expect::Exactly(..), None) => false,
+        };
+        if !stands && broken != Broken::ClaimWithoutExpectation {
+            self.workers[n].step = Step::Idle;
+            return;
+        }
+        self.issue(n, attempt, hook, before, broken);
+    }
+
+    fn issue(&mut self, n: usize, attempt: u8, hook: bool, before: Option<Row>, broken: Broken) {
+        let claim = match broken {
+            Broken::NumberFromTheRow => self.row.map_or(1, |row| row.claim + 1),
+            _ => self.issued + 1,
+        };
+        self.issued = self.issued.max(claim);
+        self.note(Flaw::NumberTwice, self.given[usize::from(claim)]);
+        self.given[usize::from(claim)] = true;
+        let owner = self.owner(n);
+        self.row = Some(Row { claim, owner, status: Status::Running, attempt, has_result: false, lapsed: 0 });
+        self.workers[n].step = Step::Granted { claim, attempt, hook, before };
+    }
+
+    fn begin(&mut self, n: usize, claim: u8) {
+        let beside =
+            |worker: &Worker| matches!(worker.step, Step::Body { claim } if !self.stolen[usize::from(claim)]);
+        let side_by_side = self.workers.iter().any(beside);
+        let refuses = MODES[usize::from(self.workers[n].mode)] == Mode::Interrupt(OnInterrupt::Refuse);
+        // What was stolen answers to the operator alone: it may begin after it was settled.
+        let is_stolen = self.stolen[usize::from(claim)];
+        self.note(Flaw::SideBySide, side_by_side && !is_stolen);
+        self.note(Flaw::RanAfterDone, self.done && !is_stolen);
+        self.note(Flaw::Repeated, self.begun && refuses && !is_stolen);
+        self.begun |=
+            !is_stolen || self.row.is_some_and(|row| row.claim == claim && !row.status.is_finished());
+        self.workers[n].step = Step::Body { claim };
+    }
+
+    /// The hook says that the effect did not happen: the next claim takes the place of this one.
+    fn next_attempt(&mut self, n: usize) {
+        let Step::Hook { claim, attempt } = self.workers[n].step else { return };
+        if self.row.is_some_and(|row| (row.claim, row.status) == (claim, Status::Running)) {
+            self.begun = false;
+            self.issue(n, attempt + 1, false, None, Broken::Nothing);
+        } else {
+            self.answered(n);
+        }
+    }
+
+    /// The body never began: what was before stands again, under this claim's number.
+    fn give_back(&mut self, n: usize) {
+        let Step::Granted { claim, before, .. } = self.workers[n].step else { return };
+        if self.row.is_some_and(|row| row.claim == claim && !row.status.is_finished()) {
+            self.row = before.map(|before| Row { claim, owner: before.owner, ..before });
+        }
+        self.answered(n);
+    }
+
+    /// The end of a body: accepted while the record is running, or in doubt from this very claim.
+    fn write(&mut self, n: usize, claim: u8, ending: Ending, broken: Broken) {
+        let owner = self.owner(n);
+        let is_mine = |row: &Row| row.claim == claim || broken == Broken::OutcomeWithoutNumber;
+        let accepts = self
+            .row
+            .filter(|row| row.owner == owner && !row.status.is_finished())
+            .is_some_and(|row| is_mine(&row));
+        self.answered(n);
+        let Some(row) = self.row.filter(|_| accepts) else {
+            self.fenced = true;
+            return;
+        };
+        self.note(Flaw::FencedWrote, row.claim != claim);
+        self.late |= row.status == Status::InDoubt;
+        self.begun &= ending == Ending::InDoubt;
+        self.done = ending == Ending::Done;
+        self.row = match ending {
+            Ending::Done => Some(Row { status: Status::Done, has_result: true, ..row }),
+            Ending::InDoubt => Some(Row { status: Status::InDoubt, ..row }),
+            Ending::Released => None,
+        };
+    }
+}
