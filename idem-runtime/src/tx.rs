@@ -85,7 +85,8 @@ impl<P, M> Call<P, M> {
     /// ```
     ///
     /// An `Err` rolls back what the body wrote, whatever it means for the record. A body must not end the
-    /// transaction; one that does is found out, and its call is in doubt.
+    /// transaction; one that does is found out, and its call is in doubt. Inside a transaction of the caller's that
+    /// note is part of what the caller commits: it goes with a rollback, after the caller was told.
     pub fn tx(self, conn: &Connection) -> TxCall<'_, P, M> {
         TxCall { call: self, conn }
     }
