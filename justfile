@@ -32,7 +32,7 @@ torture *args="--all":
 
 # Our numbers beside those of others.
 bench *args="--all":
-    cargo run --release -p idem-benches -- {{args}}
+    cargo run --release -p idem-benches --features peers -- {{args}}
 
 # Licences and advisories (needs cargo-deny).
 deny:

@@ -184,6 +184,7 @@ impl StoreBuilder {
         let mut gate = Gate::open(&sidecar).map_err(io)?;
         let mut high_water = HighWater::open(&sidecar).map_err(io)?;
         let turn = gate.enter(OPEN_WAIT);
+        self.refuse_vanished(&path, &mut high_water)?;
         let creation = match self.tenancy {
             Tenancy::Own => {
                 path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(problem)?
@@ -232,6 +233,19 @@ impl StoreBuilder {
         }));
         let writer = Writer::new(Disk { core: Arc::clone(&core), conn, gate, high_water, identity });
         start(core, writer, owner_file)
+    }
+
+    /// A database that was deleted, or whose volume is not mounted yet, must not quietly start anew.
+    fn refuse_vanished(&self, path: &StorePath, high_water: &mut HighWater) -> Result<(), Error> {
+        if path.database().exists() || self.tenancy == Tenancy::Shared || self.accept_lost_records {
+            return Ok(());
+        }
+        let Some(highest) = high_water.read().filter(|highest| *highest > 0) else { return Ok(()) };
+        Err(Error::store(format!(
+            "`{}` is gone, and {highest} claims were made in it: those calls would run again. Restore it; or, to start \
+             anew on purpose, delete its `-idem` folder too",
+            path.database().display()
+        )))
     }
 
     fn connect(&self, path: &StorePath, creation: Creation) -> Result<Connection, Error> {

@@ -29,7 +29,10 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
 fn damaged(specimen: &Specimen, options: &Options) -> Report {
     let mut report = Report::new(format!("hostile bytes: {}", specimen.what));
     let mut tally: BTreeMap<&str, (usize, Answers)> = BTreeMap::new();
-    let all = specimen.damages();
+    let mut all = specimen.damages();
+    if options.short {
+        all.retain(|damage| !specimen.is_empty(damage));
+    }
     let count = options.points(400, all.len()).min(all.len()).max(1);
     let before_kb = peak_kb();
     let mut unseen = 0;

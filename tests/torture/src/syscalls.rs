@@ -6,6 +6,7 @@ mod program;
 #[cfg(target_os = "linux")]
 mod tracer;
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -40,17 +41,17 @@ fn kills(options: &Options) -> Report {
         return Report::skipped(what, why);
     }
     for variant in model::VARIANTS {
-        let stops = stops_of(variant);
-        let share = options.points(70, usize::MAX).div_ceil(model::VARIANTS.len());
-        let (violations, tried) = sweep(variant, stops, share);
+        let stops = stops_of(variant, options.short);
+        let share = options.points(210, usize::MAX).div_ceil(model::VARIANTS.len());
+        let (violations, tried) = sweep(variant, stops.clone(), share);
         for (_, found) in violations {
             report.point(found);
         }
-        report.note(format!("{variant}: {tried} of about {stops} points"));
+        report.note(format!("{variant}: {tried} of about {} points", stops.len()));
     }
     // Until something shows: in the short form the few points may all miss the moment.
     let naive = Variant { mode: Mode::Naive, is_async: false };
-    let stops = stops_of(naive);
+    let stops = stops_of(naive, options.short);
     let (shown, _) = sweep(naive, stops, options.points(60, usize::MAX));
     let shown: usize = shown.iter().map(|(_, found)| found.len()).sum();
     report.control("look, do, then record, by hand", shown);
@@ -60,26 +61,33 @@ fn kills(options: &Options) -> Report {
 /// What was wrong at each point, by its number.
 type Found = Vec<(usize, Vec<String>)>;
 
+/// The stops of an undisturbed run; with `calls_only`, from the first sign of a call on.
 #[cfg(target_os = "linux")]
-fn stops_of(variant: Variant) -> usize {
+fn stops_of(variant: Variant, calls_only: bool) -> Range<usize> {
     let folder = fast_folder();
-    tracer::kill_at(start(folder.path(), variant, "close"), usize::MAX)
+    let (effects, answers) = (folder.path().join("effects"), folder.path().join("answers"));
+    let mut first = 1;
+    let last = tracer::trace(start(folder.path(), variant, "close"), usize::MAX, |stop| {
+        if calls_only && !effects.exists() && !answers.exists() {
+            first = stop;
+        }
+    });
+    // The order of threads differs from run to run: begin a little before, and end a little after.
+    first.saturating_sub(last / 20).max(1)..last + last / 20
 }
 
 /// Kills at `share` points in several streams, and checks each.
 #[cfg(target_os = "linux")]
-fn sweep(variant: Variant, stops: usize, share: usize) -> (Found, usize) {
-    let stride = (stops / share.max(1)).max(1);
-    // The order of threads differs from run to run: go a little beyond the count of the first one.
-    let last = stops + stops / 20;
+fn sweep(variant: Variant, stops: Range<usize>, share: usize) -> (Found, usize) {
+    let stride = (stops.len() / share.max(1)).max(1);
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Found::new());
     thread::scope(|scope| {
         for _ in 0..STREAMS {
             scope.spawn(|| {
                 loop {
-                    let at = 1 + next.fetch_add(1, Ordering::Relaxed) * stride;
-                    if at > last {
+                    let at = stops.start + next.fetch_add(1, Ordering::Relaxed) * stride;
+                    if at >= stops.end {
                         return;
                     }
                     let folder = fast_folder();

@@ -37,6 +37,13 @@ struct Changed {
     total: i64,
 }
 
+/// Another type that bincode takes the very same bytes for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct LookAlike {
+    id: u64,
+    total: Vec<u8>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Failure {
     Declined,
@@ -156,6 +163,8 @@ fn changed_types(fixture: &Path) -> Vec<String> {
         expect("a changed type", make(&store, key, changed) == Err(ErrorKind::Undecodable));
         expect("another type", make(&store, key, 7_u32) == Err(ErrorKind::Undecodable));
     }
+    let look_alike = LookAlike { id: 0, total: Vec::new() };
+    expect("a type of the same bytes", make(&store, "bincode", look_alike) == Err(ErrorKind::Undecodable));
     expect("the old type again", make(&store, "bincode", receipt()) == Ok(receipt()));
     wrong
 }

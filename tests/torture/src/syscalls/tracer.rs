@@ -23,7 +23,12 @@ fn pid_of(child: &Child) -> Pid {
 }
 
 /// Lets the process begin, kills it at the stop with this number, and gives how many stops there were.
-pub(super) fn kill_at(mut child: Child, number: usize) -> usize {
+pub(super) fn kill_at(child: Child, number: usize) -> usize {
+    trace(child, number, |_| {})
+}
+
+/// The same, and `watch` is told the number of every stop.
+pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize)) -> usize {
     let process = pid_of(&child);
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::seize(process, options).expect("a process that waits for its input");
@@ -38,6 +43,7 @@ pub(super) fn kill_at(mut child: Child, number: usize) -> usize {
         let (thread, signal) = match status {
             WaitStatus::PtraceSyscall(thread) => {
                 stops += 1;
+                watch(stops);
                 if stops == number {
                     kill(process, Signal::SIGKILL).expect("a process that lives");
                 }

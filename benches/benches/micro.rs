@@ -1,0 +1,59 @@
+//! `cargo bench -p idem-benches`: replays and first calls, beside the same by hand.
+//!
+//! Contenders do not take turns here, so on a shared disk compare with care; `idem-benches` interleaves them.
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run has nothing to say")]
+
+use std::cell::Cell;
+
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher};
+use idem_benches::contender::{Contender, embedded};
+use idem_benches::key;
+use tempfile::TempDir;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+const CASES: [&str; 6] =
+    ["ours, disk", "ours-async, disk", "by-hand, disk", "ours, tmpfs", "ours-async, tmpfs", "by-hand, tmpfs"];
+
+/// One contender in a folder of its own.
+fn contender(case: &str) -> (TempDir, Box<dyn Contender>) {
+    let (name, place) = case.split_once(", ").expect("a name and a place");
+    let parent = if place == "disk" { "." } else { "/dev/shm" };
+    let folder = tempfile::tempdir_in(parent).expect("a folder");
+    let contender = embedded(name, folder.path()).expect("a contender");
+    (folder, contender)
+}
+
+#[divan::bench(args = CASES)]
+fn replay(bencher: Bencher<'_, '_>, case: &str) {
+    let (_folder, contender) = contender(case);
+    let mut caller = contender.caller().expect("a caller");
+    caller.first(&key(0)).expect("a first call");
+    bencher.bench_local(|| caller.again(&key(0)).expect("a replay"));
+}
+
+#[divan::bench(args = CASES)]
+fn first_call(bencher: Bencher<'_, '_>, case: &str) {
+    let (_folder, contender) = contender(case);
+    let mut caller = contender.caller().expect("a caller");
+    let next = Cell::new(0);
+    let fresh = || key(next.replace(next.get() + 1));
+    bencher.with_inputs(fresh).bench_local_refs(|key| caller.first(key).expect("a first call"));
+}
+
+/// A thousand calls from 64 callers; the time to start the callers is in it.
+#[divan::bench(args = CASES, sample_count = 20)]
+fn first_calls_of_64(bencher: Bencher<'_, '_>, case: &str) {
+    const CALLS: u64 = 1_024;
+    let (_folder, contender) = contender(case);
+    let next = Cell::new(0);
+    let fresh = || next.replace(next.get() + CALLS);
+    let bencher = bencher.counter(ItemsCount::new(CALLS)).with_inputs(fresh);
+    bencher.bench_local_values(|first| contender.first_calls(64, first..first + CALLS).expect("first calls"));
+}

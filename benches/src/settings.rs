@@ -1,0 +1,74 @@
+//! What is measured, where, and how often.
+
+use std::path::PathBuf;
+
+use crate::Outcome;
+
+/// Every work there is, in the order it is done.
+pub const WORKS: [&str; 8] = ["first", "replay", "storm", "delay", "growth", "purge", "bytes", "idle"];
+
+/// How the program is called.
+pub const USAGE: &str =
+    "usage: idem-benches [--all | WORK…] [--rounds N] [--records N] [--disk DIR] [--out DIR]
+
+works: first replay storm delay growth purge bytes idle
+--rounds   turns of each contender; 21 by default
+--records  how far the store grows; 1000000 by default (10000000 takes about ten minutes and 3 GB)
+--disk     a folder on the disk to measure; the current one by default
+--out      where benches.json and benches.svg go; target/benches by default";
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names out of [`WORKS`].
+    pub works: Vec<String>,
+    /// Turns of each contender.
+    pub rounds: usize,
+    /// How far the store grows.
+    pub records: u64,
+    /// A folder on the disk to measure.
+    pub disk: PathBuf,
+    /// Memory that looks like a disk.
+    pub memory: PathBuf,
+    /// Where the results go.
+    pub out: PathBuf,
+}
+
+impl Settings {
+    /// Reads the arguments of the program.
+    ///
+    /// # Errors
+    /// If one is not known.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Settings> {
+        let mut settings = Settings {
+            works: Vec::new(),
+            rounds: 21,
+            records: 1_000_000,
+            disk: PathBuf::from("."),
+            memory: PathBuf::from("/dev/shm"),
+            out: PathBuf::from("target/benches"),
+        };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` needs a value"));
+            match &*argument {
+                "--all" => settings.works = WORKS.map(str::to_owned).to_vec(),
+                "--rounds" => settings.rounds = value()?.parse()?,
+                "--records" => settings.records = value()?.parse()?,
+                "--disk" => settings.disk = value()?.into(),
+                "--out" => settings.out = value()?.into(),
+                work if WORKS.contains(&work) => settings.works.push(argument),
+                _ => return Err(format!("`{argument}` is not known\n\n{USAGE}").into()),
+            }
+        }
+        if settings.works.is_empty() {
+            return Err(USAGE.into());
+        }
+        Ok(settings)
+    }
+
+    /// Whether a work was asked for.
+    #[must_use]
+    pub fn wants(&self, work: &str) -> bool {
+        self.works.iter().any(|wanted| wanted == work)
+    }
+}

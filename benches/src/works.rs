@@ -1,0 +1,165 @@
+//! First calls and replays: who takes part in which work, and the goals it is judged by.
+
+use std::path::{Path, PathBuf};
+
+use crate::Outcome;
+use crate::contender::{Contender, bare, embedded, redis};
+use crate::lap::Lap;
+use crate::report::{Bound, Report};
+use crate::server::RedisServer;
+use crate::settings::Settings;
+use crate::tournament::{Result, run};
+
+/// How many callers the crowded works have.
+const CROWD: usize = 64;
+/// First calls in a turn: for a crowd, and for one caller.
+const CROWD_CALLS: u64 = 64 * 24;
+const ALONE_CALLS: u64 = 150;
+/// Replays in a turn.
+const REPLAYS: usize = 3_000;
+
+/// First calls of 64 callers and of one, on disk and in memory.
+///
+/// # Errors
+/// The first error of any contender.
+pub fn first_calls(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let disk = tempfile::tempdir_in(&settings.disk)?;
+    let memory = tempfile::tempdir_in(&settings.memory)?;
+    let bare = ["bare-channel", "bare-insert"];
+
+    let own = ["ours", "ours-async", "ours-rerun", "by-hand"];
+    let mut contenders = all(disk.path(), "crowd", &own)?;
+    contenders.extend(peers(disk.path(), report)?);
+    contenders.extend(all(disk.path(), "crowd", &bare)?);
+    let results =
+        run(&contenders, settings.rounds, |who, round| who.first_calls(CROWD, keys(round, CROWD_CALLS)))?;
+    report.table("first call, 64 callers, disk", &results);
+    judge_crowd(&results, report);
+
+    let contenders = all(memory.path(), "crowd", &[&own[..], &bare].concat())?;
+    let results =
+        run(&contenders, settings.rounds, |who, round| who.first_calls(CROWD, keys(round, CROWD_CALLS)))?;
+    report.table("first call, 64 callers, tmpfs", &results);
+    for (who, least) in [("bare: claim and completion", 0.6), ("bare: finished rows", 0.3), ("Mutex", 1.0)] {
+        for ours in &["idempotent, threads", "idempotent, tasks"] {
+            compare(&results, ours, who, least, report);
+        }
+    }
+    drop(contenders);
+    alone("disk", disk.path(), settings, report)?;
+    alone("tmpfs", memory.path(), settings, report)
+}
+
+fn judge_crowd(results: &[Result], report: &mut Report) {
+    for (who, least) in [("Mutex", 5.0), ("Redis", 1.5), ("cached", 10.0), ("PostgreSQL", 4.0)] {
+        for ours in &["idempotent, threads", "idempotent, tasks"] {
+            compare(results, ours, who, least, report);
+        }
+    }
+}
+
+fn compare(results: &[Result], ours: &str, who: &str, least: f64, report: &mut Report) {
+    if let (Some(ours), Some(other)) = (named(results, ours), named(results, who)) {
+        let goal = format!("{} as fast as {}", ours.name, other.name);
+        report.goal(&goal, Bound::AtLeast(least), ours.ratio_to(other));
+    }
+}
+
+fn alone(place: &str, folder: &Path, settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let pages = pages_per_commit(folder)?;
+    report.figure(&format!("WAL pages per commit of a lone caller, {place}"), pages);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few pages")]
+    let pages = pages.ceil() as u64;
+    let mut contenders =
+        all(folder, "alone", &["ours", "ours-async", "ours-rerun", "by-hand", "bare-channel"])?;
+    contenders.push(Box::new(bare::Fsyncs::open(folder, pages)?));
+    let results =
+        run(&contenders, settings.rounds, |who, round| who.first_calls(1, keys(round, ALONE_CALLS)))?;
+    report.table(&format!("first call, 1 caller, {place}"), &results);
+    let Some(floor) = named(&results, "bare: two fsyncs") else { return Ok(()) };
+    for ours in results.iter().filter(|result| result.name.starts_with("idempotent")) {
+        let over = ours.paired(floor, |ours, floor| ours.quantile_us(0.5) - floor.quantile_us(0.5));
+        let goal = format!("{}, {place}: median µs above two bare fsyncs (stretch: 60)", ours.name);
+        report.goal(&goal, Bound::AtMost(120.0), over);
+    }
+    Ok(())
+}
+
+/// Replays on one thread, and a read from every peer.
+///
+/// # Errors
+/// The first error of any contender.
+pub fn replays(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let disk = tempfile::tempdir_in(&settings.disk)?;
+    let mut contenders = all(disk.path(), "replay", &["ours", "ours-async", "bare-select", "by-hand"])?;
+    contenders.extend(peers(disk.path(), report)?);
+    let results = run(&contenders, settings.rounds, |who, round| {
+        let times =
+            if who.name().contains("Redis") || who.name() == "PostgreSQL" { REPLAYS / 10 } else { REPLAYS };
+        who.replays(u64::try_from(round)?, times)
+    })?;
+    report.table("replay, 1 thread", &results);
+    let mean = |ours: &Lap, other: &Lap| ours.mean_us() / other.mean_us();
+    for ours in results.iter().filter(|result| result.name.starts_with("idempotent")) {
+        if let Some(select) = named(&results, "bare: cached SELECT") {
+            let goal = format!("{}: a replay in bare cached SELECTs", ours.name);
+            report.goal(&goal, Bound::AtMost(1.5), ours.paired(select, mean));
+        }
+        compare(&results, ours.name, "Redis", 5.0, report);
+    }
+    Ok(())
+}
+
+/// Embedded contenders, each in a folder of its own.
+fn all(folder: &Path, work: &str, names: &[&str]) -> Outcome<Vec<Box<dyn Contender>>> {
+    names.iter().map(|name| embedded(name, &subfolder(folder, &format!("{work}-{name}"))?)).collect()
+}
+
+/// The peers that are installed and compiled in; the others are named loudly.
+fn peers(folder: &Path, report: &mut Report) -> Outcome<Vec<Box<dyn Contender>>> {
+    let mut peers: Vec<Box<dyn Contender>> = Vec::new();
+    #[cfg(feature = "cached")]
+    peers.push(embedded("cached", &subfolder(folder, "cached")?)?);
+    #[cfg(not(feature = "cached"))]
+    report.skip("cached 4 on disk", "build with `--features peers`");
+    match RedisServer::start(&subfolder(folder, "redis")?)? {
+        Some(server) => peers.push(Box::new(redis::Redis(server))),
+        None => report.skip("Redis", "`redis-server` is not installed"),
+    }
+    #[cfg(feature = "postgres")]
+    match crate::server::PostgresServer::start(&subfolder(folder, "postgres")?)? {
+        Some(server) => peers.push(Box::new(crate::contender::postgres::Postgres::new(server)?)),
+        None => report.skip("PostgreSQL", "`/usr/lib/postgresql/*/bin/initdb` is not installed"),
+    }
+    #[cfg(not(feature = "postgres"))]
+    report.skip("PostgreSQL", "build with `--features peers`");
+    Ok(peers)
+}
+
+fn subfolder(folder: &Path, name: &str) -> Outcome<PathBuf> {
+    let path = folder.join(name);
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+fn named<'a>(results: &'a [Result], beginning: &str) -> Option<&'a Result> {
+    results.iter().find(|result| result.name.starts_with(beginning))
+}
+
+fn keys(round: usize, calls: u64) -> std::ops::Range<u64> {
+    let first = round as u64 * calls;
+    first..first + calls
+}
+
+/// How many pages our commits append, read off the growth of a young WAL.
+fn pages_per_commit(folder: &Path) -> Outcome<f64> {
+    const CALLS: u64 = 100;
+    let folder = subfolder(folder, "pages")?;
+    let contender = embedded("ours", &folder)?;
+    let wal = folder.join("ours.db-wal");
+    contender.first_calls(1, 0..CALLS)?;
+    let before = std::fs::metadata(&wal)?.len();
+    contender.first_calls(1, CALLS..2 * CALLS)?;
+    let pages = (std::fs::metadata(&wal)?.len() - before) / bare::PAGE_BYTES;
+    Ok(f64::from(u32::try_from(pages)?) / f64::from(2 * u32::try_from(CALLS)?))
+}
