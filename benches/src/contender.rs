@@ -72,7 +72,8 @@ pub fn embedded(name: &str, folder: &Path) -> Outcome<Box<dyn Contender>> {
         "ours-rerun" => Box::new(ours::Threads::open(folder, ours::Mode::Rerun)?),
         "ours-async" => Box::new(ours::Tasks::open(folder)?),
         "by-hand" => Box::new(by_hand::ByHand::open(folder)?),
-        "bare-channel" => Box::new(bare::Channel::open(folder)?),
+        "bare-channel" => Box::new(bare::Channel::open(folder, bare::Sent::ClaimAndCompletion)?),
+        "bare-finished" => Box::new(bare::Channel::open(folder, bare::Sent::FinishedRow)?),
         "bare-insert" => Box::new(bare::Insert::open(folder)?),
         "bare-select" => Box::new(bare::Select::open(folder)?),
         #[cfg(feature = "cached")]

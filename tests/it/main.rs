@@ -9,81 +9,81 @@
 )]
 
 mod async_trait;
-mod instrument;
-mod shapes;
-mod shapes_async;
-mod shapes_modes;
-mod shapes_support;
-mod strict;
-mod waiters;
-mod cut_off;
-mod on_err;
-mod on_interrupt;
+mod books;
+mod classify;
+mod codec;
 mod concurrency;
 #[cfg(unix)]
-mod worker;
-#[cfg(unix)]
-mod processes;
-#[cfg(unix)]
-mod stealing;
-#[cfg(target_os = "linux")]
-mod owners;
-#[cfg(unix)]
 mod crash;
+mod cut_off;
 #[cfg(unix)]
-mod paths;
-mod key;
-mod fingerprint;
-mod lifetimes;
-mod operators;
-mod codec;
+mod damage;
+mod detach;
+mod detach_ends;
+mod detach_span;
+mod errors;
+mod events;
 #[cfg(unix)]
 mod examples;
 #[cfg(unix)]
 mod examples_saga;
-mod errors;
-mod nested;
-mod names;
-mod limits;
-mod books;
-mod tx;
-mod tx_beside;
-mod tx_connection;
-mod tx_hostile;
-mod tx_refused;
-mod wait;
-mod scoped;
-mod events;
-mod secrets;
 mod executor;
+#[cfg(target_os = "linux")]
+mod failure_matrix;
+mod fingerprint;
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod instrument;
+mod interplay;
+mod itself;
+mod key;
+mod lifetimes;
+mod limits;
+mod names;
+mod nested;
+mod on_err;
+mod on_interrupt;
+mod operators;
+#[cfg(target_os = "linux")]
+mod owners;
+#[cfg(unix)]
+mod paths;
+#[cfg(unix)]
+mod processes;
 mod recover;
 #[cfg(unix)]
-mod damage;
+mod recover_late;
+mod recover_window;
+mod scoped;
+mod secrets;
+mod shapes;
+mod shapes_async;
+mod shapes_modes;
+mod shapes_support;
 #[cfg(unix)]
 mod shared;
 #[cfg(unix)]
+mod stealing;
+#[cfg(unix)]
 mod store_lifecycle;
-#[cfg(target_os = "linux")]
-mod full_disk;
-mod itself;
-mod detach;
-mod detach_ends;
-mod detach_span;
-#[cfg(unix)]
-mod tx_crash;
-mod recover_window;
-mod tokens;
-mod interplay;
-mod classify;
-#[cfg(unix)]
-mod recover_late;
-#[cfg(unix)]
-mod waiters_across;
-#[cfg(unix)]
-mod tx_processes;
-#[cfg(target_os = "linux")]
-mod failure_matrix;
+mod strict;
 mod tidy;
+mod tokens;
 mod torture_checks;
 #[cfg(unix)]
 mod torture_faults;
+mod tx;
+mod tx_beside;
+mod tx_connection;
+#[cfg(unix)]
+mod tx_crash;
+mod tx_hostile;
+#[cfg(unix)]
+mod tx_processes;
+mod tx_refused;
+mod wait;
+mod waiters;
+#[cfg(unix)]
+mod waiters_across;
+#[cfg(unix)]
+mod worker;

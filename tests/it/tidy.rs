@@ -327,9 +327,9 @@ fn every_test_that_the_design_names_exists() {
     assert!(tests.len() > 80, "only {} tests are named", tests.len());
     for test in tests {
         let (module, function) = test.rsplit_once("::").unwrap();
-        let texts =
+        let mut sources =
             files_of(module).into_iter().filter_map(|file| fs::read_to_string(root().join(file)).ok());
-        let there = texts.into_iter().any(|text| {
+        let there = sources.any(|text| {
             let start = text.find(&format!("fn {function}("));
             start.is_some_and(|start| {
                 text[..start].trim_end().rsplit("\n\n").next().unwrap().contains("#[test]")

@@ -9,6 +9,6 @@
 )]
 
 pub mod form;
-pub mod plain;
 pub mod halt;
 pub mod hand_clock;
+pub mod plain;

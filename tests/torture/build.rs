@@ -54,9 +54,9 @@ fn prepared(runtime: &Path, name: &str, path: &str) -> String {
         match line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
             Some(inner) => {
                 let text = self::prepared(runtime, inner, &format!("{name}/{inner}"));
-                prepared.push_str(&format!("mod {inner} {{\n{text}}}\n"));
+                prepared.extend(["mod ", inner, " {\n", &text, "}\n"]);
             }
-            None => prepared.push_str(&format!("{line}\n")),
+            None => prepared.extend([line, "\n"]),
         }
     }
     prepared.replace("std::sync::", "shuttle::sync::")

@@ -25,9 +25,19 @@ const FINISHED: &str = "INSERT INTO calls (key, done, result) VALUES (?1, 1, ?2)
 /// One write, and where to say that it is committed.
 type Request = (String, Option<String>, SyncSender<()>);
 
-/// Claims and completions sent through a channel to one thread that commits whatever has come.
+/// What a call sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// A claim, and then a completion.
+    ClaimAndCompletion,
+    /// The finished row, once: no promise at all.
+    FinishedRow,
+}
+
+/// Writes sent through a channel to one thread that commits whatever has come.
 #[derive(Debug)]
 pub struct Channel {
+    sent: Sent,
     requests: Option<Sender<Request>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -37,12 +47,12 @@ impl Channel {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn open(folder: &Path) -> Outcome<Channel> {
+    pub fn open(folder: &Path, sent: Sent) -> Outcome<Channel> {
         let conn = connect(&folder.join("bare-channel.db"), TABLE)?;
         let (requests, incoming) = channel();
         // If it fails, its callers are not answered, and they say so.
-        let writer = thread::spawn(move || drop(write(&conn, &incoming)));
-        Ok(Channel { requests: Some(requests), writer: Some(writer) })
+        let writer = thread::spawn(move || drop(write(&conn, sent, &incoming)));
+        Ok(Channel { sent, requests: Some(requests), writer: Some(writer) })
     }
 }
 
@@ -55,14 +65,15 @@ impl Drop for Channel {
     }
 }
 
-fn write(conn: &Connection, incoming: &Receiver<Request>) -> rusqlite::Result<()> {
+fn write(conn: &Connection, sent: Sent, incoming: &Receiver<Request>) -> rusqlite::Result<()> {
+    let with_result = if sent == Sent::FinishedRow { FINISHED } else { COMPLETE };
     while let Ok(first) = incoming.recv() {
         let batch: Vec<_> = std::iter::once(first).chain(incoming.try_iter()).collect();
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for (key, result, _) in &batch {
             match result {
                 None => conn.prepare_cached(CLAIM)?.execute([key])?,
-                Some(result) => conn.prepare_cached(COMPLETE)?.execute(params![key, result.as_bytes()])?,
+                Some(result) => conn.prepare_cached(with_result)?.execute(params![key, result.as_bytes()])?,
             };
         }
         conn.prepare_cached("COMMIT")?.execute([])?;
@@ -75,25 +86,37 @@ fn write(conn: &Connection, incoming: &Receiver<Request>) -> rusqlite::Result<()
 
 impl Contender for Channel {
     fn name(&self) -> &'static str {
-        "bare: claim and completion through a channel"
+        match self.sent {
+            Sent::ClaimAndCompletion => "bare: claim and completion through a channel",
+            Sent::FinishedRow => "bare: finished rows through a channel",
+        }
     }
 
     fn caller(&self) -> Outcome<Box<dyn Caller + Send + '_>> {
         let requests = self.requests.clone().ok_or("the channel is closed")?;
-        Ok(Box::new(Sending(requests)))
+        Ok(Box::new(Sending { sent: self.sent, requests }))
     }
 }
 
-struct Sending(Sender<Request>);
+struct Sending {
+    sent: Sent,
+    requests: Sender<Request>,
+}
+
+impl Sending {
+    fn write(&self, key: &str, result: Option<String>) -> Outcome<()> {
+        let (done, written) = sync_channel(1);
+        self.requests.send((key.to_owned(), result, done))?;
+        Ok(written.recv()?)
+    }
+}
 
 impl Caller for Sending {
     fn first(&mut self, key: &str) -> Outcome<()> {
-        for result in [None, Some(result())] {
-            let (done, written) = sync_channel(1);
-            self.0.send((key.to_owned(), result, done))?;
-            written.recv()?;
+        if self.sent == Sent::ClaimAndCompletion {
+            self.write(key, None)?;
         }
-        Ok(())
+        self.write(key, Some(result()))
     }
 
     fn again(&mut self, _key: &str) -> Outcome<()> {
@@ -117,7 +140,7 @@ impl Insert {
 
 impl Contender for Insert {
     fn name(&self) -> &'static str {
-        "bare: finished rows in batches"
+        "bare: finished rows in batches, no callers"
     }
 
     fn caller(&self) -> Outcome<Box<dyn Caller + Send + '_>> {

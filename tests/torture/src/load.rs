@@ -48,7 +48,7 @@ fn wal_bytes(folder: &Path) -> u64 {
 
 /// Records that are over at once are purged as fast as they are made.
 fn traffic(options: &Options) -> Report {
-    let calls = options.points(4_000, 400_000);
+    let calls = options.points(4_000, 60_000);
     let mut report = Report::new("load: live traffic with the purge running");
     let (folder, store) = store();
     let before_kb = peak_kb();
@@ -100,7 +100,7 @@ fn traffic(options: &Options) -> Report {
 
 /// A reader that holds its snapshot keeps the log from being reset: it grows by what is written, and shrinks after.
 fn snapshot(options: &Options) -> Report {
-    let calls = options.points(4_000, 100_000);
+    let calls = options.points(4_000, 30_000);
     let mut report = Report::new("load: a reader holds a snapshot (checkpoint starvation)");
     let (folder, store) = store();
     make(&store, "first", || Ok(1)).expect("made");

@@ -9,7 +9,7 @@ use crate::frame::{Options, Report};
 use crate::tally::Tally;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let schedules = options.points(1_500, 100_000);
+    let schedules = options.points(1_500, 20_000);
     let scenarios: [(&str, Scenario, Scenario); 2] = [
         ("single flight: releases, timeouts and abandoned batons", sound::flight, broken::flight),
         ("the writer's queue: senders, closing and the end", sound::queue, broken::queue),

@@ -233,7 +233,7 @@ impl Specimen {
         }
         for n in 0..IN_DOUBT {
             match effect(&store, &format!("doubt-{n}"), || Ok("it ran".to_owned())) {
-                Err(Failure::Ours(kind)) if kind == ErrorKind::InDoubt => answers.right += 1,
+                Err(Failure::Ours(ErrorKind::InDoubt)) => answers.right += 1,
                 Ok(value) if value == "it ran" => answers.ran += 1,
                 Ok(_) | Err(Failure::Own(_)) => answers.wrong += 1,
                 Err(Failure::Ours(_)) => answers.refused += 1,

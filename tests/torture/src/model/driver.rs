@@ -150,16 +150,20 @@ impl Driver {
                 ("op steal", expected.into(), format!("{stolen:?}"))
             }
             Op::Forget { key } => {
-                let had = self.oracle.forget(key);
+                let (over, had) = (self.oracle.is_expired(key), self.oracle.forget(key));
                 let got = self.store.forget(NAME, &key).map_err(|error| error.kind());
-                ("op forget", format!("Ok({had})"), format!("{got:?}"))
+                let expected = !(over && got == Ok(false)) && had;
+                ("op forget", format!("Ok({expected})"), format!("{got:?}"))
             }
             Op::SettleDone { key } => self.settle(key, Ok(Some(value)), Verdict::Done(value)),
             Op::SettleWithoutResult { key } => self.settle(key, Ok(None), Verdict::DoneWithoutResult),
             Op::SettleNotDone { key } => self.settle(key, Err(()), Verdict::NotDone),
             Op::RecordDone { key } => {
-                let expected = self.oracle.record_done(key, value);
                 let got = self.store.record_done(NAME, &key, &value).map_err(|error| error.kind());
+                if self.oracle.is_expired(key) && got == Ok(true) {
+                    self.oracle.forget(key);
+                }
+                let expected = self.oracle.record_done(key, value);
                 ("op record_done", format!("Ok({expected})"), format!("{got:?}"))
             }
         }

@@ -119,6 +119,11 @@ impl Oracle {
         self.records[usize::from(key)].as_ref().is_some_and(|rec| matches!(rec.state, State::InDoubt))
     }
 
+    /// Its record counts as absent, and may be gone at any moment: the store purges as it writes.
+    pub(super) fn is_expired(&self, key: u8) -> bool {
+        self.records[usize::from(key)].as_ref().is_some_and(|rec| self.is_over(rec, rec.ttl_min))
+    }
+
     fn is_over(&self, rec: &Rec, lifetime: Option<u16>) -> bool {
         let finished = !matches!(rec.state, State::InDoubt);
         finished && lifetime.is_some_and(|minutes| self.now_min - rec.at_min >= u64::from(minutes))

@@ -147,7 +147,8 @@ fn of_store(
         match replayed {
             Ok(value) if value.len() == *size && value.starts_with(&format!("{key}:")) => {}
             other => {
-                found.push(format!("{key}: acknowledged {size} bytes, replayed {:?}", other.map(|v| v.len())))
+                found
+                    .push(format!("{key}: acknowledged {size} bytes, replayed {:?}", other.map(|v| v.len())));
             }
         }
     }
