@@ -75,3 +75,34 @@ pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed_with(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    // "Did not happen" would be a guess for all but the first ones: the frames may be in the log.
+    #[test]
+    fn a_commit_that_failed_is_unknown_unless_it_is_known() {
+        for (code, fault) in [
+            (ffi::SQLITE_BUSY, Fault::Busy),
+            (ffi::SQLITE_FULL, Fault::Refused),
+            (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, Fault::Refused),
+            (ffi::SQLITE_CONSTRAINT_COMMITHOOK, Fault::Refused),
+            (ffi::SQLITE_IOERR_FSYNC, Fault::Unknown),
+            (ffi::SQLITE_IOERR_WRITE, Fault::Unknown),
+            (ffi::SQLITE_CORRUPT, Fault::Unknown),
+        ] {
+            assert_eq!(of_commit(&failed_with(code)), fault, "code {code}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_failed_wrote_nothing() {
+        assert_eq!(of_statement(&failed_with(ffi::SQLITE_BUSY_SNAPSHOT)), Fault::Busy);
+        assert_eq!(of_statement(&failed_with(ffi::SQLITE_IOERR_WRITE)), Fault::Refused);
+    }
+}
