@@ -18,8 +18,8 @@ const IN_DOUBT: usize = 4;
 const FAILED: usize = 4;
 
 /// Classes of damage after which no record may be hidden.
-pub(super) const MUST_NOT_HIDE: [&str; 5] =
-    ["table of records", "other tables", "truncation", "files swapped", "pages swapped"];
+pub(super) const MUST_NOT_HIDE: [&str; 6] =
+    ["table of records", "other tables", "truncation", "files swapped", "pages swapped", "database deleted"];
 
 /// What is done to the files before they are opened.
 #[derive(Clone, Debug)]
