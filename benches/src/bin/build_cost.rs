@@ -19,21 +19,15 @@ const ROUNDS: usize = 5;
 const TYPES: &str = "use serde::{Deserialize, Serialize};
 #[derive(Serialize)] pub struct Order { pub id: String, pub cents: u64 }
 #[derive(Serialize, Deserialize)] pub struct Receipt { pub charged: u64 }
-fn main() {}
 ";
 
 fn main() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let user = User::new(folder.path())?;
     user.write("", 0)?;
-    let all = user.cargo(&["build", "--release"], None)?;
-    println!("hello world, default features, clean release build: {all}");
-    let library =
-        find(&user.target("all").join("release/build"), "libsqlite3.a")?.ok_or("SQLite was not compiled")?;
-    user.manifest(", default-features = false, features = [\"bincode\", \"tokio\"]")?;
-    let beside = user.cargo(&["build", "--release"], library.parent())?;
-    println!("the same with SQLite already compiled: {beside}");
-    user.manifest("")?;
+    if std::env::args().nth(1).as_deref() != Some("--functions") {
+        clean_builds(&user)?;
+    }
     for (mode, arguments) in
         [("check", &["check"][..]), ("debug", &["build"]), ("release", &["build", "--release"])]
     {
@@ -45,6 +39,18 @@ fn main() -> Outcome<()> {
         );
     }
     Ok(())
+}
+
+/// All of it once, with SQLite and beside it.
+fn clean_builds(user: &User) -> Outcome<()> {
+    let all = user.cargo(&["build", "--release"], None)?;
+    println!("hello world, default features, clean release build: {all}");
+    let library =
+        find(&user.target("all").join("release/build"), "libsqlite3.a")?.ok_or("SQLite was not compiled")?;
+    user.manifest(", default-features = false, features = [\"bincode\", \"tokio\"]")?;
+    let beside = user.cargo(&["build", "--release"], library.parent())?;
+    println!("the same with SQLite already compiled: {beside}");
+    user.manifest("")
 }
 
 /// Seconds, by the clock and of all processors together: the second does not depend on what else the machine does.
@@ -108,13 +114,18 @@ impl User {
     /// Writes the program: so many functions, each under `attribute`.
     fn write(&self, attribute: &str, functions: u32) -> Outcome<()> {
         let mut text = TYPES.to_owned();
+        // A function nobody calls is not compiled to the end.
+        let mut calls = String::new();
         for n in 0..functions {
             writeln!(
                 text,
                 "{attribute}pub fn charge_{n}(order: &Order) -> Result<Receipt, idem_runtime::Error> {{ \
                  Ok(Receipt {{ charged: order.cents + {n} }}) }}"
             )?;
+            writeln!(calls, "    let _ = charge_{n}(&order);")?;
         }
+        let order = "let order = Order { id: String::from(\"A-17\"), cents: 500 };";
+        writeln!(text, "fn main() {{\n    {order}\n{calls}    drop(order);\n}}")?;
         Ok(fs::write(self.folder.join("src/main.rs"), text)?)
     }
 
