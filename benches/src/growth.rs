@@ -124,7 +124,7 @@ pub fn purge(settings: &Settings, report: &mut Report) -> Outcome<()> {
     eprintln!("\n== purge of {records} records");
     fill(&store, 0..records, HOUR)?;
     let before = first_calls(&store, records..records + 3 * SAMPLE, 64)?;
-    clock.0.fetch_add(i64::try_from(2 * HOUR.as_millis())?, Ordering::SeqCst);
+    clock.by_ms.fetch_add(i64::try_from(2 * HOUR.as_millis())?, Ordering::SeqCst);
     let begun = Instant::now();
     let mut purging = Vec::new();
     let mut next = records + 3 * SAMPLE;
@@ -141,21 +141,24 @@ pub fn purge(settings: &Settings, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// The system's clocks, some time later.
+/// The system's clocks, some milliseconds later.
 #[derive(Clone, Debug, Default)]
-struct Shifted(Arc<AtomicI64>);
+struct Shifted {
+    clock: Arc<SystemClock>,
+    by_ms: Arc<AtomicI64>,
+}
 
 impl Clock for Shifted {
     fn wall_ms(&self) -> i64 {
-        SystemClock::default().wall_ms() + self.0.load(Ordering::SeqCst)
+        self.clock.wall_ms() + self.by_ms.load(Ordering::SeqCst)
     }
 
     fn boot_ms(&self) -> i64 {
-        SystemClock::default().boot_ms() + self.0.load(Ordering::SeqCst)
+        self.clock.boot_ms() + self.by_ms.load(Ordering::SeqCst)
     }
 
     fn boot_id(&self) -> String {
-        SystemClock::default().boot_id()
+        self.clock.boot_id()
     }
 }
 
