@@ -37,7 +37,8 @@ pub(crate) enum Event<'a> {
     /// The value that follows is wrapped in `Some`.
     Some,
     Unit,
-    UnitVariant(&'static str),
+    /// A variant without content: its index and its name.
+    UnitVariant(u32, &'static str),
     Begin(Group),
     /// The name of the field whose value follows.
     Field(&'static str),
@@ -55,8 +56,8 @@ pub(crate) enum Group {
     Tuple,
     Struct,
     Map,
-    /// An enum variant with content: one value, a tuple or a struct.
-    Variant(&'static str),
+    /// An enum variant with content (one value, a tuple or a struct): its index and its name.
+    Variant(u32, &'static str),
 }
 
 /// What is made of a value: key text or a digest.
@@ -175,16 +176,19 @@ mod tests {
     #[test]
     fn events_tell_names_kinds_and_values() {
         let point = |y| events(&Point { x: Wrapped(1), y });
-        let line = "Begin(Variant(\"Line\")) Begin(Tuple) Unsigned(1, 1) Unsigned(1, 2) End(Tuple) End(Variant(\"Line\")) ";
-        let named = "Begin(Variant(\"Named\")) Begin(Struct) Field(\"n\") Char('z') End(Struct) End(Variant(\"Named\")) ";
+        let line = "Begin(Variant(2, \"Line\")) Begin(Tuple) Unsigned(1, 1) Unsigned(1, 2) End(Tuple) End(Variant(2, \"Line\")) ";
+        let named = "Begin(Variant(3, \"Named\")) Begin(Struct) Field(\"n\") Char('z') End(Struct) End(Variant(3, \"Named\")) ";
         let cases = [
             (point(None), "Begin(Struct) Field(\"x\") Unsigned(1, 1) Skipped(\"y\") End(Struct) "),
             (
                 point(Some(true)),
                 "Begin(Struct) Field(\"x\") Unsigned(1, 1) Field(\"y\") Some Bool(true) End(Struct) ",
             ),
-            (events(&Shape::Empty), "UnitVariant(\"Empty\") "),
-            (events(&Shape::Round(7)), "Begin(Variant(\"Round\")) Unsigned(1, 7) End(Variant(\"Round\")) "),
+            (events(&Shape::Empty), "UnitVariant(0, \"Empty\") "),
+            (
+                events(&Shape::Round(7)),
+                "Begin(Variant(1, \"Round\")) Unsigned(1, 7) End(Variant(1, \"Round\")) ",
+            ),
             (events(&Shape::Line(1, 2)), line),
             (events(&Shape::Named { n: 'z' }), named),
             (events(&vec![-1i64]), "Begin(Seq) Signed(8, -1) End(Seq) "),

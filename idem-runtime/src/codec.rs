@@ -1,17 +1,20 @@
 //! How results are stored, and the only place that names bincode.
 //!
-//! The row carries the id of its codec, so the default may change and rows of both kinds may lie side by side.
+//! The row carries the id of its codec, so the default may change and rows of all kinds may lie side by side.
 //!
 //! Bincode writes values without names, and misreads *silently* what it cannot carry (`skip_serializing_if`) and what was
 //! written by another version of a type (reordered fields, inserted variants). So a value is stored only if it reads back
 //! with the digest it had, and a bincode row is replayed only if it still has the digest that was recorded. JSON carries
 //! names and is judged by serde alone, so that a row survives a field that was added with a default.
+//!
+//! A `HashSet` shows itself as a sequence and comes back in another order each time, by chance in the one it had. So a
+//! bincode row with a sequence also carries the digest that ignores order; see [`only_sets_moved`].
 
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::digest::ResultDigest;
+use crate::{canonical::Unwalkable, digest::ResultDigest};
 
 mod bounded;
 #[cfg(feature = "bincode")]
@@ -61,6 +64,8 @@ impl Default for Codec {
 /// The ids rows carry. They are never given to anything else.
 const BINCODE_ID: u8 = 1;
 const JSON_ID: u8 = 2;
+/// Bincode, and behind it the digest that ignores the order of sequences.
+const BINCODE_SEQUENCES_ID: u8 = 3;
 
 impl Codec {
     /// The id that rows of this codec carry.
@@ -75,9 +80,9 @@ impl Codec {
     fn of_row(id: u8) -> Result<Self, String> {
         match id {
             #[cfg(feature = "bincode")]
-            BINCODE_ID => Ok(Self::Bincode),
+            BINCODE_ID | BINCODE_SEQUENCES_ID => Ok(Self::Bincode),
             #[cfg(not(feature = "bincode"))]
-            BINCODE_ID => {
+            BINCODE_ID | BINCODE_SEQUENCES_ID => {
                 Err("it was stored with bincode; build with the feature `bincode` to read it".into())
             }
             JSON_ID => Ok(Self::Json),
@@ -162,10 +167,10 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     codec: Codec,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
-    let digest = ResultDigest::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let digests = Digests::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
     let mut reasons = Vec::new();
     for &candidate in codec.candidates() {
-        match encode_as(candidate, value, digest, bytes_max) {
+        match encode_as(candidate, value, digests, bytes_max) {
             Ok(encoded) => return Ok(encoded),
             Err(why) => reasons.push(format!("as {candidate} it {why}")),
         }
@@ -173,31 +178,38 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     Err(Unstorable(reasons.join("; ")))
 }
 
+/// What a value is recognised by. Both digests are the same where it holds no sequence.
+#[derive(Clone, Copy)]
+struct Digests {
+    ordered: ResultDigest,
+    unordered: ResultDigest,
+}
+
+impl Digests {
+    fn of<T: Serialize>(value: &T) -> Result<Self, Unwalkable> {
+        Ok(Self { ordered: ResultDigest::of(value)?, unordered: ResultDigest::of_unordered(value)? })
+    }
+}
+
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
     value: &T,
-    digest: ResultDigest,
+    Digests { ordered, unordered }: Digests,
     bytes_max: usize,
 ) -> Result<Encoded<T>, String> {
-    let bytes = codec.write(value, bytes_max)?;
+    let mut bytes = codec.write(value, bytes_max)?;
     let value_read_back = codec.read(&bytes).map_err(|why| format!("does not read back (`{why}`)"))?;
-    if !reads_back_as(codec, value, digest, &value_read_back) {
+    // The order of a set does not matter, and no codec changes that of a list: bincode misreads a value only where it
+    // reads more bytes for it than were written, which the same elements in another order do not need.
+    if ResultDigest::of_unordered(&value_read_back) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
-    Ok(Encoded { codec_id: codec.id(), bytes, digest, value_read_back })
-}
-
-/// Whether `read` is `value` again, as far as serde can tell.
-///
-/// A `HashSet` comes back in another order. Only JSON rows may hold one, as only bincode rows are compared with the
-/// recorded digest when they are replayed.
-fn reads_back_as<T: Serialize>(codec: Codec, value: &T, digest: ResultDigest, read: &T) -> bool {
-    if ResultDigest::of(read) == Ok(digest) {
-        return true;
+    let mut codec_id = codec.id();
+    if codec != Codec::Json && ordered != unordered {
+        codec_id = BINCODE_SEQUENCES_ID;
+        bytes.extend_from_slice(&unordered.to_bytes());
     }
-    codec == Codec::Json
-        && ResultDigest::of_unordered(value)
-            .is_ok_and(|unordered| ResultDigest::of_unordered(read) == Ok(unordered))
+    Ok(Encoded { codec_id, bytes, digest: ordered, value_read_back })
 }
 
 /// Decodes a stored result; whatever the bytes hold, what comes out is the value that was recorded or an error.
@@ -207,11 +219,28 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<T, Undecodable> {
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
+    let (bytes, unordered) = match bytes.split_last_chunk() {
+        Some((bytes, unordered)) if codec_id == BINCODE_SEQUENCES_ID => (bytes, Some(*unordered)),
+        _ => (bytes, None),
+    };
     let value: T = codec.read(bytes).map_err(|why| Undecodable(format!("it does not decode (`{why}`)")))?;
-    if codec != Codec::Json && ResultDigest::of(&value) != Ok(digest) {
-        return Err(Undecodable("it decodes to another value than was recorded".into()));
+    if codec == Codec::Json
+        || ResultDigest::of(&value) == Ok(digest)
+        || unordered.is_some_and(|unordered| only_sets_moved(codec, &value, unordered, bytes))
+    {
+        return Ok(value);
     }
-    Ok(value)
+    Err(Undecodable("it decodes to another value than was recorded".into()))
+}
+
+/// Whether `value`, read from `bytes`, differs from what was recorded in nothing but the order of its sets.
+///
+/// A list keeps its order unless its type has changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after
+/// the variants of an enum changed places. The digest tells their numbers apart; and where no set or map has moved the
+/// value is written as the bytes it was read from.
+fn only_sets_moved<T: Serialize>(codec: Codec, value: &T, unordered: [u8; 8], bytes: &[u8]) -> bool {
+    ResultDigest::of_unordered(value).is_ok_and(|digest| digest.to_bytes() == unordered)
+        && codec.write(value, bytes.len()).is_ok_and(|again| again != bytes)
 }
 
 #[cfg(feature = "bincode")]

@@ -52,18 +52,26 @@ pub(crate) struct ResultDigest(u64);
 impl ResultDigest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        Self::through(Tagged::new(SipHasher128::new_with_key(b"idem  result  1 ")), value)
+        Self::through(Self::form(), value)
     }
 
     /// The digest of `value` if the order of its sequences does not matter: a `HashSet` shows itself as a sequence, and
-    /// comes back in another order.
+    /// comes back in another order. A value that holds no sequence has one digest.
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        Self::through(Tagged::unordered(SipHasher128::new_with_key(b"idem unordered 1")), value)
+        Self::through(Self::form().ignoring_order(), value)
+    }
+
+    fn form() -> Tagged<SipHasher128> {
+        Tagged::with_indices(SipHasher128::new_with_key(b"idem  result  1 "))
     }
 
     fn through<T: Serialize + ?Sized>(mut form: Tagged<SipHasher128>, value: &T) -> Result<Self, Unwalkable> {
         walk(value, &mut form)?;
         Ok(Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half))))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
     }
 
     pub(crate) fn to_i64(self) -> i64 {

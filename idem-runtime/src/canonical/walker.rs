@@ -27,8 +27,9 @@ impl<'f, F: Form> Walker<'f, F> {
         Ok(Members { form, levels_left, group, variant: None, unordered: Vec::new() })
     }
 
-    fn begin_variant(self, variant: &'static str, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        self.form.event(Event::Begin(Group::Variant(variant)))?;
+    /// `variant` is the group that holds `group` alone.
+    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, Unwalkable> {
+        self.form.event(Event::Begin(variant))?;
         Ok(Members { variant: Some(variant), ..self.begin(group)? })
     }
 }
@@ -93,10 +94,10 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     fn serialize_unit_variant(
         self,
         _: &'static str,
-        _: u32,
+        index: u32,
         variant: &'static str,
     ) -> Result<(), Unwalkable> {
-        self.form.event(Event::UnitVariant(variant))
+        self.form.event(Event::UnitVariant(index, variant))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -110,14 +111,14 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
-        _: u32,
+        index: u32,
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unwalkable> {
         let Self { form, levels_left } = self.deeper()?;
-        form.event(Event::Begin(Group::Variant(variant)))?;
+        form.event(Event::Begin(Group::Variant(index, variant)))?;
         value.serialize(Walker { form, levels_left })?;
-        form.event(Event::End(Group::Variant(variant)))
+        form.event(Event::End(Group::Variant(index, variant)))
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, Unwalkable> {
@@ -135,11 +136,11 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     fn serialize_tuple_variant(
         self,
         _: &'static str,
-        _: u32,
+        index: u32,
         variant: &'static str,
         _: usize,
     ) -> Result<Members<'f, F>, Unwalkable> {
-        self.begin_variant(variant, Group::Tuple)
+        self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
@@ -149,11 +150,11 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     fn serialize_struct_variant(
         self,
         _: &'static str,
-        _: u32,
+        index: u32,
         variant: &'static str,
         _: usize,
     ) -> Result<Members<'f, F>, Unwalkable> {
-        self.begin_variant(variant, Group::Struct)
+        self.begin_variant(Group::Variant(index, variant), Group::Struct)
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
@@ -173,7 +174,7 @@ pub(super) struct Members<'f, F> {
     levels_left: u8,
     group: Group,
     /// The variant that ends where its members end.
-    variant: Option<&'static str>,
+    variant: Option<Group>,
     /// The finished elements of a sequence whose order is ignored.
     unordered: Vec<[u8; 16]>,
 }
@@ -198,7 +199,7 @@ impl<F: Form> Members<'_, F> {
     fn finish(self) -> Result<(), Unwalkable> {
         tell_sorted(self.form, self.unordered)?;
         self.form.event(Event::End(self.group))?;
-        self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(Group::Variant(variant))))
+        self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(variant)))
     }
 }
 

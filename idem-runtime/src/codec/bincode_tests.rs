@@ -1,6 +1,6 @@
 //! What bincode carries, what goes to JSON instead, and what neither types that changed nor hostile bytes get through.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,12 +13,12 @@ fn bincode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Uns
     encode(value, Codec::Bincode, BYTES_MAX)
 }
 
-/// Stores `value`, replays it and tells which codec was taken.
+/// Stores `value`, replays it and tells which codec was taken, bincode with and without sequences being one.
 fn stored_as<T: Serialize + DeserializeOwned>(value: &T) -> u8 {
     let encoded = bincode(value).unwrap();
     let replayed: T = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
     assert_eq!(ResultDigest::of(&replayed).unwrap(), ResultDigest::of(value).unwrap());
-    encoded.codec_id
+    if encoded.codec_id == BINCODE_SEQUENCES_ID { BINCODE_ID } else { encoded.codec_id }
 }
 
 /// Reads as a `New` what was stored as an `Old`.
@@ -27,7 +27,7 @@ fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>
     codec: Codec,
 ) -> Result<New, Undecodable> {
     let encoded = encode(old, codec, BYTES_MAX).unwrap();
-    assert_eq!(encoded.codec_id, codec.id());
+    assert_eq!(encoded.codec_id == JSON_ID, codec == Codec::Json);
     decode(encoded.codec_id, encoded.digest, &encoded.bytes)
 }
 
@@ -166,17 +166,18 @@ struct V1 {
     b: u8,
 }
 
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Reordered {
+    b: u8,
+    a: u8,
+}
+
 #[test]
 fn types_that_changed_are_never_misread() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Renamed {
         a: u8,
         b: u8,
-    }
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Reordered {
-        b: u8,
-        a: u8,
     }
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Removed {
@@ -221,15 +222,80 @@ fn inserted_variants_are_never_misread() {
     assert_eq!(read_as::<_, Appended>(&Status::Paid, Codec::Bincode), Ok(Appended::Paid));
 }
 
+/// A small set comes back in the order it had quite often, and may not the next time.
+#[test]
+fn sets_are_replayed_in_whatever_order_they_come_back() {
+    for round in 0..200u32 {
+        let sets = vec![HashSet::from([round, 1_000]), HashSet::from([1, 2, 3 + round])];
+        let encoded = bincode(&sets).unwrap();
+        assert_eq!(encoded.codec_id, BINCODE_SEQUENCES_ID);
+        for _ in 0..4 {
+            assert_eq!(decode(encoded.codec_id, encoded.digest, &encoded.bytes), Ok(sets.clone()));
+        }
+        assert!(decode::<Vec<HashSet<i32>>>(encoded.codec_id, encoded.digest, &encoded.bytes).is_err());
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Lists<E> {
+    list: Vec<E>,
+    set: HashSet<u8>,
+}
+
+/// The values of a list that changed places are a misread, with and without a set that did.
+#[test]
+fn a_list_beside_a_set_keeps_its_order() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Old {
+        Paid,
+        Refused,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Swapped {
+        Refused,
+        Paid,
+    }
+    for set in [HashSet::new(), (0..50).collect()] {
+        let old = Lists { list: vec![Old::Paid, Old::Refused], set };
+        assert!(read_as::<_, Lists<Swapped>>(&old, Codec::Bincode).is_err());
+        assert_eq!(read_as::<_, Lists<Old>>(&old, Codec::Bincode).as_ref(), Ok(&old));
+    }
+    let fields = Lists { list: vec![V1 { a: 1, b: 2 }, V1 { a: 2, b: 1 }], set: (0..50).collect() };
+    assert!(read_as::<_, Lists<Reordered>>(&fields, Codec::Bincode).is_err());
+}
+
+/// Writes a name for people and a number for machines, and its numbers have changed places.
+#[test]
+fn numbers_that_changed_places_are_found_though_their_names_are_the_same() {
+    struct Coded<const FLIPPED: u8>(u8);
+    impl<const FLIPPED: u8> Serialize for Coded<FLIPPED> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if serializer.is_human_readable() {
+                serializer.serialize_str(["paid", "refused"][usize::from(self.0)])
+            } else {
+                serializer.serialize_u8(self.0 ^ FLIPPED)
+            }
+        }
+    }
+    impl<'de, const FLIPPED: u8> Deserialize<'de> for Coded<FLIPPED> {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            u8::deserialize(deserializer).map(|number| Self(number ^ FLIPPED))
+        }
+    }
+    let old = || vec![Coded::<0>(0), Coded(1)];
+    assert!(read_as::<_, Vec<Coded<0>>>(&old(), Codec::Bincode).is_ok());
+    assert!(read_as::<_, Vec<Coded<1>>>(&old(), Codec::Bincode).is_err());
+}
+
 #[test]
 fn every_flipped_byte_is_noticed_or_harmless() {
     let encoded = bincode(&receipt()).unwrap();
-    assert_eq!(encoded.codec_id, BINCODE_ID);
+    assert_eq!(encoded.codec_id, BINCODE_SEQUENCES_ID);
     for at in 0..encoded.bytes.len() {
         for flip in 1..=u8::MAX {
             let mut bytes = encoded.bytes.clone();
             bytes[at] ^= flip;
-            if let Ok(value) = decode::<Receipt>(BINCODE_ID, encoded.digest, &bytes) {
+            if let Ok(value) = decode::<Receipt>(encoded.codec_id, encoded.digest, &bytes) {
                 assert_eq!(value, receipt(), "byte {at} flipped by {flip:#x}");
             }
         }
@@ -241,12 +307,12 @@ fn a_row_is_read_to_its_end_and_not_beyond() {
     let encoded = bincode(&receipt()).unwrap();
     for end in 0..encoded.bytes.len() {
         assert!(
-            decode::<Receipt>(BINCODE_ID, encoded.digest, &encoded.bytes[..end]).is_err(),
+            decode::<Receipt>(encoded.codec_id, encoded.digest, &encoded.bytes[..end]).is_err(),
             "cut at {end}"
         );
     }
     let longer = [encoded.bytes.as_slice(), &[0]].concat();
-    let message = decode::<Receipt>(BINCODE_ID, encoded.digest, &longer).unwrap_err().to_string();
+    let message = decode::<Receipt>(encoded.codec_id, encoded.digest, &longer).unwrap_err().to_string();
     assert!(message.contains("`1` bytes are left over"), "{message}");
 }
 

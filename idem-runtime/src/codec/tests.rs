@@ -85,7 +85,6 @@ fn floats_come_back_bit_for_bit() {
 fn sets_may_come_back_in_another_order() {
     let set: HashSet<u32> = (0..50).collect();
     let encoded = encode(&vec![set.clone()], Codec::default(), BYTES_MAX).unwrap();
-    assert_eq!(encoded.codec_id, JSON_ID);
     let replayed: Vec<HashSet<u32>> = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
     assert_eq!(replayed, [set]);
 }
@@ -132,7 +131,7 @@ fn hostile_rows_of_json_are_errors() {
 #[test]
 fn a_codec_of_another_build_is_told() {
     let message = |id| decode::<u8>(id, ResultDigest::from_i64(0), b"7").unwrap_err().to_string();
-    for id in [0, 3, 255] {
+    for id in [0, 4, 255] {
         assert!(message(id).contains(&format!("codec `{id}`, which this version does not know")));
     }
     #[cfg(not(feature = "bincode"))]

@@ -42,17 +42,23 @@ pub(super) struct Tagged<H> {
     /// The hash as it was handed in, from which map entries start.
     fresh: H,
     hash: H,
+    counts_variants: bool,
     ignores_order: bool,
 }
 
 impl<H: Absorb> Tagged<H> {
     pub(super) fn new(hash: H) -> Self {
-        Self { fresh: hash.clone(), hash, ignores_order: false }
+        Self { fresh: hash.clone(), hash, counts_variants: false, ignores_order: false }
+    }
+
+    /// The same, with the index of variants beside their names, as codecs without names write it.
+    pub(super) fn with_indices(hash: H) -> Self {
+        Self { counts_variants: true, ..Self::new(hash) }
     }
 
     /// The same, with sequences taken as if they were sets.
-    pub(super) fn unordered(hash: H) -> Self {
-        Self { ignores_order: true, ..Self::new(hash) }
+    pub(super) fn ignoring_order(self) -> Self {
+        Self { ignores_order: true, ..self }
     }
 
     pub(super) fn finish(self) -> [u8; 16] {
@@ -69,6 +75,13 @@ impl<H: Absorb> Tagged<H> {
         self.hash.absorb(&[tag]);
         self.hash.absorb(&length(payload));
         self.hash.absorb(payload);
+    }
+
+    fn variant(&mut self, tag: u8, index: u32, name: &str) {
+        self.long(tag, name.as_bytes());
+        if self.counts_variants {
+            self.hash.absorb(&index.to_le_bytes());
+        }
     }
 
     /// An integer by the bytes its type has; the rest only extends the sign.
@@ -97,12 +110,12 @@ impl<H: Absorb> Form for Tagged<H> {
             Event::None => self.short(0x09, &[]),
             Event::Some => self.short(0x0a, &[]),
             Event::Unit => self.short(0x0b, &[]),
-            Event::UnitVariant(name) => self.long(0x0c, name.as_bytes()),
+            Event::UnitVariant(index, name) => self.variant(0x0c, index, name),
             Event::Begin(Group::Seq) => self.short(0x10, &[]),
             Event::Begin(Group::Tuple) => self.short(0x11, &[]),
             Event::Begin(Group::Struct) => self.short(0x12, &[]),
             Event::Begin(Group::Map) => self.short(0x13, &[]),
-            Event::Begin(Group::Variant(name)) => self.long(0x14, name.as_bytes()),
+            Event::Begin(Group::Variant(index, name)) => self.variant(0x14, index, name),
             Event::Field(name) => self.long(0x15, name.as_bytes()),
             // A field that is left out leaves nothing behind: a type without that field looks the same.
             Event::Skipped(_) => {}
@@ -116,7 +129,7 @@ impl<H: Absorb> Form for Tagged<H> {
         let mut hash = self.fresh.clone();
         // No value starts with this tag, so an entry cannot be taken for a whole value.
         hash.absorb(&[0x18]);
-        Self { fresh: self.fresh.clone(), hash, ignores_order: self.ignores_order }
+        Self { fresh: self.fresh.clone(), hash, ..*self }
     }
 
     fn close(self) -> [u8; 16] {

@@ -37,7 +37,7 @@ impl Form for Text {
                 return Err(self.refused("is a float, which rounds; use an integer or text"));
             }
             Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
-            Event::Text(value) | Event::UnitVariant(value) => self.text(value)?,
+            Event::Text(value) | Event::UnitVariant(_, value) => self.text(value)?,
             Event::Bytes(value) => self.bytes(value)?,
             Event::None => return Err(self.missing("`None`")),
             // The value itself follows.
@@ -133,7 +133,7 @@ impl Text {
                 self.text.push('{');
                 self.place.push(Place::Fields { last: None });
             }
-            Group::Variant(name) => {
+            Group::Variant(_, name) => {
                 self.text.push('{');
                 self.quoted(name);
                 self.text.push(':');
