@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,11 @@ pub fn storms(settings: &Settings, report: &mut Report) -> Outcome<()> {
         let spread = ms(|storm| storm.spread);
         report.goal(&format!("{kind}: ms from the first answer to the last"), Bound::AtMost(most_ms), spread);
     }
+    let floors: Vec<_> = (0..settings.rounds.min(9)).map(|_| floor()).collect::<Outcome<_>>()?;
+    report.figure(
+        "bare threads, each woken through a lock of its own: ms from the first to the last",
+        median(&floors),
+    );
     store.close()?;
     Ok(())
 }
@@ -93,7 +98,10 @@ fn threads(store: &Store, text: String) -> Outcome<Storm> {
                             let _ = body_ends.send(Instant::now());
                             Ok(1)
                         });
-                    answer.map(|_| Instant::now())
+                    let answered = Instant::now();
+                    // A thread that ends gives its stack back, which takes longer than to be woken and is none of ours.
+                    ready.wait();
+                    answer.map(|_| answered)
                 })
             })
             .collect();
@@ -103,6 +111,41 @@ fn threads(store: &Store, text: String) -> Outcome<Storm> {
             .collect::<Outcome<Vec<_>>>()
     })?;
     key.judge(&answers, &body_ended)
+}
+
+/// What the machine needs to wake as many threads with nothing of ours around it, in milliseconds.
+fn floor() -> Outcome<f64> {
+    let sleepers: Vec<_> = (0..WAITERS).map(|_| (Mutex::new(false), Condvar::new())).collect();
+    let ready = Barrier::new(WAITERS + 1);
+    let woken = thread::scope(|scope| {
+        let threads: Vec<_> = sleepers
+            .iter()
+            .map(|(called, call)| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    let asleep = called.lock().unwrap_or_else(PoisonError::into_inner);
+                    drop(call.wait_while(asleep, |called| !*called));
+                    let woken = Instant::now();
+                    ready.wait();
+                    woken
+                })
+            })
+            .collect();
+        pause(HEAD_START);
+        for (called, call) in &sleepers {
+            *called.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            call.notify_one();
+        }
+        ready.wait();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "a sleeper panicked"))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    let (Some(first), Some(last)) = (woken.iter().min(), woken.iter().max()) else {
+        return Err("nobody was woken".into());
+    };
+    Ok((*last - *first).as_secs_f64() * 1e3)
 }
 
 fn tasks(store: &Store, text: String) -> Outcome<Storm> {
