@@ -70,6 +70,8 @@ struct State {
     requests: VecDeque<Request>,
     /// The writer has a batch in hand.
     in_hand: bool,
+    /// The writer sleeps, and nobody has called it yet.
+    asleep: bool,
     phase: Phase,
 }
 
@@ -109,11 +111,11 @@ impl Queue {
             request.answer(Reply::Failed(closed()));
             return;
         }
-        // The writer sleeps only while there is nothing: whoever ends that calls it, and nobody else has to.
-        let was_empty = state.requests.is_empty();
         state.requests.push_back(request);
+        // A call is a system call whether or not anybody sleeps: the first to come makes it, and nobody else has to.
+        let sleeps = std::mem::take(&mut state.asleep);
         drop(state);
-        if was_empty {
+        if sleeps {
             self.filled.notify_one();
         }
     }
@@ -125,6 +127,7 @@ impl Queue {
         state.in_hand = false;
         while state.requests.is_empty() {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state.asleep = true;
             state = match left {
                 Some(left) if left.is_zero() => return Work::Idle,
                 Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
@@ -132,6 +135,7 @@ impl Queue {
                 None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        state.asleep = false;
         state.in_hand = true;
         let count = state.requests.len().min(BATCH_MAX);
         Work::Batch(state.requests.drain(..count).collect())

@@ -32,24 +32,31 @@ pub(crate) struct Signal<T> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<T>,
+    /// A task waits with a waker, a thread sleeps.
     waker: Option<Waker>,
+    asleep: bool,
 }
 
 impl<T> Signal<T> {
     pub(crate) fn new() -> Arc<Signal<T>> {
-        Arc::new(Signal { state: Mutex::new(State { value: None, waker: None }), sent: Condvar::new() })
+        Arc::new(Signal {
+            state: Mutex::new(State { value: None, waker: None, asleep: false }),
+            sent: Condvar::new(),
+        })
     }
 
     pub(crate) fn send(&self, value: T) {
-        let waker = {
+        let (waker, sleeps) = {
             let mut state = lock(&self.state);
             state.value = Some(value);
-            state.waker.take()
+            (state.waker.take(), state.asleep)
         };
-        // A task waits with a waker, a thread without: a wake-up nobody needs is still a system call.
-        match waker {
-            Some(waker) => waker.wake(),
-            None => self.sent.notify_one(),
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        // A wake-up nobody needs is still a system call.
+        if sleeps {
+            self.sent.notify_one();
         }
     }
 
@@ -68,6 +75,7 @@ impl<T> Signal<T> {
                 return Some(value);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
+            state.asleep = true;
             state = self.sent.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
