@@ -40,7 +40,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Claim {
     core: Arc<Core>,
-    record: Box<Record>,
+    record: Arc<Record>,
     /// What the record was before, where it has to come back if the body is never started.
     before: Option<Box<Record>>,
     phase: Phase,
@@ -48,10 +48,10 @@ pub(crate) struct Claim {
 
 impl Claim {
     pub(crate) fn new(core: Arc<Core>, record: Record, before: Option<Record>) -> Claim {
-        Claim { core, record: Box::new(record), before: before.map(Box::new), phase: Phase::Waiting }
+        Claim { core, record: Arc::new(record), before: before.map(Box::new), phase: Phase::Waiting }
     }
 
-    pub(crate) fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &Arc<Record> {
         &self.record
     }
 

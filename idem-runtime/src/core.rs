@@ -240,7 +240,10 @@ impl Core {
 
     /// The same, sure of it: a call that ended between the read and the look at its owner is not cut off. Gives the
     /// record as it is by then; none if it went.
-    pub(crate) fn confirmed_holder(&self, record: Record) -> Result<Option<(Record, Holder)>, Error> {
+    pub(crate) fn confirmed_holder(
+        &self,
+        record: Arc<Record>,
+    ) -> Result<Option<(Arc<Record>, Holder)>, Error> {
         let mut record = record;
         loop {
             if record.status != Status::Running {
@@ -252,7 +255,9 @@ impl Core {
             }
             match self.read(&[record.slot])? {
                 None => return Ok(None),
-                Some(now) if (now.claim, now.status) != (record.claim, record.status) => record = now,
+                Some(now) if (now.claim, now.status) != (record.claim, record.status) => {
+                    record = Arc::new(now);
+                }
                 Some(_) => return Ok(Some((record, holder))),
             }
         }

@@ -47,7 +47,7 @@ pub(crate) fn wall_time(ms: i64) -> SystemTime {
 #[derive(Debug)]
 pub(crate) struct Ended<T, E> {
     outcome: Result<T, E>,
-    record: Record,
+    record: Arc<Record>,
     pub(crate) reply: Arc<Signal<Reply>>,
     pub(crate) deadline: Instant,
 }
@@ -66,7 +66,7 @@ where
     P: ErrPolicy<E>,
 {
     let bytes_max = core.result_bytes_max;
-    let record = claim.record().clone();
+    let record = Arc::clone(claim.record());
     let (ending, outcome) = match outcome {
         Ok(value) => {
             let (ending, value) = done(value, call.codec, call.keep_result, bytes_max);
@@ -89,7 +89,7 @@ pub(crate) fn end_done<T: Value>(
     claim: Claim,
     value: T,
 ) -> Ended<T, Infallible> {
-    let record = claim.record().clone();
+    let record = Arc::clone(claim.record());
     let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
     let reply = claim.end(ending);
     Ended { outcome: Ok(value), record, reply, deadline: deadline(core.record_within) }
@@ -163,21 +163,24 @@ impl<T, E> Ended<T, E> {
 }
 
 /// The answer of a finished record.
-pub(crate) fn replay<T, E, P>(record: Record, policy: &P) -> Result<Result<T, E>, Error>
+pub(crate) fn replay<T, E, P>(record: &Record, policy: &P) -> Result<Result<T, E>, Error>
 where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let Some(StoredResult { codec_id, digest, bytes }) = record.result else {
+    let Some(result) = &record.result else {
         return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
     };
     if record.status == Status::Failed {
+        let StoredResult { codec_id, digest, bytes } = result.clone();
         return policy
             .decode(&StoredError { codec_id, digest, bytes })
             .map(Err)
             .map_err(|why| undecodable(&why));
     }
-    codec::decode(codec_id, digest, &bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
+    codec::decode(result.codec_id, result.digest, &result.bytes)
+        .map(Ok)
+        .map_err(|why| undecodable(&why.to_string()))
 }
 
 fn undecodable(why: &str) -> Error {

@@ -127,7 +127,10 @@ pub(crate) struct Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.flights.leave(self.claim, &self.signal);
+        // Whom nobody else knows has been called. A thousand that were do not queue for one lock.
+        if Arc::strong_count(&self.signal) > 1 {
+            self.flights.leave(self.claim, &self.signal);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What happens to a call that is looked at or settled instead of made.
 
+use std::sync::Arc;
+
 use crate::call::Prepared;
 use crate::core::Core;
 use crate::decide::Holder;
@@ -39,7 +41,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
     let core = &store.inner.core;
     loop {
         let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
-        let Some((record, holder)) = core.confirmed_holder(record)? else { continue };
+        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { continue };
         if record.status.is_finished() {
             return Ok(Settled::NotInDoubt(Some(record.status)));
         }

@@ -37,7 +37,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Ready {
     /// The right to run the body, or the record that answers.
-    pub(crate) claim: Result<Claim, Box<Record>>,
+    pub(crate) claim: Result<Claim, Arc<Record>>,
     /// The call was interrupted before: the recovery hook comes first.
     pub(crate) recover: bool,
     /// How long the call waited for another one.
@@ -50,7 +50,7 @@ enum Known {
     /// Nothing: read it.
     Nothing,
     /// What the writer or a landing said.
-    Found(Option<Box<Record>>),
+    Found(Option<Arc<Record>>),
 }
 
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl<'a> Negotiation<'a> {
         }
     }
 
-    fn ready(&self, claim: Result<Claim, Box<Record>>) -> Ready {
+    fn ready(&self, claim: Result<Claim, Arc<Record>>) -> Ready {
         let waited = if self.waited { self.begun.elapsed() } else { Duration::ZERO };
         Ready { recover: claim.is_ok() && self.recovering, claim, waited }
     }
@@ -98,11 +98,11 @@ impl<'a> Negotiation<'a> {
         loop {
             self.core.check_not_ended()?;
             let record = match std::mem::replace(&mut self.known, Known::Nothing) {
-                Known::Nothing => self.core.read(&self.call.slots)?.map(Box::new),
+                Known::Nothing => self.core.read(&self.call.slots)?.map(Arc::new),
                 Known::Found(record) => record,
             };
             let Some(record) = record else { return Ok(self.claim(None)) };
-            let Some((record, holder)) = self.core.confirmed_holder(*record)? else {
+            let Some((record, holder)) = self.core.confirmed_holder(record)? else {
                 return Ok(self.claim(None));
             };
             let differing = self.call.differing(&record)?;
@@ -117,7 +117,7 @@ impl<'a> Negotiation<'a> {
                     return Ok(self.claim_again(&record, record.attempt.saturating_add(1), false));
                 }
                 Decision::Recover => return Ok(self.claim_again(&record, record.attempt, true)),
-                Decision::Replay => return Ok(Step::Ready(self.ready(Err(Box::new(record))))),
+                Decision::Replay => return Ok(Step::Ready(self.ready(Err(record)))),
                 Decision::Wait => {
                     if let Some(step) = self.wait(&record, holder)? {
                         return Ok(step);
@@ -142,7 +142,7 @@ impl<'a> Negotiation<'a> {
                 Ok(Some(self.ready(Ok(claim))))
             }
             Some(Reply::Stands(standing)) => {
-                self.known = Known::Found(standing);
+                self.known = Known::Found(standing.map(|standing| Arc::new(*standing)));
                 Ok(None)
             }
             Some(Reply::Failed(error)) => Err(error.with_ran(Ran::No)),
@@ -160,7 +160,7 @@ impl<'a> Negotiation<'a> {
         event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
         self.baton = landing.baton;
         if let Some(record) = landing.record {
-            self.known = Known::Found(Some(Box::new(Record::clone(&record))));
+            self.known = Known::Found(Some(record));
         }
         Ok(())
     }

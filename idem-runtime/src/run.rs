@@ -179,7 +179,7 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(*record, waited, policy),
+            Err(record) => return self.replay(&record, waited, policy),
         };
         self.tell(claim.record(), None, waited);
         let (scope, ongoing) = finish::scope(self.core(), &claim);
@@ -207,7 +207,7 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(*record, waited, &policy),
+            Err(record) => return self.replay(&record, waited, &policy),
         };
         self.tell(claim.record(), None, waited);
         let (scope, ongoing) = finish::scope(self.core(), &claim);
@@ -218,15 +218,15 @@ impl Begun {
         ended.outcome(reply)
     }
 
-    fn replay<T, E, P>(&self, record: Record, waited: Duration, policy: &P) -> Result<Result<T, E>, Error>
+    fn replay<T, E, P>(&self, record: &Record, waited: Duration, policy: &P) -> Result<Result<T, E>, Error>
     where
         T: Value,
         P: ErrPolicy<E>,
     {
         let age_ms = self.core().age_ms(record.at);
-        event::replayed(&record, age_ms);
+        event::replayed(record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
-        self.tell(&record, Some(age), waited);
+        self.tell(record, Some(age), waited);
         finish::replay(record, policy)
     }
 

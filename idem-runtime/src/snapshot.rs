@@ -1,5 +1,6 @@
 //! What an operator sees of a record.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::bounds::Value;
@@ -17,7 +18,7 @@ const PAGE: usize = 1_000;
 /// [`Store::list`](crate::Store::list).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    record: Record,
+    record: Arc<Record>,
     number: i64,
     status: Status,
     lapsed: Lapsed,
@@ -29,7 +30,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// `None` for a record that went while it was looked at.
     pub(crate) fn of(core: &Core, record: Record, number: i64) -> Result<Option<Snapshot>, Error> {
-        let Some((record, holder)) = core.confirmed_holder(record)? else { return Ok(None) };
+        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { return Ok(None) };
         let cut_off = record.status == Status::Running && matches!(holder, Holder::Dead | Holder::Nobody);
         let status = if cut_off { Status::InDoubt } else { record.status };
         let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));

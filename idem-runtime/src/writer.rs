@@ -160,21 +160,21 @@ impl Writer {
         }
     }
 
-    fn deliver(&self, request: Request, applied: Applied) {
+    fn deliver(&self, mut request: Request, applied: Applied) {
         let ended = request.change.expect.claim();
         match applied {
             Applied::Yes => {
                 if let Some(ended) = ended {
                     self.core().flights.land(ended, request.change.new.as_ref());
                 }
-                match &request.change.new {
-                    Some(record) if request.is_claim() => {
+                let is_claim = request.is_claim();
+                match request.change.new.take() {
+                    Some(record) if is_claim => {
                         // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
                         if self.core().flights.has_waiters(record.claim) {
                             self.core().watch.watch(record.claim, record.slot, Pace::Loose);
                         }
-                        let claim =
-                            Claim::new(Arc::clone(self.core()), record.clone(), request.before.clone());
+                        let claim = Claim::new(Arc::clone(self.core()), record, request.before.take());
                         request.answer(Reply::Claimed(claim));
                     }
                     _ => request.answer(Reply::Written),
