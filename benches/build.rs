@@ -1,9 +1,10 @@
-//! Compiles the fsync that can be slowed down (see `delay`).
+//! Compiles the fsync that can be slowed down (see `delay`), and the counter of statements (see `tools`).
 
 fn main() {
     println!("cargo::rerun-if-changed=src/delay.c");
+    println!("cargo::rerun-if-changed=src/trace.c");
     // Whole, so that it stands before the C library's.
     println!("cargo::rustc-link-lib=static:+whole-archive=delay");
-    cc::Build::new().file("src/delay.c").cargo_metadata(false).compile("delay");
+    cc::Build::new().files(["src/delay.c", "src/trace.c"]).cargo_metadata(false).compile("delay");
     println!("cargo::rustc-link-search=native={}", std::env::var("OUT_DIR").unwrap_or_default());
 }

@@ -1,71 +1,141 @@
-//! Bars of one table, as an SVG.
+//! A report as one SVG: bars for who was compared, lines for what was varied.
+//!
+//! It is drawn on a card of its own, so that it can be read wherever it is shown, and darkens with the reader's system.
 
-use std::fmt::Write;
+mod bars;
+mod drawing;
+mod lines;
+mod scale;
 
-use crate::report::{Report, Table};
+use crate::report::Report;
+use drawing::{Drawing, Text};
 
-const WIDTH: f64 = 900.0;
-const LABEL: f64 = 320.0;
-const BAR: f64 = 22.0;
-const GAP: f64 = 8.0;
+/// Of the whole picture, in pixels.
+const WIDTH: f64 = 960.0;
+/// Left free at every edge.
+const MARGIN: f64 = 24.0;
 
-/// A chart of every table: calls per second, on a logarithmic scale.
+const STYLE: &str = "\
+text { font: 13px system-ui, sans-serif; fill: #1f2328 }
+.title { font-weight: 600; font-size: 15px }
+.small { font-size: 11px; fill: #59636e }
+.card { fill: #ffffff; stroke: #d1d9e0 }
+.grid { stroke: #d8dee4 }
+.a { fill: #0969da; stroke: #0969da } .b { fill: #8250df; stroke: #8250df }
+.c { fill: #c4530a; stroke: #c4530a } .d { fill: #9aa4ae; stroke: #9aa4ae }
+.line { fill: none; stroke-width: 2.5 } .bar { stroke: none }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 }
+.small { fill: #9da7b1 }
+.card { fill: #0d1117; stroke: #3d444d }
+.grid { stroke: #30363d }
+.a { fill: #4493f8; stroke: #4493f8 } .b { fill: #bc8cff; stroke: #bc8cff }
+.c { fill: #f0883e; stroke: #f0883e } .d { fill: #6e7681; stroke: #6e7681 }
+.line { fill: none }
+}
+";
+
+/// Draws everything that has a shape: tables as bars, curves as lines, two beside each other.
 #[must_use]
 pub fn svg(report: &Report) -> String {
-    let mut body = String::new();
+    let mut drawing = Drawing::default();
     let mut top = 20.0;
     for table in &report.tables {
-        top = panel(&mut body, table, top);
+        top = bars::draw(&mut drawing, table, top);
     }
+    for pair in report.curves.chunks(2) {
+        let lefts = [MARGIN, WIDTH / 2.0 + MARGIN / 2.0];
+        for (curve, left) in pair.iter().zip(lefts) {
+            lines::draw(&mut drawing, curve, left, top);
+        }
+        top += lines::HEIGHT;
+    }
+    drawing.text(
+        Text::Small,
+        "start",
+        MARGIN,
+        top + 6.0,
+        &format!("{}; all axes are logarithmic", report.machine),
+    );
+    let height = top + 24.0;
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{top}\" font-family=\"sans-serif\" \
-         font-size=\"13\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>{body}</svg>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         role=\"img\" aria-label=\"Measurements\">\n<style>\n{STYLE}</style>\n<rect class=\"card\" x=\"0.5\" y=\"0.5\" \
+         width=\"{}\" height=\"{}\" rx=\"8\"/>\n{drawing}</svg>\n",
+        WIDTH - 1.0,
+        height - 1.0,
     )
 }
 
-/// Draws one table from `top` down and gives where the next one begins.
-fn panel(body: &mut String, table: &Table, top: f64) -> f64 {
-    let rates = || table.rows.iter().map(|row| row.calls_per_s);
-    let (least, most) = (rates().fold(f64::MAX, f64::min) / 2.0, rates().fold(0.0, f64::max));
-    // Writing to a string cannot fail.
-    let _ = write!(
-        body,
-        "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{}</text>",
-        top + 14.0,
-        escaped(&table.work)
-    );
-    let mut y = top + 26.0;
-    for row in &table.rows {
-        let room = WIDTH - LABEL - 110.0;
-        let width = room * (row.calls_per_s / least).ln() / (most / least).ln();
-        let colour = match &*row.contender {
-            name if name.starts_with("idempotent") => "#2b6cb0",
-            name if name.starts_with("bare") => "#cbd5e0",
-            _ => "#dd8452",
+/// The colour of a contender, the same in every panel.
+fn class(contender: &str) -> &'static str {
+    match contender {
+        name if name.starts_with("idempotent, tasks") => "b",
+        name if name.starts_with("idempotent") => "a",
+        name if name.starts_with("bare") => "d",
+        _ => "c",
+    }
+}
+
+/// A number on an axis or beside a bar, as short as it is still exact enough to compare.
+fn short(number: f64) -> String {
+    let (number, unit) = match number {
+        number if number >= 1e6 => (number / 1e6, " M"),
+        number if number >= 1e3 => (number / 1e3, " k"),
+        number => (number, ""),
+    };
+    let decimals = usize::from(number < 10.0 && number.fract() > 0.04);
+    format!("{number:.decimals$}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Curve, Row, Table};
+
+    fn row(contender: &str, calls_per_s: f64) -> Row {
+        Row {
+            contender: contender.to_owned(),
+            calls_per_s,
+            mean_us: 1.0,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            first_is: 2.0,
+            first_is_between: (1.0, 3.0),
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [0.5, 7.0, 42.3, 999.0, 1_000.0, 7_926.0, 50_000.0, 2_500_000.0];
+        assert_eq!(numbers.map(short), ["0.5", "7", "42", "999", "1 k", "7.9 k", "50 k", "2.5 M"]);
+    }
+
+    #[test]
+    fn everything_measured_is_drawn_and_nothing_breaks_the_markup() {
+        let mut curve = Curve::new("as <it> grows", "records", "µs");
+        curve.add("p50", 1e4, 8.0);
+        curve.add("p50", 1e5, 9.0);
+        let rows = vec![row("idempotent", 5_000.0), row("Mutex<Connection>", 100.0)];
+        let report = Report {
+            tables: vec![Table { work: "first & only".to_owned(), rows }],
+            curves: vec![curve],
+            ..Report::default()
         };
-        let base = y + 16.0;
-        let _ = write!(
-            body,
-            "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text><rect x=\"{LABEL}\" y=\"{y}\" \
-             width=\"{width:.0}\" height=\"{BAR}\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{base}\">{}</text>",
-            LABEL - 8.0,
-            escaped(&row.contender),
-            LABEL + width + 6.0,
-            rate(row.calls_per_s),
-        );
-        y += BAR + GAP;
+        let svg = svg(&report);
+        // Two contenders, and the mark beside the name of a line.
+        assert_eq!(svg.matches("class=\"bar").count(), 3);
+        assert_eq!(svg.matches("<polyline").count(), 1);
+        assert!(svg.contains("first &amp; only") && svg.contains("Mutex&lt;Connection>"));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
-    y + 16.0
-}
 
-fn rate(calls_per_s: f64) -> String {
-    if calls_per_s >= 1_000.0 {
-        format!("{:.1} k/s", calls_per_s / 1e3)
-    } else {
-        format!("{calls_per_s:.0}/s")
+    #[test]
+    fn a_failed_measurement_leaves_the_rest_of_the_picture_alone() {
+        let mut curve = Curve::new("c", "x", "y");
+        curve.add("p50", 1e4, f64::NAN);
+        let table = Table { work: "w".to_owned(), rows: vec![row("a", f64::NAN), row("b", 0.0)] };
+        let svg = svg(&Report { tables: vec![table], curves: vec![curve], ..Report::default() });
+        assert!(!svg.contains("NaN\"") && !svg.contains("inf\""));
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -70,6 +70,7 @@ pub fn embedded(name: &str, folder: &Path) -> Outcome<Box<dyn Contender>> {
     Ok(match name {
         "ours" => Box::new(ours::Threads::open(folder, ours::Mode::AtMostOnce)?),
         "ours-rerun" => Box::new(ours::Threads::open(folder, ours::Mode::Rerun)?),
+        "ours-tx" => Box::new(ours::InTransaction::open(folder)?),
         "ours-async" => Box::new(ours::Tasks::open(folder)?),
         "by-hand" => Box::new(by_hand::ByHand::open(folder)?),
         "bare-channel" => Box::new(bare::Channel::open(folder, bare::Sent::ClaimAndCompletion)?),

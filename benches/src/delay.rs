@@ -6,31 +6,38 @@ use std::process::Command;
 use crate::Outcome;
 use crate::child::Told;
 use crate::lap::median;
-use crate::report::{Bound, Report};
+use crate::report::{Bound, Curve, Report};
 use crate::settings::Settings;
+use crate::tools::{calling, succeeded};
 
 /// How long an fsync takes, in microseconds.
 const DELAYS_US: [u32; 6] = [50, 150, 500, 1_000, 2_000, 5_000];
 /// The contenders on the curve.
 const CONTENDERS: [&str; 3] = ["ours", "ours-async", "by-hand"];
-const CALLERS: u32 = 64;
+/// What they are called.
+const NAMES: [&str; 3] = ["idempotent, threads", "idempotent, tasks", "Mutex<Connection>"];
+const CALLERS: usize = 64;
 
 /// Measures the curve.
 ///
 /// # Errors
 /// If a child fails.
 pub fn curve(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    eprintln!("\n== first call, 64 callers, tmpfs with a slower fsync");
+    report.heading("first call, 64 callers, tmpfs with a slower fsync");
+    let work = "first call, 64 callers, as a disk gets slower";
+    let mut curve = Curve::new(work, "what an fsync takes, µs", "calls/s");
+    let rounds = settings.rounds.min(7);
     for delay_us in DELAYS_US {
         let mut rates = CONTENDERS.map(|_| Vec::new());
-        for _ in 0..settings.rounds.min(7) {
+        for _ in 0..rounds {
             for (name, rates) in CONTENDERS.iter().zip(&mut rates) {
                 rates.push(delayed(name, delay_us, &settings.memory)?);
             }
         }
         let [ours, tasks, by_hand] = &rates;
-        for (name, rates) in CONTENDERS.iter().zip(&rates) {
+        for (name, rates) in NAMES.iter().zip(&rates) {
             report.figure(&format!("{name}, fsync + {delay_us} µs, calls/s"), median(rates));
+            curve.add(name, f64::from(delay_us), median(rates));
         }
         for (name, ours) in [("threads", ours), ("tasks", tasks)] {
             let ratios: Vec<_> = ours.iter().zip(by_hand).map(|(ours, theirs)| ours / theirs).collect();
@@ -39,22 +46,23 @@ pub fn curve(settings: &Settings, report: &mut Report) -> Outcome<()> {
             report.goal(&goal, Bound::AtLeast(least), median(&ratios));
         }
     }
+    report.curves.push(curve);
     Ok(())
 }
 
 fn delayed(name: &str, delay_us: u32, memory: &Path) -> Outcome<f64> {
     let folder = tempfile::tempdir_in(memory)?;
     // Enough for a second or so of the slower ones.
-    let calls = if name == "by-hand" { 64 * 20 } else { 64 * 100 };
+    let calls = match (name, delay_us) {
+        ("by-hand", ..=500) => 64 * 10,
+        ("by-hand", _) => 64 * 3,
+        (_, ..=500) => 64 * 100,
+        _ => 64 * 50,
+    };
     let output = Command::new(std::env::current_exe()?)
         .env("IDEM_BENCHES_FSYNC_US", delay_us.to_string())
-        .args(["--child", name])
-        .arg(folder.path())
-        .args(["first", &CALLERS.to_string(), &calls.to_string()])
+        .args(calling(name, folder.path(), "first", CALLERS, calls))
         .output()?;
-    if !output.status.success() {
-        return Err(format!("the child failed: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
-    let told: Told = serde_json::from_slice(&output.stdout)?;
+    let told: Told = serde_json::from_slice(&succeeded(output)?.stdout)?;
     Ok(told.calls_per_s)
 }

@@ -1,236 +1,179 @@
-//! What grows with the store: the time of a call, the file, the time to open it, and what purging costs.
+//! What grows with the store: the time of a call, and what it takes to open it.
+//!
+//! A store with so many records takes turns with a small one, so that both meet the same disk. The smallest size is its
+//! own control: what it differs by there is noise.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Clock, Error, Store, SystemClock, call};
+use idem_runtime::{Error, Store, call};
 
-use crate::lap::{count, quantile};
-use crate::report::{Bound, Report};
+use crate::contender::Contender;
+use crate::contender::ours::Threads;
+use crate::fill::{NAME, fill};
+use crate::lap::{count, median, quantile};
+use crate::report::{Bound, Curve, Report};
 use crate::settings::Settings;
-use crate::{Outcome, RESULT_BYTES, key, result};
+use crate::tools::{MARK, all_system_calls};
+use crate::{Outcome, key};
 
-/// How many tasks fill a store at once.
-const FILLERS: usize = 512;
-/// Calls that are timed at each size.
-const SAMPLE: u64 = 6_000;
-
-/// Where growth begins.
+/// Where growth begins, and what the larger sizes are compared with.
 const SMALL: u64 = 10_000;
-const HOUR: Duration = Duration::from_secs(3_600);
+/// The quantiles that are looked at, and how many times that of the small store each may be.
+const QUANTILES: [(&str, f64, Option<f64>); 3] =
+    [("p50", 0.5, Some(1.5)), ("p99", 0.99, Some(4.0)), ("p99.9", 0.999, None)];
+/// What is timed.
+const WORKS: [Work; 3] = [
+    Work { name: "first call, 1 caller", callers: 1, calls: 200 },
+    Work { name: "first call, 64 callers", callers: 64, calls: 3_200 },
+    Work { name: "replay", callers: 0, calls: 5_000 },
+];
 
-/// The quantiles of a sample, in microseconds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    p999: f64,
+/// One kind of call: replays have no callers.
+struct Work {
+    name: &'static str,
+    callers: usize,
+    /// In a turn.
+    calls: u64,
 }
 
-impl Quantiles {
-    /// Reports a sample, compared with that of the smallest store.
-    fn judge(&self, what: &str, small: &Quantiles, report: &mut Report) {
-        for (quantile, value) in [("p50", self.p50), ("p99", self.p99), ("p99.9", self.p999)] {
-            report.figure(&format!("{what}: {quantile} µs"), value);
-        }
-        let goal = |quantile: &str| format!("{what}: {quantile} over that at {SMALL}");
-        report.goal(&goal("p50"), Bound::AtMost(1.5), self.p50 / small.p50);
-        report.goal(&goal("p99"), Bound::AtMost(4.0), self.p99 / small.p99);
-    }
-}
-
-/// First calls and replays while the store grows by factors of ten; then how long it takes to open.
+/// First calls and replays while the store grows by factors of ten; at each size, how long it takes to open.
 ///
 /// # Errors
 /// The first error of a call.
 pub fn growth(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir_in(&settings.disk)?;
-    let path = folder.path().join("growth.db");
-    let store = Store::open(&path)?;
-    eprintln!("\n== growth to {} records", settings.records);
-    let (mut size, mut filled) = (SMALL, 0);
-    let mut small = None;
-    while size <= settings.records {
-        fill(&store, filled..size, Duration::ZERO)?;
+    let mut curves =
+        WORKS.map(|work| Curve::new(&format!("{}, as the store grows", work.name), "records", "µs"));
+    let large = folder.path().join("large.db");
+    let sizes = std::iter::successors(Some(SMALL), |size| size.checked_mul(10));
+    let mut filled = 0;
+    for size in sizes.take_while(|size| *size <= settings.records) {
+        report.heading(&format!("growth: {size} records"));
+        let begun = Instant::now();
+        fill(&large, filled..size, None)?;
+        report.figure(&format!("{size} records: seconds to fill"), begun.elapsed().as_secs_f64());
         filled = size;
-        let samples = [
-            ("first call", first_calls(&store, size..size + SAMPLE, 1)?),
-            ("first call among 64", first_calls(&store, size + SAMPLE..size + 3 * SAMPLE, 64)?),
-            ("replay", replays(&store, size)?),
-        ];
-        for ((work, now), (_, then)) in samples.iter().zip(small.get_or_insert(samples)) {
-            now.judge(&format!("{work} at {size}"), then, report);
+        opening(&large, size, report)?;
+        let small = folder.path().join(format!("small-{size}.db"));
+        fill(&small, 0..SMALL, None)?;
+        let grown = [Grown::open(&large, size)?, Grown::open(&small, SMALL)?];
+        for (work, curve) in WORKS.iter().zip(&mut curves) {
+            compare(grown.each_ref(), work, settings, report, curve)?;
         }
-        size *= 10;
+        grown.iter().try_for_each(|grown| grown.store.close())?;
     }
-    store.close()?;
-    drop(store);
-    report.goal("ms to open after a clean close, beyond three fsyncs", Bound::AtMost(10.0), opening(&path)?);
+    report.curves.extend(curves);
     Ok(())
 }
 
-/// Milliseconds beyond three fsyncs of a page beside it: the median of nine.
-fn opening(path: &Path) -> Outcome<f64> {
+/// Lets a large store and a small one take turns at one work.
+fn compare(
+    [large, small]: [&Grown; 2],
+    work: &Work,
+    settings: &Settings,
+    report: &mut Report,
+    curve: &mut Curve,
+) -> Outcome<()> {
+    let mut laps = [Vec::new(), Vec::new()];
+    for round in 0..=settings.rounds.min(15) as u64 {
+        for (grown, laps) in [large, small].iter().zip(&mut laps) {
+            let lap = grown.lap(work, round)?;
+            // The first round only warms up.
+            if round > 0 {
+                laps.extend(lap);
+            }
+        }
+    }
+    for laps in &mut laps {
+        laps.sort_unstable();
+    }
+    let [large_laps, small_laps] = &laps;
+    for (name, share, most) in QUANTILES {
+        let us = |laps: &[Duration]| quantile(laps, share).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
+        let what = format!("{} records, {}: {name}", large.size, work.name);
+        report.figure(&format!("{what} µs"), us(large_laps));
+        curve.add(name, count(usize::try_from(large.size)?), us(large_laps));
+        let over = us(large_laps) / us(small_laps);
+        match most {
+            Some(most) => report.goal(&format!("{what} over that at {SMALL}"), Bound::AtMost(most), over),
+            None => report.figure(&format!("{what} over that at {SMALL}"), over),
+        }
+    }
+    Ok(())
+}
+
+/// An open store of so many records.
+struct Grown {
+    store: Store,
+    size: u64,
+}
+
+impl Grown {
+    fn open(path: &Path, size: u64) -> Outcome<Grown> {
+        Ok(Grown { store: Store::open(path)?, size })
+    }
+
+    /// How long each call of one turn took.
+    fn lap(&self, work: &Work, round: u64) -> Outcome<Vec<Duration>> {
+        if work.callers == 0 {
+            return self.replays(round * work.calls, work.calls);
+        }
+        // Keys of other works and sizes are far away.
+        let first = self.size * 1_000 + work.callers as u64 * 1_000_000 + round * work.calls;
+        Ok(Threads::over(self.store.clone()).first_calls(work.callers, first..first + work.calls)?.latencies)
+    }
+
+    /// Replays of records from all over the store.
+    fn replays(&self, from: u64, times: u64) -> Outcome<Vec<Duration>> {
+        let again = |n: u64| {
+            // A stride that shares no factor with the size visits them in no order.
+            let key = key(n * 7_919_777 % self.size);
+            let begun = Instant::now();
+            let call = call(NAME).store(&self.store).key(&key);
+            let found: String = call.run(|| Ok::<_, Error>(String::new()))?;
+            let time = begun.elapsed();
+            if found.is_empty() { Err("a record was not there".into()) } else { Ok(time) }
+        };
+        (from..from + times).map(again).collect()
+    }
+}
+
+/// How long a store takes to open after a clean close, and how often it forces something to disk.
+fn opening(path: &Path, size: u64, report: &mut Report) -> Outcome<()> {
     let mut beside = File::create(path.with_extension("fsyncs"))?;
-    let mut times = Vec::new();
+    let (mut opened, mut fsyncs) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         let begun = Instant::now();
         let store = Store::open(path)?;
-        let opened = begun.elapsed();
+        opened.push(begun.elapsed().as_secs_f64() * 1e3);
         store.close()?;
         let begun = Instant::now();
         for _ in 0..3 {
             beside.write_all(&[1; 4_096])?;
             beside.sync_all()?;
         }
-        times.push((opened.as_secs_f64() - begun.elapsed().as_secs_f64()) * 1e3);
+        fsyncs.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(crate::lap::median(&times))
-}
-
-/// The size of the file for each finished record, beyond its result and its key.
-///
-/// # Errors
-/// The first error of a call.
-pub fn bytes(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    const RECORDS: u64 = 100_000;
-    let folder = tempfile::tempdir_in(&settings.memory)?;
-    let path = folder.path().join("bytes.db");
-    let store = Store::open(&path)?;
-    fill(&store, 0..RECORDS, Duration::ZERO)?;
-    store.close()?;
-    let records = usize::try_from(RECORDS)?;
-    let each = count(usize::try_from(std::fs::metadata(&path)?.len())?) / count(records);
-    eprintln!("\n== bytes on disk");
-    report.figure("bytes of a finished record, all told", each);
-    let beyond = each - count(RESULT_BYTES) - count(key(0).len());
-    report.goal("bytes of a finished record beyond result and key", Bound::AtMost(140.0), beyond);
+    report.figure(&format!("{size} records: ms to open after a clean close"), median(&opened));
+    let beyond: Vec<_> = opened.iter().zip(&fsyncs).map(|(opened, fsyncs)| opened - fsyncs).collect();
+    let goal = format!("{size} records: ms to open, beyond three fsyncs of a page");
+    report.goal(&goal, Bound::AtMost(10.0), median(&beyond));
+    match all_system_calls(&["--child".into(), "open".into(), path.into()])? {
+        Some(trace) => {
+            let forced = trace
+                .lines()
+                .take_while(|line| !line.contains(MARK))
+                .filter(|line| line.contains(" fsync(") || line.contains(" fdatasync("));
+            report.goal(
+                &format!("{size} records: fsyncs to open"),
+                Bound::AtMost(3.0),
+                count(forced.count()),
+            );
+        }
+        None => report.skip("fsyncs to open", "`strace` is not installed"),
+    }
     Ok(())
-}
-
-/// Records that expire all at once, and first calls while they are purged.
-///
-/// # Errors
-/// The first error of a call.
-pub fn purge(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    let folder = tempfile::tempdir_in(&settings.disk)?;
-    let clock = Shifted::default();
-    let store = Store::builder().clock(clock.clone()).open(folder.path().join("purge.db"))?;
-    let records = settings.records.min(1_000_000);
-    eprintln!("\n== purge of {records} records");
-    fill(&store, 0..records, HOUR)?;
-    let before = first_calls(&store, records..records + 3 * SAMPLE, 64)?;
-    clock.by_ms.fetch_add(i64::try_from(2 * HOUR.as_millis())?, Ordering::SeqCst);
-    let begun = Instant::now();
-    let mut purging = Vec::new();
-    let mut next = records + 3 * SAMPLE;
-    while store.get("bench.fill", &key(records - 1))?.is_some() && purging.len() < 40 {
-        purging.push(first_calls(&store, next..next + 3 * SAMPLE, 64)?);
-        next += 3 * SAMPLE;
-    }
-    report.figure("seconds until the last of them was gone", begun.elapsed().as_secs_f64());
-    report.figure("p99.9 µs without purging", before.p999);
-    let during = crate::lap::median(&purging.iter().map(|sample| sample.p999).collect::<Vec<_>>());
-    report.figure("p99.9 µs while purging", during);
-    report.goal("ms that purging adds to p99.9", Bound::AtMost(10.0), (during - before.p999) / 1e3);
-    store.close()?;
-    Ok(())
-}
-
-/// The system's clocks, some milliseconds later.
-#[derive(Clone, Debug, Default)]
-struct Shifted {
-    clock: Arc<SystemClock>,
-    by_ms: Arc<AtomicI64>,
-}
-
-impl Clock for Shifted {
-    fn wall_ms(&self) -> i64 {
-        self.clock.wall_ms() + self.by_ms.load(Ordering::SeqCst)
-    }
-
-    fn boot_ms(&self) -> i64 {
-        self.clock.boot_ms() + self.by_ms.load(Ordering::SeqCst)
-    }
-
-    fn boot_id(&self) -> String {
-        self.clock.boot_id()
-    }
-}
-
-/// Finished records, made by many tasks at once. A lifetime of zero means for ever.
-fn fill(store: &Store, keys: std::ops::Range<u64>, ttl: Duration) -> Outcome<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(async {
-        let tasks: Vec<_> = (keys.start..keys.end)
-            .take(FILLERS)
-            .map(|first| {
-                let (store, end) = (store.clone(), keys.end);
-                tokio::spawn(async move {
-                    for n in (first..end).step_by(FILLERS) {
-                        let call = call("bench.fill").store(&store).key(&key(n));
-                        let call = if ttl.is_zero() { call } else { call.ttl(ttl) };
-                        let _made: String = call.run_async(async || Ok::<_, Error>(result())).await?;
-                    }
-                    Ok::<_, Error>(())
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await??;
-        }
-        Ok(())
-    })
-}
-
-fn first_calls(store: &Store, keys: std::ops::Range<u64>, callers: usize) -> Outcome<Quantiles> {
-    let keys: Vec<_> = keys.map(key).collect();
-    let times = std::thread::scope(|scope| {
-        let threads: Vec<_> = keys
-            .chunks(keys.len().div_ceil(callers))
-            .map(|keys| {
-                scope
-                    .spawn(move || keys.iter().map(|key| first_call(store, key)).collect::<Outcome<Vec<_>>>())
-            })
-            .collect();
-        let mut times = Vec::new();
-        for thread in threads {
-            times.extend(thread.join().map_err(|_| "a caller panicked")??);
-        }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(times)
-    })?;
-    Ok(quantiles(times))
-}
-
-fn first_call(store: &Store, key: &str) -> Outcome<Duration> {
-    let begun = Instant::now();
-    let _made: String = call("bench.grown").store(store).key(key).run(|| Ok::<_, Error>(result()))?;
-    Ok(begun.elapsed())
-}
-
-/// Replays of records from all over the store.
-fn replays(store: &Store, size: u64) -> Outcome<Quantiles> {
-    let mut times = Vec::new();
-    for n in 0..SAMPLE * 3 {
-        // A stride that shares no factor with the size visits them in no order.
-        let key = key(n * 7_919_777 % size);
-        let begun = Instant::now();
-        let found: String =
-            call("bench.fill").store(store).key(&key).run(|| Ok::<_, Error>(String::new()))?;
-        times.push(begun.elapsed());
-        if found.is_empty() {
-            return Err("a record was not there".into());
-        }
-    }
-    Ok(quantiles(times))
-}
-
-fn quantiles(mut times: Vec<Duration>) -> Quantiles {
-    times.sort_unstable();
-    let at = |share| quantile(&times, share).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
-    Quantiles { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }

@@ -3,17 +3,21 @@
 //! A time on a shared disk says little: it drifts by a factor of ten. So contenders take turns (A B A B), what is
 //! reported are medians of the ratios of neighbouring turns, and counts that do not drift stand beside them.
 
+pub mod bytes;
 pub mod chart;
 pub mod child;
 pub mod contender;
 pub mod delay;
+pub mod fill;
 pub mod growth;
 pub mod idle;
 pub mod lap;
+pub mod purge;
 pub mod report;
 pub mod server;
 pub mod settings;
 pub mod storm;
+pub mod tools;
 pub mod tournament;
 pub mod works;
 

@@ -1,13 +1,13 @@
 //! What was measured: on the terminal while it goes on, as JSON at the end.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 use crate::lap::{Lap, median};
 use crate::tournament::Result;
 
 /// Everything of one run.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The machine: processors and kernel.
     pub machine: String,
@@ -17,14 +17,18 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// One for each work with several contenders.
     pub tables: Vec<Table>,
+    /// What depends on something that was varied.
+    pub curves: Vec<Curve>,
     /// The goals that could be judged.
     pub goals: Vec<Goal>,
     /// Single figures.
     pub figures: Vec<Figure>,
+    /// How long each work took to measure, in seconds.
+    pub took_s: Vec<(String, f64)>,
 }
 
 /// The contenders of one work.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Table {
     /// What they did.
     pub work: String,
@@ -33,7 +37,7 @@ pub struct Table {
 }
 
 /// What one contender did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Who.
     pub contender: String,
@@ -51,8 +55,30 @@ pub struct Row {
     pub first_is_between: (f64, f64),
 }
 
+/// Lines over one axis, both axes logarithmic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    /// What was done.
+    pub work: String,
+    /// What was varied, with its unit.
+    pub x: String,
+    /// What was measured, with its unit.
+    pub y: String,
+    /// In the order in which they were first added to.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a curve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Who or what it is.
+    pub name: String,
+    /// From left to right.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// A goal and what was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Goal {
     /// What, against what.
     pub goal: String,
@@ -65,7 +91,7 @@ pub struct Goal {
 }
 
 /// On which side of a number a figure has to be.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Bound {
     /// This or more.
     AtLeast(f64),
@@ -74,12 +100,29 @@ pub enum Bound {
 }
 
 /// One number.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// What it is, with its unit.
     pub what: String,
     /// The number.
     pub value: f64,
+}
+
+impl Curve {
+    /// A curve without lines.
+    #[must_use]
+    pub fn new(work: &str, x: &str, y: &str) -> Curve {
+        Curve { work: work.to_owned(), x: x.to_owned(), y: y.to_owned(), lines: Vec::new() }
+    }
+
+    /// Adds a point to a line.
+    pub fn add(&mut self, line: &str, x: f64, y: f64) {
+        if let Some(line) = self.lines.iter_mut().find(|known| known.name == line) {
+            line.points.push((x, y));
+        } else {
+            self.lines.push(Line { name: line.to_owned(), points: vec![(x, y)] });
+        }
+    }
 }
 
 impl Report {
@@ -92,10 +135,18 @@ impl Report {
         Report { machine, load: vec![load()], ..Report::default() }
     }
 
-    /// Says loudly that somebody does not take part.
+    /// Says what comes next.
+    pub fn heading(&self, work: &str) {
+        eprintln!("\n== {work}");
+    }
+
+    /// Says loudly that somebody does not take part; the end of the run says it again.
     pub fn skip(&mut self, who: &str, why: &str) {
         eprintln!("\n!!! SKIPPED: {who}: {why}\n");
-        self.skipped.push(format!("{who}: {why}"));
+        let skipped = format!("{who}: {why}");
+        if !self.skipped.contains(&skipped) {
+            self.skipped.push(skipped);
+        }
     }
 
     /// Adds and prints the results of one work; the others are compared with the first.

@@ -9,19 +9,24 @@ pub const WORKS: [&str; 8] = ["first", "replay", "storm", "delay", "growth", "pu
 
 /// How the program is called.
 pub const USAGE: &str =
-    "usage: idem-benches [--all | WORK…] [--rounds N] [--records N] [--disk DIR] [--out DIR]
+    "usage: idem-benches [--all | WORK…] [--quick] [--rounds N] [--records N] [--disk DIR] [--out DIR]
+       idem-benches --draw DIR
 
 works: first replay storm delay growth purge bytes idle
---rounds   turns of each contender; 21 by default
---records  how far the store grows; 1000000 by default (10000000 takes about ten minutes and 3 GB)
+--quick    fewer turns, and a purge of 100000 records: for a look, not for figures to publish
+--rounds   turns of each contender; 21 by default, 5 if quick
+--records  how far the store grows; 1000000 by default (10000000 takes some minutes more and 4 GB of disk)
 --disk     a folder on the disk to measure; the current one by default
---out      where benches.json and benches.svg go; target/benches by default";
+--out      where benches.json and benches.svg go; target/benches by default
+--draw     draws DIR/benches.svg again from the benches.json in it, and measures nothing";
 
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Names out of [`WORKS`].
     pub works: Vec<String>,
+    /// Less of everything.
+    pub quick: bool,
     /// Turns of each contender.
     pub rounds: usize,
     /// How far the store grows.
@@ -32,6 +37,8 @@ pub struct Settings {
     pub memory: PathBuf,
     /// Where the results go.
     pub out: PathBuf,
+    /// A folder with an earlier run that is only to be drawn.
+    pub draw: Option<PathBuf>,
 }
 
 impl Settings {
@@ -42,16 +49,20 @@ impl Settings {
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Settings> {
         let mut settings = Settings {
             works: Vec::new(),
-            rounds: 21,
+            quick: false,
+            rounds: 0,
             records: 1_000_000,
             disk: PathBuf::from("."),
             memory: PathBuf::from("/dev/shm"),
             out: PathBuf::from("target/benches"),
+            draw: None,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` needs a value"));
             match &*argument {
                 "--all" => settings.works = WORKS.map(str::to_owned).to_vec(),
+                "--quick" => settings.quick = true,
+                "--draw" => settings.draw = Some(value()?.into()),
                 "--rounds" => settings.rounds = value()?.parse()?,
                 "--records" => settings.records = value()?.parse()?,
                 "--disk" => settings.disk = value()?.into(),
@@ -60,8 +71,11 @@ impl Settings {
                 _ => return Err(format!("`{argument}` is not known\n\n{USAGE}").into()),
             }
         }
-        if settings.works.is_empty() {
+        if settings.works.is_empty() && settings.draw.is_none() {
             return Err(USAGE.into());
+        }
+        if settings.rounds == 0 {
+            settings.rounds = if settings.quick { 5 } else { 21 };
         }
         Ok(settings)
     }

@@ -1,32 +1,40 @@
-//! What does not drift: fsyncs, system calls that wake or sleep, instructions and allocations per call.
+//! What does not drift: what a call costs in fsyncs, SQL statements, system calls that wake or sleep, instructions,
+//! allocations and bytes on disk.
 //!
-//! Every count is the difference of two runs, so that opening and closing drop out.
+//! Every count is the difference of two runs, so that opening and closing drop out. With 64 callers it depends on how
+//! many share a commit, and so on the machine; under callgrind threads take turns, which makes small commits.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use std::alloc::System;
-use std::path::Path;
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use idem_benches::contender::embedded;
 use idem_benches::lap::count;
-use idem_benches::{Outcome, child, key};
+use idem_benches::tools::{calling, instructions, statements, system_calls};
+use idem_benches::{Outcome, child};
+use serde::Serialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Contender, work, callers.
-const COUNTED: [(&str, &str, usize); 12] = [
+const COUNTED: [(&str, &str, usize); 16] = [
     ("ours", "replay", 1),
     ("ours-async", "replay", 1),
+    ("ours-tx", "replay", 1),
     ("by-hand", "replay", 1),
     ("bare-select", "replay", 1),
     ("ours", "first", 1),
+    ("ours-async", "first", 1),
     ("ours-rerun", "first", 1),
+    ("ours-tx", "first", 1),
     ("by-hand", "first", 1),
     ("bare-channel", "first", 1),
     ("ours", "first", 64),
     ("ours-async", "first", 64),
+    ("ours-rerun", "first", 64),
     ("by-hand", "first", 64),
     ("bare-channel", "first", 64),
 ];
@@ -34,109 +42,146 @@ const COUNTED: [(&str, &str, usize); 12] = [
 const CALLS: usize = 1_920;
 /// Where the stores stand: what is counted does not depend on the disk.
 const MEMORY: &str = "/dev/shm";
+const USAGE: &str = "usage: counts [--out DIR] [CONTENDER…]";
+
+/// What each further call of a contender adds; `None` where a tool is not installed, or there is nothing to count.
+#[derive(Debug, Serialize)]
+struct Counts {
+    contender: &'static str,
+    work: &'static str,
+    callers: usize,
+    fsyncs: Option<f64>,
+    statements: Option<f64>,
+    futexes: Option<f64>,
+    instructions: Option<f64>,
+    allocations: Option<f64>,
+    bytes_on_disk: Option<f64>,
+}
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.next_if(|argument| argument == "--child").is_some() {
         return child::run(arguments);
     }
+    let mut out = PathBuf::from("target/benches");
+    let mut wanted = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match &*argument {
+            "--out" => out = arguments.next().ok_or(USAGE)?.into(),
+            name if COUNTED.iter().any(|(known, ..)| *known == name) => wanted.push(argument),
+            _ => return Err(format!("`{argument}` is not known\n\n{USAGE}").into()),
+        }
+    }
     println!(
-        "{:<14} {:<7} {:>7}  {:>8} {:>8} {:>13} {:>12}",
-        "contender", "work", "callers", "fsyncs", "futexes", "instructions", "allocations"
+        "| contender | work | callers | fsyncs | statements | futexes | instructions | allocations | bytes on disk |"
     );
+    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    let mut table = Vec::new();
     for (name, work, callers) in COUNTED {
-        let counts = [
-            difference(|calls| system_calls(name, work, callers, calls, &["fsync", "fdatasync"]))?,
-            difference(|calls| system_calls(name, work, callers, calls, &["futex"]))?,
-            difference(|calls| instructions(name, work, callers, calls))?,
-            if callers == 1 { allocations(name, work)? } else { None },
-        ];
-        let [fsyncs, futexes, instructions, allocations] =
-            counts.map(|count| count.map_or_else(|| "skipped".to_owned(), |count| format!("{count:.2}")));
-        println!(
-            "{name:<14} {work:<7} {callers:>7}  {fsyncs:>8} {futexes:>8} {instructions:>13} {allocations:>12}"
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            let counts = Counted { name, work, callers }.counts()?;
+            println!("{}", row(&counts));
+            table.push(counts);
+        }
+    }
+    if table.iter().any(|counts| counts.fsyncs.is_none() || counts.instructions.is_none()) {
+        eprintln!(
+            "\n!!! SKIPPED: what shows `–` above needs `strace` and `valgrind`, and one is not installed"
         );
     }
+    fs::create_dir_all(&out)?;
+    fs::write(out.join("counts.json"), serde_json::to_string_pretty(&table)?)?;
+    eprintln!("written: {}", out.join("counts.json").display());
     Ok(())
 }
 
-/// What each further call adds; `None` where the tool is not installed.
-fn difference(of: impl Fn(usize) -> Outcome<Option<f64>>) -> Outcome<Option<f64>> {
+/// A line of the table, in Markdown.
+fn row(counts: &Counts) -> String {
+    let shown = |count: Option<f64>, decimals: usize| {
+        // The last decimal of a difference may be a little below zero.
+        count.map_or_else(|| "–".to_owned(), |count| format!("{:.decimals$}", count.max(0.0)))
+    };
+    [
+        counts.contender.to_owned(),
+        counts.work.to_owned(),
+        counts.callers.to_string(),
+        shown(counts.fsyncs, 2),
+        shown(counts.statements, 2),
+        shown(counts.futexes, 2),
+        shown(counts.instructions, 0),
+        shown(counts.allocations, 1),
+        shown(counts.bytes_on_disk, 0),
+    ]
+    .iter()
+    .fold("|".to_owned(), |row, cell| format!("{row} {cell} |"))
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+struct Counted {
+    name: &'static str,
+    work: &'static str,
+    callers: usize,
+}
+
+impl Counted {
+    fn counts(self) -> Outcome<Counts> {
+        const FSYNCS: [&str; 2] = ["fsync", "fdatasync"];
+        Ok(Counts {
+            contender: self.name,
+            work: self.work,
+            callers: self.callers,
+            fsyncs: difference(|calls| self.system_calls(calls, &FSYNCS))?,
+            statements: difference(|calls| self.in_child(calls, |child| statements(child).map(Some)))?,
+            futexes: difference(|calls| self.system_calls(calls, &["futex"]))?,
+            instructions: difference(|calls| self.in_child(calls, instructions))?,
+            allocations: difference(|calls| self.allocations(calls))?,
+            bytes_on_disk: if self.work == "first" { difference(|calls| self.bytes(calls))? } else { None },
+        })
+    }
+
+    /// Lets a child make so many calls in a fresh folder.
+    fn in_child<T>(self, calls: usize, run: impl FnOnce(&[std::ffi::OsString]) -> Outcome<T>) -> Outcome<T> {
+        let folder = tempfile::tempdir_in(MEMORY)?;
+        run(&calling(self.name, folder.path(), self.work, self.callers, calls))
+    }
+
+    fn system_calls(self, calls: usize, counted: &[&str]) -> Outcome<Option<u64>> {
+        let found = self.in_child(calls, |child| system_calls(child, counted))?;
+        Ok(found.map(|found| found.values().sum()))
+    }
+
+    /// Allocations of our own code and of Rust libraries, on all threads; those inside `SQLite` are not seen.
+    fn allocations(self, calls: usize) -> Outcome<Option<u64>> {
+        let folder = tempfile::tempdir_in(MEMORY)?;
+        let contender = embedded(self.name, folder.path())?;
+        let region = Region::new(ALLOCATOR);
+        if self.work == "replay" {
+            contender.replays(0, calls)?;
+            return Ok(Some(u64::try_from(region.change().allocations)?));
+        }
+        contender.first_calls(self.callers, 0..u64::try_from(calls)?)?;
+        // Each key is text that the harness makes.
+        Ok(Some(u64::try_from(region.change().allocations - calls)?))
+    }
+
+    /// What is left on disk after so many first calls and a clean close.
+    fn bytes(self, calls: usize) -> Outcome<Option<u64>> {
+        let folder = tempfile::tempdir_in(MEMORY)?;
+        embedded(self.name, folder.path())?.first_calls(self.callers, 0..u64::try_from(calls)?)?;
+        Ok(Some(size(folder.path())?))
+    }
+}
+
+/// What each further call adds.
+fn difference(of: impl Fn(usize) -> Outcome<Option<u64>>) -> Outcome<Option<f64>> {
     let (Some(less), Some(more)) = (of(CALLS)?, of(2 * CALLS)?) else { return Ok(None) };
+    let [less, more] = [usize::try_from(less)?, usize::try_from(more)?].map(count);
     Ok(Some((more - less) / count(CALLS)))
 }
 
-fn system_calls(
-    name: &str,
-    work: &str,
-    callers: usize,
-    calls: usize,
-    counted: &[&str],
-) -> Outcome<Option<f64>> {
-    let folder = tempfile::tempdir_in(MEMORY)?;
-    let table = folder.path().join("table");
-    let trace = format!("trace={}", counted.join(","));
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-c", "-e", &trace, "-o"]).arg(&table);
-    if !run(&mut strace, folder.path(), name, work, callers, calls)? {
-        return Ok(None);
-    }
-    let table = std::fs::read_to_string(table)?;
-    let lines = table.lines().filter(|line| counted.iter().any(|counted| line.trim_end().ends_with(counted)));
-    // Share, seconds, microseconds per call, calls.
-    let calls = lines.filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
-    Ok(Some(calls.sum()))
-}
-
-fn instructions(name: &str, work: &str, callers: usize, calls: usize) -> Outcome<Option<f64>> {
-    let folder = tempfile::tempdir_in(MEMORY)?;
-    let log = folder.path().join("log");
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-    valgrind.arg(format!("--log-file={}", log.display()));
-    if !run(&mut valgrind, folder.path(), name, work, callers, calls)? {
-        return Ok(None);
-    }
-    let log = std::fs::read_to_string(log)?;
-    let line =
-        log.lines().find_map(|line| line.split_once("Collected :")).ok_or("valgrind collected nothing")?;
-    Ok(Some(line.1.trim().parse()?))
-}
-
-/// Runs this program as a child under a tool; false if the tool is not installed.
-fn run(
-    tool: &mut Command,
-    folder: &Path,
-    name: &str,
-    work: &str,
-    callers: usize,
-    calls: usize,
-) -> Outcome<bool> {
-    let child = tool.arg(std::env::current_exe()?).args(["--child", name]).arg(folder);
-    match child.args([work, &callers.to_string(), &calls.to_string()]).output() {
-        Ok(output) if output.status.success() => Ok(true),
-        Ok(output) => Err(format!("the child failed: {}", String::from_utf8_lossy(&output.stderr)).into()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Allocations of our own code and of Rust libraries, on all threads; those inside `SQLite` are not seen.
-fn allocations(name: &str, work: &str) -> Outcome<Option<f64>> {
-    if name.ends_with("select") {
-        return Ok(None);
-    }
-    let folder = tempfile::tempdir_in(MEMORY)?;
-    let contender = embedded(name, folder.path())?;
-    let mut caller = contender.caller()?;
-    let keys: Vec<_> = (0..2 * CALLS as u64).map(key).collect();
-    let (warm_up, counted) = keys.split_at(CALLS);
-    let mut call = |key: &String| if work == "first" { caller.first(key) } else { caller.again(key) };
-    if work == "replay" {
-        contender.first_calls(1, 0..2 * CALLS as u64)?;
-    }
-    warm_up.iter().try_for_each(&mut call)?;
-    let region = Region::new(ALLOCATOR);
-    counted.iter().try_for_each(&mut call)?;
-    Ok(Some(count(region.change().allocations) / count(CALLS)))
+/// The bytes of all files in a folder.
+fn size(folder: &Path) -> Outcome<u64> {
+    let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
+    sizes.sum()
 }

@@ -198,11 +198,13 @@ impl Contender for Select {
     }
 }
 
-/// Two appends of so many pages, each forced to disk: the floor of a claim and a completion.
+/// Appends of so many pages, each forced to disk: two are the floor of a claim and a completion, one that of a call with
+/// a single commit.
 #[derive(Debug)]
 pub struct Fsyncs {
     file: Mutex<File>,
     bytes: Vec<u8>,
+    appends: usize,
 }
 
 /// As long as a WAL between two checkpoints.
@@ -215,19 +217,23 @@ impl Fsyncs {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn open(folder: &Path, pages_per_commit: u64) -> Outcome<Fsyncs> {
-        let mut file = File::create(folder.join("bare-fsyncs"))?;
+    pub fn open(folder: &Path, pages_per_commit: u64, appends: usize) -> Outcome<Fsyncs> {
+        let mut file = File::create(folder.join(format!("bare-fsyncs-{appends}")))?;
         file.write_all(&vec![1; usize::try_from(FILE_BYTES)?])?;
         file.sync_all()?;
         file.rewind()?;
         let bytes = vec![2; usize::try_from(pages_per_commit * PAGE_BYTES)?];
-        Ok(Fsyncs { file: Mutex::new(file), bytes })
+        Ok(Fsyncs { file: Mutex::new(file), bytes, appends })
     }
 }
 
 impl Contender for Fsyncs {
     fn name(&self) -> &'static str {
-        "bare: two fsyncs of as many bytes"
+        if self.appends == 1 {
+            "bare: one fsync of as many bytes"
+        } else {
+            "bare: two fsyncs of as many bytes"
+        }
     }
 
     fn caller(&self) -> Outcome<Box<dyn Caller + Send + '_>> {
@@ -240,7 +246,7 @@ struct Appending<'a>(&'a Fsyncs);
 impl Caller for Appending<'_> {
     fn first(&mut self, _key: &str) -> Outcome<()> {
         let mut file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..2 {
+        for _ in 0..self.0.appends {
             if file.stream_position()? + PAGE_BYTES * 16 > FILE_BYTES {
                 file.seek(SeekFrom::Start(0))?;
             }

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use idem_runtime::{Error, OnInterrupt, Store, idempotent};
+use idem_runtime::{Error, OnInterrupt, Store, idempotent, install};
+use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 
+use super::by_hand::connect;
 use super::{Caller, Contender};
 use crate::lap::Lap;
 use crate::{Outcome, key, result};
@@ -20,6 +22,11 @@ fn charge(store: &Store, key: &str) -> Result<String, Error> {
 
 #[idempotent(name = "bench.charge_with", key = key, skip(store, mode), store = store, on_interrupt = mode)]
 fn charge_with(store: &Store, key: &str, mode: OnInterrupt) -> Result<String, Error> {
+    Ok(result())
+}
+
+#[idempotent(name = "bench.charge_tx", key = key, skip(conn), tx = conn)]
+fn charge_tx(conn: &Connection, key: &str) -> Result<String, Error> {
     Ok(result())
 }
 
@@ -52,6 +59,12 @@ impl Threads {
     pub fn open(folder: &Path, mode: Mode) -> Outcome<Threads> {
         Ok(Threads { store: Store::open(folder.join("ours.db"))?, mode })
     }
+
+    /// Over a store that is open.
+    #[must_use]
+    pub fn over(store: Store) -> Threads {
+        Threads { store, mode: Mode::AtMostOnce }
+    }
 }
 
 impl Contender for Threads {
@@ -75,6 +88,46 @@ impl Caller for ThreadCaller<'_> {
             Mode::AtMostOnce => charge(&self.0.store, key)?,
             Mode::Rerun => charge_with(&self.0.store, key, OnInterrupt::rerun())?,
         };
+        Ok(())
+    }
+
+    fn again(&mut self, key: &str) -> Outcome<()> {
+        self.first(key)
+    }
+}
+
+/// Calls that share a transaction with what the body writes, on a connection of the user's.
+#[derive(Debug)]
+pub struct InTransaction(Mutex<Connection>);
+
+impl InTransaction {
+    /// A new database in `folder`.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(folder: &Path) -> Outcome<InTransaction> {
+        let conn = connect(&folder.join("ours-tx.db"), "")?;
+        install(&conn)?;
+        Ok(InTransaction(Mutex::new(conn)))
+    }
+}
+
+impl Contender for InTransaction {
+    fn name(&self) -> &'static str {
+        "idempotent, tx"
+    }
+
+    fn caller(&self) -> Outcome<Box<dyn Caller + Send + '_>> {
+        Ok(Box::new(TransactionCaller(self)))
+    }
+}
+
+struct TransactionCaller<'a>(&'a InTransaction);
+
+impl Caller for TransactionCaller<'_> {
+    fn first(&mut self, key: &str) -> Outcome<()> {
+        let conn = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        charge_tx(&conn, key)?;
         Ok(())
     }
 
