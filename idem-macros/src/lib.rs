@@ -206,7 +206,8 @@ mod tests;
 /// What the next caller does about a call that was cut off midway, by a crash, a panic or a dropped future:
 ///
 /// - `refuse`, the default: it is in doubt and not repeated; the caller gets `ErrorKind::InDoubt`.
-/// - `rerun`: it runs again, five attempts in all. `rerun(3)` makes it three, `rerun(unlimited)` does not stop.
+/// - `rerun`: it runs again, five attempts in all. `rerun(3)` makes it three, `rerun(unlimited)` does not stop. A first
+///   attempt is not forced to disk, so a power cut may make it forgotten; it is not counted then.
 /// - an expression of type `OnInterrupt`, for what is decided when the program runs.
 ///
 /// ```

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::call::Prepared;
 use crate::core::Core;
-use crate::flight::Baton;
 use crate::queries::{Change, Expect};
 use crate::queue::{Request, Urgency};
 use crate::record::{Reason, Record, Status, StoredResult};
@@ -83,7 +82,9 @@ impl Claim {
         let expect = Expect::Exactly(self.record.claim, Status::Running);
         let deadline = deadline(call.wait.max(CLAIM_WAIT_MIN));
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
-        (request(&self.core, change, before, None, deadline), deadline)
+        let mut request = Request::new(change, Urgency::Until(deadline), None);
+        request.before = before;
+        (ask(&self.core, request), deadline)
     }
 
     /// Another claim of the same call has taken its place.
@@ -126,17 +127,9 @@ impl Drop for Claim {
 }
 
 /// Asks the writer for a claim. The reply holds the [`Claim`]; if nobody takes it, its drop gives it back.
-pub(crate) fn request(
-    core: &Core,
-    change: Change,
-    before: Option<Record>,
-    baton: Option<Baton>,
-    deadline: Instant,
-) -> Arc<Signal<Reply>> {
+pub(crate) fn ask(core: &Core, mut request: Request) -> Arc<Signal<Reply>> {
     let reply = Signal::new();
-    let mut request = Request::new(change, Urgency::Until(deadline), Some(Arc::clone(&reply)));
-    request.before = before;
-    request.baton = baton;
+    request.reply = Some(Arc::clone(&reply));
     core.queue.push(request);
     reply
 }

@@ -3,6 +3,10 @@
 //! A COMMIT that failed in fsync is unknown: the frames may be found by whoever opens the database after a crash. So a
 //! fresh connection is opened, before the old one goes (the last one to go would delete the log), and the same batch
 //! is applied again. It overwrites what may be there, and changes nothing where it is there already.
+//!
+//! A batch of nothing but first claims that may be repeated is committed without the force: a power cut that takes
+//! them leads to calls that their mode allows anyway, and a kill of the process loses nothing. All that is written
+//! after them in the log is lost with them, so no number on disk is ever given again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,18 +53,44 @@ pub(crate) struct Disk {
     pub(crate) gate: Gate,
     pub(crate) high_water: HighWater,
     pub(crate) identity: Identity,
+    /// Whether the connection forces its commits to disk.
+    forcing: bool,
+    /// The highest claim number given since the last commit that was.
+    unforced: Option<u64>,
+    /// The highest claim number ever tried. One whose commit failed may still be taken back: it is not given again.
+    highest: u64,
+    /// A commit has failed, and the connection is not to be used any more.
+    is_spent: bool,
 }
 
 impl Disk {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        conn: Connection,
+        gate: Gate,
+        high_water: HighWater,
+        identity: Identity,
+    ) -> Disk {
+        Disk {
+            core,
+            conn,
+            gate,
+            high_water,
+            identity,
+            forcing: true,
+            unforced: None,
+            highest: 0,
+            is_spent: false,
+        }
+    }
+
     /// Commits a batch. If the outcome is unknown, once more on a new connection.
     pub(crate) fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         let mut committed = self.commit_once(batch);
         if let Err(Failure { fault: Fault::Unknown, error }) = &committed {
             event::store_trouble(&error.to_string());
-            committed = self
-                .reopen()
-                .and_then(|()| self.commit_once(batch))
-                .map_err(|second| Failure { fault: Fault::Unknown, ..second });
+            self.is_spent = true;
+            committed = self.commit_once(batch).map_err(|second| Failure { fault: Fault::Unknown, ..second });
         }
         let known = committed.as_ref().err().is_some_and(|failure| failure.fault != Fault::Unknown);
         if known {
@@ -72,11 +102,20 @@ impl Disk {
 
     fn commit_once(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         check_files(&self.core, &self.identity)?;
-        let due = self.core.times.take_due();
+        if self.is_spent {
+            self.reopen()?;
+        }
+        self.force(!batch.iter().all(|request| request.repeatable))?;
+        // The clock's row waits for a batch that is forced to disk.
+        let due = if self.forcing { self.core.times.take_due() } else { None };
         let turn = self.gate.enter(TURN);
-        let written = write(&self.conn, &self.core, batch, due.as_ref());
+        let written = write(&self.conn, &self.core, batch, self.highest, due.as_ref());
+        self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
         let (applied, issued) = written.inspect_err(|_| self.core.times.give_back(due))?;
-        if let Some(issued) = issued
+        self.unforced = issued.or(self.unforced);
+        // Raised for a claim that a power cut takes, the mark would cry for records that nobody misses.
+        if self.forcing
+            && let Some(issued) = self.unforced.take()
             && let Err(error) = self.high_water.raise(issued)
         {
             event::store_trouble(&format!("the high-water file could not be written ({error})"));
@@ -86,10 +125,22 @@ impl Disk {
         Ok(applied)
     }
 
+    /// From here on commits are forced to disk, or are not. If this fails the batch is not written: nothing that must
+    /// be forced ever goes without.
+    fn force(&mut self, forcing: bool) -> Result<(), Failure> {
+        if self.forcing != forcing {
+            schema::set_forcing(&self.conn, forcing).map_err(Failure::statement)?;
+            self.forcing = forcing;
+        }
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<(), Failure> {
         let fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
         schema::set_modes(&fresh, self.core.tenancy, Role::Writer).map_err(Failure::refused)?;
+        schema::restart_log(&fresh).map_err(Failure::statement)?;
         self.conn = fresh;
+        (self.forcing, self.is_spent) = (true, false);
         Ok(())
     }
 
@@ -104,6 +155,7 @@ impl Disk {
         let left = |error| fault::error(error, "closing the store");
         // There is nothing else to do until the end of the close.
         self.conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
+        self.force(true).map_err(|failure| failure.error)?;
         let turn = self.gate.enter(TURN);
         let running = forget_owner(&self.conn, self.core.owner).map_err(left)?;
         drop(turn);
@@ -150,10 +202,11 @@ fn write(
     conn: &Connection,
     core: &Core,
     batch: &mut [Request],
+    highest: u64,
     due: Option<&BootRow>,
 ) -> Result<(Vec<Applied>, Option<u64>), Failure> {
     let transaction = schema::begin(conn).map_err(Failure::statement)?;
-    let issued = issue_numbers(&transaction, core, batch).map_err(Failure::statement)?;
+    let issued = issue_numbers(&transaction, core, batch, highest).map_err(Failure::statement)?;
     let mut applied = Vec::with_capacity(batch.len());
     for request in &*batch {
         applied.push(apply(&transaction, request)?);
@@ -190,7 +243,12 @@ fn claim_number(request: &Request) -> Option<u64> {
 
 /// Gives every new record its claim number and stores the highest. The number of an earlier try is kept only if that
 /// try is on disk after all: if it is not, the number may be another process's by now.
-fn issue_numbers(conn: &Connection, core: &Core, batch: &mut [Request]) -> rusqlite::Result<Option<u64>> {
+fn issue_numbers(
+    conn: &Connection,
+    core: &Core,
+    batch: &mut [Request],
+    highest: u64,
+) -> rusqlite::Result<Option<u64>> {
     let needs_number =
         |request: &&mut Request| request.is_claim() || matches!(request.change.expect, Expect::Free { .. });
     let mut fresh =
@@ -198,7 +256,7 @@ fn issue_numbers(conn: &Connection, core: &Core, batch: &mut [Request]) -> rusql
     if fresh.peek().is_none() {
         return Ok(None);
     }
-    let mut issued = queries::claims_issued(conn)?;
+    let mut issued = queries::claims_issued(conn)?.max(highest);
     for new in fresh {
         if new.claim > 0 {
             if stands(conn, new)? {

@@ -184,7 +184,8 @@ impl<'a> Negotiation<'a> {
         let new = self.call.first_record(expired, self.core.owner, self.core.now());
         self.expired.extend(expired.map(|expired| expired.claim));
         self.recovering = false;
-        self.send(self.call.claim_change(new, expired, self.expired.clone()), None)
+        let repeatable = matches!(self.mode, Mode::Interrupt(mode) if mode.may_repeat());
+        self.send(self.call.claim_change(new, expired, self.expired.clone()), None, repeatable)
     }
 
     /// Claims an interrupted call: to run its body once more, or to run the recovery hook.
@@ -207,13 +208,15 @@ impl<'a> Negotiation<'a> {
         };
         let expect = Expect::Exactly(record.claim, record.status);
         self.recovering = recovering;
-        self.send(Change { slot: record.slot, expect, new: Some(new) }, Some(before))
+        // Forced to disk, whatever the mode: attempts are counted once the first one is known.
+        self.send(Change { slot: record.slot, expect, new: Some(new) }, Some(before), false)
     }
 
-    fn send(&mut self, change: Change, before: Option<Record>) -> Step {
+    fn send(&mut self, change: Change, before: Option<Record>, repeatable: bool) -> Step {
         let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
-        let reply = claim::request(self.core, change, before, self.baton.take(), deadline);
-        Step::Claim(reply, deadline)
+        let mut request = Request::new(change, Urgency::Until(deadline), None);
+        (request.before, request.baton, request.repeatable) = (before, self.baton.take(), repeatable);
+        Step::Claim(claim::ask(self.core, request), deadline)
     }
 
     /// A place among those who wait; `None` if the call has just ended and is to be read again.

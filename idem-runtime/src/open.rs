@@ -231,7 +231,7 @@ impl StoreBuilder {
             times,
             prober,
         }));
-        let writer = Writer::new(Disk { core: Arc::clone(&core), conn, gate, high_water, identity });
+        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity));
         start(core, writer, owner_file)
     }
 

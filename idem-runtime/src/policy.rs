@@ -77,8 +77,12 @@ pub enum OnInterrupt {
     #[default]
     Refuse,
     /// Run the body again (at least once).
+    ///
+    /// The claim of a first attempt is not forced to disk, which halves the cost of a call. A power cut may take it
+    /// along: whoever calls next, in whatever mode, then makes the first attempt. A process that crashes loses nothing.
     Rerun {
-        /// How many attempts are started in all, the first included; `None` is without limit.
+        /// How many attempts are started in all, the first included; `None` is without limit. A first attempt that a
+        /// power cut made forgotten is not counted.
         attempts_max: Option<u32>,
     },
 }
@@ -98,6 +102,14 @@ impl OnInterrupt {
     pub const fn rerun_unlimited() -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: None }
     }
+
+    /// Whether a second attempt is allowed, so that nothing is lost with the claim of a first one.
+    pub(crate) fn may_repeat(self) -> bool {
+        match self {
+            OnInterrupt::Refuse => false,
+            OnInterrupt::Rerun { attempts_max } => attempts_max.is_none_or(|max| max > 1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +122,16 @@ mod tests {
             assert_eq!(Lifetime::from_ms(lifetime.to_ms()), lifetime);
         }
         assert_eq!(Lifetime::from(Duration::MAX), Lifetime::FOREVER);
+    }
+
+    #[test]
+    fn only_a_mode_that_allows_a_second_attempt_may_repeat() {
+        assert!(OnInterrupt::rerun().may_repeat());
+        assert!(OnInterrupt::rerun_unlimited().may_repeat());
+        assert!(OnInterrupt::rerun_at_most(2).may_repeat());
+        for once in [OnInterrupt::Refuse, OnInterrupt::rerun_at_most(1), OnInterrupt::rerun_at_most(0)] {
+            assert!(!once.may_repeat(), "{once:?}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Request {
     /// For a claim: those who wait behind its sender.
     pub(crate) baton: Option<Baton>,
     pub(crate) urgency: Urgency,
+    /// For a claim: the call may run again anyway if a power cut takes this away.
+    pub(crate) repeatable: bool,
     /// It is part of a call that runs, which a closing store waits for.
     inside: bool,
     pub(crate) reply: Option<Arc<Signal<Reply>>>,
@@ -44,7 +46,7 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<Signal<Reply>>>) -> Request {
         let inside = urgency == Urgency::Persist || context::scope().call.is_some();
-        Request { change, before: None, baton: None, urgency, inside, reply }
+        Request { change, before: None, baton: None, urgency, repeatable: false, inside, reply }
     }
 
     /// Whether it starts a call, and so needs a claim number and gives a claim.

@@ -6,7 +6,8 @@
 //! application's; in our own they mark the file as ours.
 //!
 //! # Durability
-//! WAL with `synchronous = FULL`, set *and read back*: a mistyped pragma is silently accepted by `SQLite`.
+//! WAL with `synchronous = FULL`, set *and read back*: a mistyped pragma is silently accepted by `SQLite`. The writer
+//! alone leaves it, for batches whose loss a power cut would excuse.
 //!
 //! # Locking
 //! Whatever may write begins IMMEDIATE: a deferred transaction that upgrades ignores the busy timeout.
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
 
 use crate::error::Error;
 use crate::fault;
@@ -267,6 +268,25 @@ pub(crate) fn migrate(conn: &Connection, tenancy: Tenancy) -> rusqlite::Result<(
         conn.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(())
+}
+
+/// Whether commits are forced to disk from now on. `SQLite` refuses to change it inside a transaction.
+pub(crate) fn set_forcing(conn: &Connection, forcing: bool) -> rusqlite::Result<()> {
+    // Never a prepared statement: the setting changes when it is compiled.
+    conn.execute_batch(if forcing { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })
+}
+
+/// Folds the whole log into the database and begins it anew; an error if somebody still reads from it.
+///
+/// After a failed force the kernel takes what it could not write for written: claims in the log that nothing had forced
+/// before may be missing on disk though the next force says ok, and a log ends at its first gap.
+pub(crate) fn restart_log(conn: &Connection) -> rusqlite::Result<()> {
+    let is_busy: bool = conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0))?;
+    if is_busy {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None))
+    } else {
+        Ok(())
+    }
 }
 
 /// A write transaction, with the lock taken at once.

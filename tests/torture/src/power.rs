@@ -3,6 +3,7 @@
 mod cut;
 #[cfg(target_os = "linux")]
 mod ext4;
+mod forces;
 mod workload;
 
 use crate::frame::{Dice, Options, Report, fast_folder};
@@ -10,7 +11,7 @@ use crate::vfs::{Event, Synchronous};
 use workload::Kind;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let mut reports = vec![simulated(options)];
+    let mut reports = vec![simulated(options), forces::run()];
     #[cfg(target_os = "linux")]
     if !options.short {
         reports.push(ext4::run(options));

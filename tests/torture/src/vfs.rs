@@ -20,6 +20,10 @@ pub(crate) enum Event {
         at: usize,
         bytes: Vec<u8>,
     },
+    /// It failed, and the kernel takes for written what it could not write.
+    FailedSync {
+        file: String,
+    },
     Truncate {
         file: String,
         size: usize,
@@ -296,6 +300,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
                 && (first..first.saturating_add(count)).contains(&number)
             {
                 state.failed += 1;
+                state.log.extend(name.map(|file| Event::FailedSync { file }));
                 return ffi::SQLITE_IOERR_FSYNC;
             }
         }
@@ -315,11 +320,31 @@ unsafe extern "C" fn control(file: *mut sqlite3_file, op: c_int, arg: *mut c_voi
     let methods = original(file);
     if op == ffi::SQLITE_FCNTL_PRAGMA {
         // SAFETY: for this operation the argument is an array of strings, of which the second is the name of the
-        // pragma, in memory of SQLite's own that it reads after this call. The new name is shorter.
-        unsafe { rename(*arg.cast::<*mut c_char>().add(1)) };
+        // pragma and the third its value or null, in memory of SQLite's own that it reads after this call. What is put
+        // in their place is not longer.
+        unsafe {
+            let text = arg.cast::<*mut c_char>();
+            rename(*text.add(1));
+            revalue(*text.add(2));
+        }
     }
     // SAFETY: SQLite's arguments are passed on as they came.
     unsafe { (methods.xFileControl.expect("a method"))(file, op, arg) }
+}
+
+/// Turns the `FULL` that the writer goes back to after a batch that was not forced into what the control says.
+unsafe fn revalue(value: *mut c_char) {
+    let level = match state().synchronous {
+        Synchronous::AsAsked => return,
+        Synchronous::Normal => c"1",
+        Synchronous::Off => c"0",
+    };
+    // SAFETY: see the caller; two bytes are written in the place of five.
+    unsafe {
+        if !value.is_null() && CStr::from_ptr(value) == c"FULL" {
+            std::ptr::copy_nonoverlapping(level.as_ptr(), value, level.count_bytes() + 1);
+        }
+    }
 }
 
 /// Turns the pragma that the library sets to 1 (or 0) and reads back after `synchronous` into `synchronous`.

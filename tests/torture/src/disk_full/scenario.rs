@@ -5,13 +5,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, Ran, Status, Store, call};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, call};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::vfs;
 
 pub(super) const NAME: &str = "torture.power";
-const KEYS: [&str; 3] = ["refuse-1", "refuse-2", "refuse-3"];
+/// The first word is the `on_interrupt` of the call.
+const KEYS: [&str; 3] = ["refuse-1", "rerun-2", "refuse-3"];
 /// What is pending is written so soon after the disk works again.
 const SOON: Duration = Duration::from_secs(8);
 
@@ -83,7 +84,8 @@ impl Scenario {
     }
 
     fn call(&self, key: &str, effect: impl FnOnce()) -> Result<String, Error> {
-        let call = call(NAME).store(&self.store).key(key).wait(Duration::from_millis(300));
+        let mode = if key.starts_with("rerun") { OnInterrupt::rerun() } else { OnInterrupt::Refuse };
+        let call = call(NAME).store(&self.store).key(key).on_interrupt(mode).wait(Duration::from_millis(300));
         let answer = call.run(|| {
             vfs::mark(format!("effect {key}"));
             effect();

@@ -11,7 +11,7 @@ use crate::frame::{Options, Report};
 
 const PAGE: usize = 4_096;
 /// Whether the disk fills before the first call, or in the body of one of them.
-const MOMENTS: [Option<&str>; 4] = [None, Some("refuse-1"), Some("refuse-2"), Some("refuse-3")];
+const MOMENTS: [Option<&str>; 4] = [None, Some("refuse-1"), Some("rerun-2"), Some("refuse-3")];
 
 struct Small {
     folder: tempfile::TempDir,

@@ -1,6 +1,7 @@
 //! What a disk may hold after a power cut: everything synced, and anything of the rest.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::frame::Dice;
@@ -45,16 +46,12 @@ pub(super) fn write_image(log: &[Event], at: usize, folder: &Path, dice: &mut Di
 }
 
 fn files(log: &[Event], fate: Fate, dice: &mut Dice) -> BTreeMap<String, Vec<u8>> {
-    // Up to where each file was synced.
-    let mut synced: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in log {
-        if let Event::Sync { file, upto } = event {
-            synced.insert(file, *upto);
-        }
-    }
+    let synced = synced(log);
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (number, event) in log.iter().enumerate() {
-        let is_synced = |file: &str| synced.get(file).is_some_and(|upto| number < *upto);
+        let is_synced = |file: &str| {
+            synced.get(file).is_some_and(|ranges| ranges.iter().any(|range| range.contains(&number)))
+        };
         match event {
             Event::Write { file, at, bytes } => {
                 let whole = is_synced(file);
@@ -70,6 +67,24 @@ fn files(log: &[Event], fate: Fate, dice: &mut Dice) -> BTreeMap<String, Vec<u8>
         }
     }
     files
+}
+
+/// Which events each file was synced with. A sync forces nothing that an earlier one has failed to: the kernel reports
+/// what it could not write once, and then takes it for written.
+fn synced(log: &[Event]) -> BTreeMap<&str, Vec<Range<usize>>> {
+    let mut synced: BTreeMap<&str, Vec<Range<usize>>> = BTreeMap::new();
+    let mut given_up: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, event) in log.iter().enumerate() {
+        match event {
+            Event::FailedSync { file } => drop(given_up.insert(file, number)),
+            Event::Sync { file, upto } => {
+                let from = given_up.get(&**file).copied().unwrap_or(0);
+                synced.entry(file).or_default().push(from..*upto);
+            }
+            _ => {}
+        }
+    }
+    synced
 }
 
 fn survives(fate: Fate, dice: &mut Dice) -> bool {

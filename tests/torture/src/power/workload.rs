@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use idem_runtime::{Error, OnInterrupt, Status, Store, call, install};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::frame::Dice;
 use crate::vfs::{self, Event, Synchronous};
@@ -50,7 +50,7 @@ fn in_a_store(folder: &Path, open: usize, seed: u64) {
             scope.spawn(move || {
                 let mut dice = Dice::new(seed ^ ((open * WORKERS + worker) as u64));
                 for n in 0..CALLS {
-                    let rerun = dice.below(3) == 0;
+                    let rerun = dice.below(2) == 0;
                     let key = format!("{}-{open}-{worker}-{n}", if rerun { "rerun" } else { "refuse" });
                     let mode = if rerun { OnInterrupt::rerun() } else { OnInterrupt::Refuse };
                     let call = call(NAME).store(store).key(&key).on_interrupt(mode);
@@ -90,7 +90,7 @@ fn in_transactions(folder: &Path, open: usize, seed: u64) {
     }
 }
 
-fn shop(folder: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn shop(folder: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(folder.join("shop.db"))?;
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.execute_batch(
@@ -152,7 +152,26 @@ fn of_store(
             }
         }
     }
+    let lost = effects.iter().filter(|key| key.starts_with("rerun") && !acks.contains_key(*key));
+    for key in lost {
+        let again = call(NAME).store(&store).key(*key).on_interrupt(OnInterrupt::rerun());
+        match again.run(|| Ok::<_, Error>("again".to_owned())) {
+            Ok(value) if value == "again" || value.starts_with(&format!("{key}:")) => {}
+            other => found.push(format!("{key}: not acknowledged, and then {other:?}")),
+        }
+    }
+    found.extend(numbers_given_twice(image)?);
     Ok(found)
+}
+
+/// A number whose record went with the power is another call's afterwards; one on disk never is.
+fn numbers_given_twice(image: &Path) -> Result<Option<String>, String> {
+    const TWICE: &str = "SELECT count(*) - count(DISTINCT claim), (SELECT value FROM idem_meta WHERE name = 'claims') \
+                                < max(claim) FROM idem_record HAVING count(*) > 0";
+    let conn = Connection::open(image.join("idem.db")).map_err(|error| error.to_string())?;
+    let found = conn.query_row(TWICE, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)));
+    let found = found.optional().map_err(|error| error.to_string())?;
+    Ok(found.filter(|found| *found != (0, false)).map(|found| format!("claim numbers: {found:?}")))
 }
 
 fn of_transactions(image: &Path, acks: &BTreeMap<&str, usize>) -> Result<Vec<String>, String> {

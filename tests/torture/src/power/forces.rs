@@ -1,0 +1,72 @@
+//! How often a call forces something to disk: not less than its mode needs, and not more.
+
+use std::path::Path;
+
+use idem_runtime::{Error, OnInterrupt, Store, call, install};
+
+use super::workload::{NAME, shop};
+use crate::frame::{Report, fast_folder};
+use crate::vfs::{self, Event, Synchronous};
+
+const CALLS: usize = 12;
+
+/// How a call is made, and how often it has to wait for the disk.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Interrupt(OnInterrupt),
+    Tx,
+}
+
+/// The claim before the effect and the completion before the answer; the claim alone is excused where a repetition is
+/// allowed, and in a transaction they are one commit.
+const WAYS: [(&str, Way, usize); 6] = [
+    ("refuse", Way::Interrupt(OnInterrupt::Refuse), 2),
+    ("rerun", Way::Interrupt(OnInterrupt::rerun()), 1),
+    ("rerun(unlimited)", Way::Interrupt(OnInterrupt::rerun_unlimited()), 1),
+    ("rerun(2)", Way::Interrupt(OnInterrupt::rerun_at_most(2)), 1),
+    ("rerun(1)", Way::Interrupt(OnInterrupt::rerun_at_most(1)), 2),
+    ("tx", Way::Tx, 1),
+];
+
+pub(super) fn run() -> Report {
+    let mut report = Report::new(
+        "forces to disk of one caller's call: 2 at most once, 1 with `rerun`, 1 in a transaction",
+    );
+    let wrong = |counts: Vec<usize>, wanted| counts.into_iter().filter(|count| *count != wanted).count();
+    for (name, way, wanted) in WAYS {
+        let counts = forces(way, Synchronous::AsAsked);
+        let what = format!("{name}: {counts:?} forces instead of {wanted}");
+        report.point((wrong(counts, wanted) > 0).then_some(what).into_iter().collect());
+    }
+    let refuse = forces(Way::Interrupt(OnInterrupt::Refuse), Synchronous::Normal);
+    report.control("`synchronous = NORMAL`, calls that are not forced", wrong(refuse, 2));
+    report
+}
+
+/// Of each call but the first.
+fn forces(way: Way, synchronous: Synchronous) -> Vec<usize> {
+    let folder = fast_folder();
+    vfs::record(folder.path(), synchronous);
+    play(folder.path(), way);
+    let log = vfs::stop();
+    let is_mark = |event: &Event| matches!(event, Event::Mark(_));
+    let calls = log.split(is_mark).skip(1).take(CALLS - 1);
+    calls.map(|events| events.iter().filter(|event| matches!(event, Event::Sync { .. })).count()).collect()
+}
+
+fn play(folder: &Path, way: Way) {
+    let (store, conn) = match way {
+        Way::Interrupt(_) => (Some(Store::open(folder.join("idem.db")).expect("a store")), None),
+        Way::Tx => (None, Some(shop(folder).expect("a database"))),
+    };
+    conn.iter().for_each(|conn| install(conn).expect("tables"));
+    for n in 0..CALLS {
+        let call = call(NAME).key(&n);
+        let done: Result<usize, Error> = match (way, &store, &conn) {
+            (Way::Interrupt(mode), Some(store), _) => call.store(store).on_interrupt(mode).run(|| Ok(n)),
+            (_, _, Some(conn)) => call.tx(conn).run(|| Ok(n)),
+            _ => unreachable!("one of them is open"),
+        };
+        vfs::mark(format!("ack {n} {}", done.expect("an undisturbed call")));
+    }
+}
