@@ -1,14 +1,13 @@
 //! The cost of a slow disk: fsync waits as long as it is told (`delay.c`), on tmpfs, where it costs nothing of its own.
 
 use std::path::Path;
-use std::process::Command;
 
 use crate::Outcome;
 use crate::child::Told;
 use crate::lap::median;
 use crate::report::{Bound, Curve, Report};
 use crate::settings::Settings;
-use crate::tools::{calling, succeeded};
+use crate::tools::Child;
 
 /// How long an fsync takes, in microseconds.
 const DELAYS_US: [u32; 6] = [50, 150, 500, 1_000, 2_000, 5_000];
@@ -59,10 +58,7 @@ fn delayed(name: &str, delay_us: u32, memory: &Path) -> Outcome<f64> {
         (_, ..=500) => 64 * 100,
         _ => 64 * 50,
     };
-    let output = Command::new(std::env::current_exe()?)
-        .env("IDEM_BENCHES_FSYNC_US", delay_us.to_string())
-        .args(calling(name, folder.path(), "first", CALLERS, calls))
-        .output()?;
-    let told: Told = serde_json::from_slice(&succeeded(output)?.stdout)?;
+    let child = Child::calling(name, folder.path(), "first", CALLERS, calls, delay_us);
+    let told: Told = serde_json::from_slice(&child.output()?)?;
     Ok(told.calls_per_s)
 }

@@ -16,7 +16,7 @@ use crate::fill::{NAME, fill};
 use crate::lap::{count, median, quantile};
 use crate::report::{Bound, Curve, Report};
 use crate::settings::Settings;
-use crate::tools::{MARK, all_system_calls};
+use crate::tools::{Child, MARK, all_system_calls};
 use crate::{Outcome, key};
 
 /// Where growth begins, and what the larger sizes are compared with.
@@ -161,7 +161,7 @@ fn opening(path: &Path, size: u64, report: &mut Report) -> Outcome<()> {
     let beyond: Vec<_> = opened.iter().zip(&fsyncs).map(|(opened, fsyncs)| opened - fsyncs).collect();
     let goal = format!("{size} records: ms to open, beyond three fsyncs of a page");
     report.goal(&goal, Bound::AtMost(10.0), median(&beyond));
-    match all_system_calls(&["--child".into(), "open".into(), path.into()])? {
+    match all_system_calls(&Child::new(["open".as_ref(), path.as_os_str()]))? {
         Some(trace) => {
             let forced = trace
                 .lines()

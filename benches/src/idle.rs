@@ -1,9 +1,7 @@
 //! What an open store does when nobody calls: it is looked at from within and by strace, in a process of its own.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use crate::Outcome;
 use crate::lap::count;
 use crate::report::{Bound, Report};
 use crate::settings::Settings;
-use crate::tools::{MARK, all_system_calls, succeeded};
+use crate::tools::{Child, MARK, all_system_calls};
 
 /// How long it is left alone.
 const QUIET_S: u64 = 10;
@@ -35,13 +33,11 @@ pub struct Quiet {
 /// If the store cannot be opened.
 pub fn idle(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir_in(&settings.disk)?;
-    let child = |file: &str| -> Vec<OsString> {
-        let seconds = QUIET_S.to_string();
-        vec!["--child".into(), "idle".into(), folder.path().join(file).into(), seconds.into()]
-    };
+    let seconds = QUIET_S.to_string();
+    let child =
+        |file: &str| Child::new(["idle".as_ref(), folder.path().join(file).as_os_str(), seconds.as_ref()]);
     report.heading("idle");
-    let output = Command::new(std::env::current_exe()?).args(child("watched.db")).output()?;
-    let quiet: Quiet = serde_json::from_slice(&succeeded(output)?.stdout)?;
+    let quiet: Quiet = serde_json::from_slice(&child("watched.db").output()?)?;
     report.goal("threads of a store", Bound::AtMost(2.0), count(quiet.threads));
     let switches = count(usize::try_from(quiet.switches)?);
     report.goal(&format!("context switches of an idle store in {QUIET_S} s"), Bound::AtMost(0.0), switches);

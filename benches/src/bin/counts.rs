@@ -2,7 +2,7 @@
 //! allocations and bytes on disk.
 //!
 //! Every count is the difference of two runs, so that opening and closing drop out. With 64 callers it depends on how
-//! many share a commit, and so on the machine; under callgrind threads take turns, which makes small commits.
+//! many share a commit: there an fsync takes a while, as on a disk, so that it does not depend on the machine as well.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use std::alloc::System;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use idem_benches::contender::embedded;
 use idem_benches::lap::count;
-use idem_benches::tools::{calling, instructions, statements, system_calls};
+use idem_benches::tools::{Child, instructions, statements, system_calls};
 use idem_benches::{Outcome, child};
 use serde::Serialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -40,6 +40,8 @@ const COUNTED: [(&str, &str, usize); 16] = [
 ];
 /// How many calls the longer run makes more than the shorter one, which makes as many.
 const CALLS: usize = 1_920;
+/// How long an fsync takes with many callers, in microseconds.
+const FSYNC_US: u32 = 500;
 /// Where the stores stand: what is counted does not depend on the disk.
 const MEMORY: &str = "/dev/shm";
 const USAGE: &str = "usage: counts [--out DIR] [CONTENDER…]";
@@ -141,9 +143,10 @@ impl Counted {
     }
 
     /// Lets a child make so many calls in a fresh folder.
-    fn in_child<T>(self, calls: usize, run: impl FnOnce(&[std::ffi::OsString]) -> Outcome<T>) -> Outcome<T> {
+    fn in_child<T>(self, calls: usize, run: impl FnOnce(&Child) -> Outcome<T>) -> Outcome<T> {
         let folder = tempfile::tempdir_in(MEMORY)?;
-        run(&calling(self.name, folder.path(), self.work, self.callers, calls))
+        let fsync_us = if self.callers > 1 { FSYNC_US } else { 0 };
+        run(&Child::calling(self.name, folder.path(), self.work, self.callers, calls, fsync_us))
     }
 
     fn system_calls(self, calls: usize, counted: &[&str]) -> Outcome<Option<u64>> {
