@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     hash::{BuildHasher, Hasher, RandomState},
     io::{Read, Seek},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{PoisonError, RwLock, RwLockWriteGuard},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -41,7 +41,7 @@ pub trait Clock: Send + Sync + Debug + 'static {
 #[derive(Debug)]
 pub struct SystemClock {
     boot_id: String,
-    anchor: Mutex<Anchor>,
+    anchor: RwLock<Anchor>,
 }
 
 /// A reading of boot time, with what is needed to carry it forward without another system call.
@@ -64,12 +64,12 @@ impl SystemClock {
             None => (process_boot_id(), 0, None),
         };
         let anchor = Anchor { boot_ms, read_at: Instant::now(), wall_at: system_time(), uptime };
-        Self { boot_id, anchor: Mutex::new(anchor) }
+        Self { boot_id, anchor: RwLock::new(anchor) }
     }
 
-    fn anchor(&self) -> MutexGuard<'_, Anchor> {
+    fn anchor(&self) -> RwLockWriteGuard<'_, Anchor> {
         // Nothing panics while it is held, and a half-updated anchor would still be a valid one.
-        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.anchor.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +85,9 @@ impl Clock for SystemClock {
     }
 
     fn boot_ms(&self) -> i64 {
-        self.anchor().boot_ms_now()
+        // Almost always nothing is to be read: a crowd does not queue for its clock.
+        let carried_ms = self.anchor.read().unwrap_or_else(PoisonError::into_inner).carried_ms();
+        carried_ms.unwrap_or_else(|| self.anchor().boot_ms_now())
     }
 
     fn boot_id(&self) -> String {
@@ -94,12 +96,18 @@ impl Clock for SystemClock {
 }
 
 impl Anchor {
-    fn boot_ms_now(&mut self) -> i64 {
+    /// The last reading carried forward, unless it is time for another.
+    fn carried_ms(&self) -> Option<i64> {
         let elapsed = self.read_at.elapsed();
-        let carried = self.boot_ms.saturating_add(millis(elapsed));
-        if elapsed < BOOT_TIME_CARRIED_MAX && !self.wall_moved(elapsed) {
-            return carried;
+        let holds = elapsed < BOOT_TIME_CARRIED_MAX && !self.wall_moved(elapsed);
+        holds.then(|| self.boot_ms.saturating_add(millis(elapsed)))
+    }
+
+    fn boot_ms_now(&mut self) -> i64 {
+        if let Some(carried_ms) = self.carried_ms() {
+            return carried_ms;
         }
+        let carried = self.boot_ms.saturating_add(millis(self.read_at.elapsed()));
         let read = self.uptime.as_mut().and_then(read_uptime_ms);
         // The kernel counts in hundredths: a fresh reading may be a little behind the carried one.
         self.boot_ms = read.unwrap_or(carried).max(carried);

@@ -75,8 +75,18 @@ impl BootRow {
 
     fn observe(&mut self, reading: Reading) {
         let offset_ms = reading.wall_ms.saturating_sub(reading.boot_ms);
-        let plausible = reading.wall_ms >= self.after_ms.max(PLAUSIBLE_FROM_MS);
-        self.include(plausible.then_some(offset_ms), offset_ms, reading.boot_ms);
+        self.include(self.is_plausible(reading).then_some(offset_ms), offset_ms, reading.boot_ms);
+    }
+
+    fn is_plausible(&self, reading: Reading) -> bool {
+        reading.wall_ms >= self.after_ms.max(PLAUSIBLE_FROM_MS)
+    }
+
+    /// True of a reading that changes nothing here.
+    fn has_seen(&self, reading: Reading) -> bool {
+        let offset_ms = reading.wall_ms.saturating_sub(reading.boot_ms);
+        let low = !self.is_plausible(reading) || self.low_offset_ms.is_some_and(|low| low <= offset_ms);
+        low && offset_ms <= self.high_offset_ms && reading.boot_ms <= self.last_ms
     }
 
     /// The one way a row changes. It keeps no trace of order, so processes may meet in any.
@@ -130,6 +140,13 @@ impl Timeline {
         let mut timeline = Self { current: row.number, boots, now_ms, written: row.clone() };
         timeline.boots.insert(row.number, row.clone());
         (timeline, row)
+    }
+
+    /// True of a reading that [`observe`](Timeline::observe) would learn nothing from.
+    pub(crate) fn has_seen(&self, reading: Reading) -> bool {
+        let reading_now = Reading { boot_ms: self.now_ms, ..reading };
+        reading.boot_ms <= self.now_ms
+            && self.boots.get(&self.current).is_none_or(|row| row.has_seen(reading_now))
     }
 
     /// Takes in what the clocks say now. A returned row is due to be written.

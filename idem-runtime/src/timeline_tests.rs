@@ -447,3 +447,19 @@ fn lifetimes_grow_by_at_most_the_jump() {
         }
     }
 }
+
+#[test]
+fn what_has_been_seen_is_exactly_what_changes_nothing() {
+    let known = |timeline: &Timeline| (timeline.now_ms, timeline.boots.clone());
+    for error_ms in [0, DAY, -DAY, -BEGIN] {
+        let mut machine = Machine::started(error_ms);
+        for step in 0..2_000 {
+            machine.true_ms += step % 3;
+            machine.error_ms += step % 7 - 3;
+            let (reading, before) = (machine.reading(), known(&machine.timeline));
+            let seen = machine.timeline.has_seen(reading);
+            machine.timeline.observe(reading);
+            assert_eq!(seen, known(&machine.timeline) == before);
+        }
+    }
+}

@@ -1,17 +1,16 @@
 //! The store's clock: the timeline behind a lock, and the boot rows that keep it across processes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::{Clock, Reading};
-use crate::signal::lock;
 use crate::timeline::{BootRow, Stamp, Timeline};
 
 #[derive(Debug)]
 pub(crate) struct Times {
     clock: Arc<dyn Clock>,
-    inner: Mutex<Inner>,
+    inner: RwLock<Inner>,
 }
 
 #[derive(Debug)]
@@ -26,7 +25,7 @@ impl Times {
     pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<Times> {
         let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
         write_boot(conn, &row)?;
-        Ok(Times { clock, inner: Mutex::new(Inner { timeline, due: None }) })
+        Ok(Times { clock, inner: RwLock::new(Inner { timeline, due: None }) })
     }
 
     pub(crate) fn now(&self) -> Stamp {
@@ -40,20 +39,20 @@ impl Times {
             return age_ms;
         }
         let rows = load()?;
-        lock(&self.inner).timeline.merge(rows);
+        self.write().timeline.merge(rows);
         self.observed(|timeline| timeline.age_ms(stamp))
     }
 
     pub(crate) fn same_boot(&self, stamp: Stamp) -> bool {
-        lock(&self.inner).timeline.same_boot(stamp)
+        self.read().timeline.same_boot(stamp)
     }
 
     pub(crate) fn wall_ms(&self, stamp: Stamp) -> i64 {
-        lock(&self.inner).timeline.wall_ms(stamp)
+        self.read().timeline.wall_ms(stamp)
     }
 
     pub(crate) fn expires_wall_ms(&self, stamp: Stamp, lifetime_ms: i64) -> i64 {
-        lock(&self.inner).timeline.expires_wall_ms(stamp, lifetime_ms)
+        self.read().timeline.expires_wall_ms(stamp, lifetime_ms)
     }
 
     pub(crate) fn horizon_ms(&self) -> i64 {
@@ -61,22 +60,38 @@ impl Times {
     }
 
     pub(crate) fn take_due(&self) -> Option<BootRow> {
-        lock(&self.inner).due.take()
+        // Almost always there is none.
+        self.read().due.as_ref()?;
+        self.write().due.take()
     }
 
     /// The row could not be written: the next batch tries again, unless there is a newer one by then.
     pub(crate) fn give_back(&self, row: Option<BootRow>) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.write();
         inner.due = inner.due.take().or(row);
     }
 
     fn observed<T>(&self, read: impl FnOnce(&Timeline) -> T) -> T {
         let reading = Reading::of(&*self.clock);
-        let mut inner = lock(&self.inner);
+        // Most calls of one millisecond learn nothing new: they do not queue for it.
+        let seen = self.read();
+        if seen.timeline.has_seen(reading) {
+            return read(&seen.timeline);
+        }
+        drop(seen);
+        let mut inner = self.write();
         if let Some(row) = inner.timeline.observe(reading) {
             inner.due = Some(row);
         }
         read(&inner.timeline)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
