@@ -19,7 +19,7 @@ use crate::fault::{self, Fault};
 use crate::gate::Gate;
 use crate::high_water::HighWater;
 use crate::identity::Identity;
-use crate::queries::{self, Applied, Expect, ReadError};
+use crate::queries::{self, Applied, Changes, Expect, ReadError};
 use crate::queue::Request;
 use crate::record::Record;
 use crate::schema::{self, Role};
@@ -208,9 +208,11 @@ fn write(
     let transaction = schema::begin(conn).map_err(Failure::statement)?;
     let issued = issue_numbers(&transaction, core, batch, highest).map_err(Failure::statement)?;
     let mut applied = Vec::with_capacity(batch.len());
+    let mut changes = Changes::new(&transaction);
     for request in &*batch {
-        applied.push(apply(&transaction, request)?);
+        applied.push(apply(&mut changes, request)?);
     }
+    drop(changes);
     if let Some(row) = due {
         times::write_boot(&transaction, row).map_err(Failure::statement)?;
     }
@@ -227,8 +229,8 @@ fn write(
 }
 
 /// A damaged row is the answer to the request that meets it, and no failure of the batch.
-fn apply(conn: &Connection, request: &Request) -> Result<Applied, Failure> {
-    match queries::apply(conn, &request.change) {
+fn apply(changes: &mut Changes<'_>, request: &Request) -> Result<Applied, Failure> {
+    match changes.apply(&request.change) {
         Ok(applied) => Ok(applied),
         Err(ReadError::Damaged(what)) => Ok(Applied::Damaged(what)),
         Err(ReadError::Sqlite(error)) => Err(Failure::statement(error)),

@@ -3,7 +3,7 @@
 //! The protocol is a compare-and-swap: a [`Change`] names the claim number and the statuses it expects and the
 //! record that takes their place. It is applied wholly or not at all; whoever lost gets the row that stands.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::digest::ResultDigest;
 use crate::policy::Lifetime;
@@ -75,32 +75,62 @@ pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, Read
     rows.next()?.map(read).transpose()
 }
 
-/// Applies a change inside a write transaction. A claim's number must be assigned by then.
-///
-/// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
-/// applied again.
+/// Applies one change; see [`Changes::apply`].
 pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadError> {
-    let guard = Guard::of(&change.expect);
-    let changed = match (&change.expect, &change.new) {
-        (Expect::Free { nor_in, expired, .. }, Some(new)) => {
-            for slot in nor_in {
-                if let Some(earlier) = get(conn, slot)?.filter(|earlier| !expired.contains(&earlier.claim)) {
-                    return Ok(Applied::No(Some(Box::new(earlier))));
-                }
-            }
-            write(conn, CLAIM, new, guard)?
-        }
-        (_, Some(new)) => write(conn, REPLACE, new, guard)?,
-        (_, None) => delete(conn, &change.slot, guard)?,
-    };
-    if changed > 0 {
-        return Ok(Applied::Yes);
+    Changes::new(conn).apply(change)
+}
+
+/// Changes inside one write transaction. They share their statements: each look into the cache hashes a whole text.
+pub(crate) struct Changes<'conn> {
+    conn: &'conn Connection,
+    claim: Option<CachedStatement<'conn>>,
+    replace: Option<CachedStatement<'conn>>,
+}
+
+impl<'conn> Changes<'conn> {
+    pub(crate) fn new(conn: &'conn Connection) -> Changes<'conn> {
+        Changes { conn, claim: None, replace: None }
     }
-    let standing = get(conn, &change.slot)?;
-    Ok(if stands_already(standing.as_ref(), change) {
-        Applied::Yes
-    } else {
-        Applied::No(standing.map(Box::new))
+
+    /// Applies a change. A claim's number must be assigned by then.
+    ///
+    /// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
+    /// applied again.
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<Applied, ReadError> {
+        let guard = Guard::of(&change.expect);
+        let changed = match (&change.expect, &change.new) {
+            (Expect::Free { nor_in, expired, .. }, Some(new)) => {
+                for slot in nor_in {
+                    let earlier = get(self.conn, slot)?.filter(|earlier| !expired.contains(&earlier.claim));
+                    if let Some(earlier) = earlier {
+                        return Ok(Applied::No(Some(Box::new(earlier))));
+                    }
+                }
+                write(kept(&mut self.claim, self.conn, CLAIM)?, new, guard)?
+            }
+            (_, Some(new)) => write(kept(&mut self.replace, self.conn, REPLACE)?, new, guard)?,
+            (_, None) => delete(self.conn, &change.slot, guard)?,
+        };
+        if changed > 0 {
+            return Ok(Applied::Yes);
+        }
+        let standing = get(self.conn, &change.slot)?;
+        Ok(if stands_already(standing.as_ref(), change) {
+            Applied::Yes
+        } else {
+            Applied::No(standing.map(Box::new))
+        })
+    }
+}
+
+fn kept<'a, 'conn>(
+    statement: &'a mut Option<CachedStatement<'conn>>,
+    conn: &'conn Connection,
+    sql: &'static str,
+) -> rusqlite::Result<&'a mut CachedStatement<'conn>> {
+    Ok(match statement {
+        Some(statement) => statement,
+        None => statement.insert(conn.prepare_cached(sql)?),
     })
 }
 
@@ -157,12 +187,12 @@ const REPLACE: &str = "UPDATE idem_record SET name = ?2, key = ?3, status = ?4, 
         ttl_ms = ?14, keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
     WHERE slot = ?1 AND claim = ?21 AND (?22 >> status) & 1 AND (?23 = 0 OR owner = ?23)";
 
-fn write(conn: &Connection, sql: &'static str, new: &Record, guard: Guard) -> Result<usize, ReadError> {
+fn write(statement: &mut CachedStatement<'_>, new: &Record, guard: Guard) -> Result<usize, ReadError> {
     if let Some(flaw) = new.flaw() {
         return Err(ReadError::Damaged(flaw));
     }
     let result = new.result.as_ref();
-    let changed = conn.prepare_cached(sql)?.execute(params![
+    let changed = statement.execute(params![
         new.slot.as_slice(),
         new.name,
         new.key,
