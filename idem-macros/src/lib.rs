@@ -113,7 +113,9 @@ mod tests;
 ///
 /// # `was`
 ///
-/// `was("billing::charge", "shop.pay")` are earlier names of the function: their records still count.
+/// `was("billing::charge", "shop.pay")` are earlier names of the function: their records still count. An older program
+/// does not know the new name: stop the last one that runs under an old name before the first one runs under the new,
+/// or give the function its old name with `name` and leave it.
 ///
 /// # `skip`
 ///

@@ -83,7 +83,8 @@ pub fn call(name: impl Into<Cow<'static, str>>) -> Call {
 }
 
 impl<P, M> Call<P, M> {
-    /// Earlier names of the call whose records still count.
+    /// Earlier names of the call whose records still count. A program that still uses one of them does not see the records
+    /// under the new name: the two must not run side by side.
     pub fn was(mut self, names: &'static [&'static str]) -> Self {
         self.plan.was = names;
         self
