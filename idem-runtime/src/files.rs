@@ -59,6 +59,14 @@ impl StorePath {
         &self.database
     }
 
+    /// Whether there is a log that `SQLite` may find writes in. What cannot be looked at counts as there.
+    pub(crate) fn has_log(&self) -> bool {
+        match fs::metadata(self.wal()) {
+            Ok(log) => log.len() > 0,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     pub(crate) fn wal(&self) -> PathBuf {
         self.with_suffix("-wal")
     }

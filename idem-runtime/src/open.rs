@@ -198,6 +198,7 @@ impl StoreBuilder {
                 )));
             }
         };
+        let had_log = path.has_log();
         let conn = self.connect(&path, creation).inspect_err(|_| {
             // Else the mark in it says that the empty file is ours, and the next open goes on with it.
             if creation == Creation::Existing {
@@ -210,8 +211,10 @@ impl StoreBuilder {
         let registered = self.register(&conn, &sidecar, &mut high_water)?;
         sidecar.finish_creation().map_err(io)?;
         conn.busy_timeout(schema::BUSY).map_err(opening)?;
-        // What recovery brought back was never forced to disk; this does it before anything is answered from it.
-        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
+        if had_log {
+            // What recovery brought back was never forced to disk; this does it before anything is answered from it.
+            conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
+        }
         let identity = Identity::capture(&path).map_err(io)?;
         drop(turn);
         let Registered { owner: Owner { number, store_id, times, dead }, owner_file, prober } = registered;

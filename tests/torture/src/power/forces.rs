@@ -30,13 +30,18 @@ const WAYS: [(&str, Way, usize); 6] = [
 
 pub(super) fn run() -> Report {
     let mut report = Report::new(
-        "forces to disk of one caller's call: 2 at most once, 1 with `rerun`, 1 in a transaction",
+        "forces to disk of one caller's call: 2 at most once, 1 with `rerun`, 1 in a transaction; of an open: 2",
     );
     let wrong = |counts: Vec<usize>, wanted| counts.into_iter().filter(|count| *count != wanted).count();
     for (name, way, wanted) in WAYS {
         let counts = forces(way, Synchronous::AsAsked);
         let what = format!("{name}: {counts:?} forces instead of {wanted}");
         report.point((wrong(counts, wanted) > 0).then_some(what).into_iter().collect());
+    }
+    for (killed, wanted) in [(false, 2), (true, 3)] {
+        let count = forces_of_open(killed);
+        let what = format!("an open (after a kill: {killed}): {count} forces instead of {wanted}");
+        report.point((count != wanted).then_some(what).into_iter().collect());
     }
     let refuse = forces(Way::Interrupt(OnInterrupt::Refuse), Synchronous::Normal);
     report.control("`synchronous = NORMAL`, calls that are not forced", wrong(refuse, 2));
@@ -52,6 +57,40 @@ fn forces(way: Way, synchronous: Synchronous) -> Vec<usize> {
     let is_mark = |event: &Event| matches!(event, Event::Mark(_));
     let calls = log.split(is_mark).skip(1).take(CALLS - 1);
     calls.map(|events| events.iter().filter(|event| matches!(event, Event::Sync { .. })).count()).collect()
+}
+
+/// Of an open: the head of the new log and the owner's row. After a kill: that row, and what was found in the log, which is
+/// folded into the database, since nobody knows whether it was ever forced.
+fn forces_of_open(killed: bool) -> usize {
+    let (folder, left) = (fast_folder(), fast_folder());
+    let path = left.path().join("idem.db");
+    let store = Store::open(folder.path().join("idem.db")).expect("a store");
+    call(NAME).store(&store).key(&1).run(|| Ok::<_, Error>(1)).expect("an undisturbed call");
+    if killed {
+        copy(folder.path(), left.path());
+        store.close().expect("a clean close");
+    } else {
+        store.close().expect("a clean close");
+        copy(folder.path(), left.path());
+    }
+    vfs::record(left.path(), Synchronous::AsAsked);
+    let opened = Store::open(path).expect("the store again");
+    let log = vfs::stop();
+    opened.close().expect("a clean close");
+    log.iter().filter(|event| matches!(event, Event::Sync { .. })).count()
+}
+
+/// The files of a folder and of those in it.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the folder").map(|entry| entry.expect("an entry").path()) {
+        let target = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            std::fs::create_dir(&target).expect("a folder");
+            copy(&entry, &target);
+        } else {
+            std::fs::copy(&entry, &target).expect("a copy");
+        }
+    }
 }
 
 fn play(folder: &Path, way: Way) {
