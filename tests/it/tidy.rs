@@ -157,7 +157,7 @@ fn sqlite_is_named_where_records_are_kept_and_where_they_are_opened() {
     let kept = ["commit", "fault", "purge", "queries", "readers", "schema"];
     let held = ["core", "times"];
     let opened = ["open", "register"];
-    let users = ["transaction", "tx"];
+    let users = ["transaction", "transaction/inside", "tx"];
     only_in(&["rusqlite"], &[&kept[..], &held, &opened, &users].concat());
 }
 
