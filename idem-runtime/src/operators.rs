@@ -98,18 +98,20 @@ impl Store {
         let key = self.key(name, key)?;
         let slot = digest::slot(name, &key);
         let core = &self.inner.core;
-        let found = core.readers.read("reading a record", |conn| match queries::get(conn, &slot) {
-            Err(ReadError::Damaged(_)) => Ok(Some(None)),
-            found => Ok(found?.map(Some)),
-        })?;
-        let expect = match found {
-            None => return Ok(false),
-            Some(None) => Expect::Whatever,
-            Some(Some(record)) => core.expect_unheld(&record)?,
-        };
-        match self.write(Change { slot, expect, new: None })? {
-            None => Ok(true),
-            Some(_) => Err(running().about(name, key.as_str())),
+        loop {
+            let found = core.readers.read("reading a record", |conn| match queries::get(conn, &slot) {
+                Err(ReadError::Damaged(_)) => Ok(Some(None)),
+                found => Ok(found?.map(Some)),
+            })?;
+            let expect = match found {
+                None => return Ok(false),
+                Some(None) => Expect::Whatever,
+                Some(Some(record)) => core.expect_unheld(&record)?,
+            };
+            if self.write(Change { slot, expect, new: None })?.is_none() {
+                return Ok(true);
+            }
+            // It changed meanwhile, such as a call of a dead process that is in doubt by now: look again.
         }
     }
 

@@ -83,6 +83,26 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
     }
 }
 
+/// When the doubt was noticed is written after the refusal, and must not pass for a call that runs.
+#[test]
+fn a_call_that_was_just_refused_as_in_doubt_can_be_forgotten_at_once() {
+    for form in FORMS {
+        let place = Place::new();
+        let store = place.open();
+        let mut owner = Worker::start(&place);
+        let keys: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
+        for key in &keys {
+            owner.hold(key, form, "refuse", key);
+        }
+        owner.kill();
+        for key in &keys {
+            let refused = effect(form, &store, key, OnInterrupt::Refuse, SHORT, not_run).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InDoubt);
+            assert!(store.forget("tests.effect", key).unwrap());
+        }
+    }
+}
+
 // Rule 3: a running record of my owner that this process does not know is in doubt – and one that it knows is not.
 #[test]
 fn a_store_opened_after_a_crash_settles_what_the_dead_left_and_nothing_of_the_living() {
