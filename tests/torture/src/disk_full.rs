@@ -1,9 +1,11 @@
 //! Part 8: a full disk, a failing disk, and a writer that others hold up.
 
+mod ends;
 mod held_up;
 mod scenario;
 #[cfg(target_os = "linux")]
 mod tmpfs;
+mod unknown;
 
 use crate::frame::{Dice, Options, Report, fast_folder};
 use crate::power;
@@ -13,9 +15,11 @@ use scenario::Scenario;
 pub(crate) use held_up::child;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let mut reports = vec![full(options), failing(options)];
+    let mut reports = vec![full(options), failing(options), unknown::run(options), ends::run(options)];
     #[cfg(target_os = "linux")]
     reports.push(tmpfs::run(options));
+    #[cfg(not(target_os = "linux"))]
+    reports.push(Report::skipped("a 1 MiB file system", "needs Linux and root"));
     reports.push(held_up::run(options));
     reports
 }
@@ -34,7 +38,7 @@ fn full(options: &Options) -> Report {
             break;
         }
     }
-    let shown = (0..6).map(|writes| play(Some(Failing::FullAfter(writes)), Scenario::by_hand).0.len()).sum();
+    let shown = (0..6).map(|writes| play(Some(Failing::FullAfter(writes)), Scenario::of_hand).0.len()).sum();
     report.control("record after the effect, by hand", shown);
     report
 }
@@ -63,7 +67,7 @@ fn failing(options: &Options) -> Report {
             report.point(found.into_iter().map(|what| format!("{about}: {what}")).collect());
         }
     }
-    let by_hand = |first| play(Some(Failing::Syncs { first, count: usize::MAX }), Scenario::by_hand).0.len();
+    let by_hand = |first| play(Some(Failing::Syncs { first, count: usize::MAX }), Scenario::of_hand).0.len();
     report.control("record after the effect, by hand", (1..6).map(by_hand).sum());
     report
 }

@@ -11,6 +11,8 @@ pub struct Part {
     pub number: u32,
     /// Its name on the command line.
     pub name: &'static str,
+    /// It measures times, so that nothing else may run beside it.
+    pub is_timed: bool,
     /// Runs it; a report for every line of the table.
     pub run: fn(&Options) -> Vec<Report>,
 }
@@ -83,7 +85,7 @@ pub struct Report {
 impl Report {
     /// Nothing tried yet.
     pub fn new(what: impl Into<String>) -> Report {
-        let part = Part { number: 0, name: "", run: |_| Vec::new() };
+        let part = Part { number: 0, name: "", is_timed: false, run: |_| Vec::new() };
         Report {
             part,
             what: what.into(),
@@ -135,31 +137,56 @@ impl Report {
 
     pub(crate) fn is_good(&self) -> bool {
         let tried = self.points > 0 && self.violations.is_empty();
-        self.skipped.is_some() || tried && self.control.as_ref().is_none_or(|(_, shown)| *shown > 0)
+        self.skipped.is_some() || tried && self.control.as_ref().is_some_and(|(_, shown)| *shown > 0)
     }
 
+    /// In one go, for another part may be talking too.
     fn print(&self) {
         let Report { what, points, violations, .. } = self;
         if let Some(why) = &self.skipped {
-            return eprintln!("SKIPPED {what}: {why} (0 points tried)");
+            return eprintln!("SKIPPED: {what}: {why} (0 points tried)");
         }
-        eprintln!("{what}: {points} points, {} violations, {:.1?}", violations.len(), self.took);
-        if let Some((control, shown)) = &self.control {
-            let verdict = if *shown > 0 { "as it must" } else { "BUT IT MUST: the harness is blind" };
-            eprintln!("  control, {control}: {shown} violations, {verdict}");
+        let mut said = format!("{what}: {points} points, {} violations, {:.1?}", violations.len(), self.took);
+        let control = match &self.control {
+            Some((control, 0)) => format!("{control}: NOTHING, BUT IT MUST: the harness is blind"),
+            Some((control, shown)) => format!("{control}: {shown} violations, as it must"),
+            None => "NONE: the line proves nothing".to_owned(),
+        };
+        for line in std::iter::once(&format!("control, {control}")).chain(&self.notes) {
+            said.extend(["\n  ", line]);
         }
-        self.notes.iter().for_each(|note| eprintln!("  {note}"));
+        eprintln!("{said}");
     }
 
+    /// Its line of the table, as `docs/proof.md` has it.
     pub(crate) fn row(&self) -> String {
         let Report { part, what, points, violations, .. } = self;
+        if let Some(why) = &self.skipped {
+            return format!("| {what} | SKIPPED: {why} | – | – | `{}` |", part.name);
+        }
         let control = self.control.as_ref();
-        let control = control.map_or_else(|| "–".to_owned(), |(what, shown)| format!("{what}: {shown}"));
-        let points =
-            self.skipped.as_ref().map_or_else(|| points.to_string(), |why| format!("skipped: {why}"));
-        let command = format!("`cargo run --release -p idem-torture -- {}`", part.name);
-        format!("| {} | {what} | {points} | {} | {control} | {command} |", part.number, violations.len())
+        let control =
+            control.map_or_else(|| "–".to_owned(), |(what, shown)| format!("{what}: {}", grouped(*shown)));
+        let (points, violations) = (grouped(*points), grouped(violations.len()));
+        format!("| {what} | {points} | {violations} | {control} | `{}` |", part.name)
     }
+}
+
+/// The head of the table.
+pub(crate) const HEAD: &str =
+    "| what is done | points | violations | control | part |\n|---|--:|--:|---|---|";
+
+/// `12000` as `12,000`.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Chance that can be had again by its seed (`xorshift64*`).

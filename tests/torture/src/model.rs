@@ -47,6 +47,7 @@ pub(crate) enum Body {
     StolenSettledDone,
     StolenSettledNotDone,
     StolenRunElsewhere,
+    StolenCutOffElsewhere,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +98,7 @@ pub(crate) enum Op {
 type Seen = Mutex<BTreeMap<&'static str, usize>>;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let wanted = options.points(60, 3_000);
+    let wanted = options.points(60, 20_000);
     let mut report =
         Report::new("model: random sequences against an oracle, until every transition has occurred");
     let seen = Seen::default();
@@ -138,7 +139,7 @@ fn missing(seen: &Seen) -> Vec<&'static str> {
 }
 
 /// Runs sequences; gives the shortest that fails.
-fn sequences(cases: usize, seed: u64, trust: Trust, seen: &Seen) -> Option<String> {
+fn sequences(cases: usize, seed: u64, trust: Trust, occurred: &Seen) -> Option<String> {
     let config = Config {
         cases: u32::try_from(cases).unwrap_or(u32::MAX),
         failure_persistence: None,
@@ -150,7 +151,7 @@ fn sequences(cases: usize, seed: u64, trust: Trust, seen: &Seen) -> Option<Strin
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let tried = runner.run(&proptest::collection::vec(op(), 1..30), |ops| {
         let driver = Driver::new(trust);
-        driver.run(&ops, seen).map_err(TestCaseError::fail)
+        driver.run(&ops, occurred).map_err(TestCaseError::fail)
     });
     match tried {
         Ok(()) => None,
@@ -199,6 +200,7 @@ fn make() -> impl Strategy<Value = Make> {
         Body::StolenSettledDone,
         Body::StolenSettledNotDone,
         Body::StolenRunElsewhere,
+        Body::StolenCutOffElsewhere,
     ];
     let lifetimes = prop_oneof![3 => Just((None, None)), 2 => Just((Some(120), Some(60))), 1 => Just((Some(60), Some(60))), 1 => Just((None, Some(0)))];
     let arg = prop_oneof![9 => Just(0_u8), 1 => Just(1_u8)];

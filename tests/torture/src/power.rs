@@ -6,17 +6,18 @@ mod ext4;
 mod forces;
 mod workload;
 
+use std::path::Path;
+
 use crate::frame::{Dice, Options, Report, fast_folder};
 use crate::vfs::{Event, Synchronous};
 use workload::Kind;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let mut reports = vec![simulated(options), forces::run()];
     #[cfg(target_os = "linux")]
-    if !options.short {
-        reports.push(ext4::run(options));
-    }
-    reports
+    let real = ext4::run(options);
+    #[cfg(not(target_os = "linux"))]
+    let real = Report::skipped("power cuts of a real file system", "needs Linux, root and loop devices");
+    vec![simulated(options), forces::run(), real]
 }
 
 pub(crate) fn child(args: &[&str]) {
@@ -32,7 +33,7 @@ const STATES_OF_A_LOG: usize = 125;
 fn simulated(options: &Options) -> Report {
     let mut report = Report::new("simulated power cuts: unsynced writes dropped, reordered, torn, trashed");
     let mut dice = Dice::new(options.seed);
-    let states = options.points(250, 12_000);
+    let states = options.points(250, 24_000);
     while report.points() < states {
         for kind in [Kind::Store, Kind::Store, Kind::Tx] {
             for violations in cuts(&mut dice, kind, Synchronous::AsAsked) {
@@ -61,6 +62,16 @@ pub(crate) fn cut(log: &[Event], dice: &mut Dice) -> Vec<String> {
     let how = cut::write_image(log, at, image.path(), dice);
     let found = workload::violations(image.path(), Kind::Store, &log[..at]);
     found.into_iter().map(|what| format!("cut at {at} of {}, {how:?}: {what}", log.len())).collect()
+}
+
+/// What a process that is killed after the last of these events leaves.
+pub(crate) fn killed(log: &[Event], folder: &Path) {
+    cut::write_whole(log, folder);
+}
+
+/// What is wrong with a store that was left after these events.
+pub(crate) fn left(folder: &Path, log: &[Event]) -> Vec<String> {
+    workload::violations(folder, Kind::Store, log)
 }
 
 /// One workload, and the states that a cut during it can leave.

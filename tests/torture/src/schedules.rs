@@ -9,7 +9,7 @@ use crate::frame::{Options, Report};
 use crate::tally::Tally;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let schedules = options.points(1_500, 20_000);
+    let schedules = options.points(1_500, 100_000);
     let scenarios: [(&str, Scenario, Scenario); 2] = [
         ("single flight: releases, timeouts and abandoned batons", sound::flight, broken::flight),
         ("the writer's queue: senders, closing and the end", sound::queue, broken::queue),
@@ -84,7 +84,9 @@ macro_rules! scenarios {
                         thread::spawn(move || call(&flights, &key))
                     })
                     .collect();
-                callers.into_iter().for_each(|caller| caller.join().unwrap());
+                for caller in callers {
+                    caller.join().unwrap();
+                }
                 assert_eq!(flights.count_here(), 0);
             }
 
@@ -141,7 +143,9 @@ macro_rules! scenarios {
                     .collect();
                 queue.begin_close();
                 queue.close();
-                callers.into_iter().for_each(|caller| caller.join().unwrap());
+                for caller in callers {
+                    caller.join().unwrap();
+                }
                 let written: usize = writer.join().unwrap();
                 assert!(written < CALLERS);
                 assert!(queue.is_idle());
@@ -160,7 +164,9 @@ macro_rules! scenarios {
                     match queue.next(None) {
                         Work::Batch(batch) => {
                             written += batch.len();
-                            batch.into_iter().for_each(|request| request.answer(Reply::Written));
+                            for request in batch {
+                                request.answer(Reply::Written);
+                            }
                         }
                         Work::Idle => {}
                         Work::Over => {

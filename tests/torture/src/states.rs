@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
         let is_flaw = Flaw::ALL.iter().any(|flaw| flaw.text() == property.name);
         match found {
             Some(path) if is_flaw => {
-                report.violation(format!("{}: {:?}", property.name, path.into_actions()))
+                report.violation(format!("{}: {:?}", property.name, path.into_actions()));
             }
             None if !is_flaw => report.violation(format!("it never came about that {}", property.name)),
             _ => {}

@@ -43,23 +43,33 @@ fn kills(options: &Options) -> Report {
     for variant in model::VARIANTS {
         let stops = stops_of(variant, options.short);
         let share = options.points(210, usize::MAX).div_ceil(model::VARIANTS.len());
-        let (violations, tried) = sweep(variant, stops.clone(), share);
-        for (_, found) in violations {
+        let swept = sweep(variant, &stops, share);
+        report.note(format!(
+            "{variant}: {} kills, and {} runs that had ended before their stop came (not counted), at about {} stops",
+            swept.kills.len(),
+            swept.over,
+            stops.len()
+        ));
+        for found in swept.kills {
             report.point(found);
         }
-        report.note(format!("{variant}: {tried} of about {} points", stops.len()));
     }
     // Until something shows: in the short form the few points may all miss the moment.
     let naive = Variant { mode: Mode::Naive, is_async: false };
     let stops = stops_of(naive, options.short);
-    let (shown, _) = sweep(naive, stops, options.points(60, usize::MAX));
-    let shown: usize = shown.iter().map(|(_, found)| found.len()).sum();
-    report.control("look, do, then record, by hand", shown);
+    let shown = sweep(naive, &stops, options.points(60, usize::MAX)).kills;
+    report.control("look, do, then record, by hand", shown.iter().map(Vec::len).sum());
     report
 }
 
-/// What was wrong at each point, by its number.
-type Found = Vec<(usize, Vec<String>)>;
+/// What came of the stops of a program.
+#[derive(Debug, Default)]
+struct Swept {
+    /// What was wrong after each kill.
+    kills: Vec<Vec<String>>,
+    /// How many runs were over before they could be killed.
+    over: usize,
+}
 
 /// The stops of an undisturbed run; with `calls_only`, from the first sign of a call on.
 #[cfg(target_os = "linux")]
@@ -67,21 +77,22 @@ fn stops_of(variant: Variant, calls_only: bool) -> Range<usize> {
     let folder = fast_folder();
     let (effects, answers) = (folder.path().join("effects"), folder.path().join("answers"));
     let mut first = 1;
-    let last = tracer::trace(start(folder.path(), variant, "close"), usize::MAX, |stop| {
+    let watched = |stop| {
         if calls_only && !effects.exists() && !answers.exists() {
             first = stop;
         }
-    });
+    };
+    let last = tracer::trace(start(folder.path(), variant, "close"), usize::MAX, watched).stops;
     // The order of threads differs from run to run: begin a little before, and end a little after.
     first.saturating_sub(last / 20).max(1)..last + last / 20
 }
 
 /// Kills at `share` points in several streams, and checks each.
 #[cfg(target_os = "linux")]
-fn sweep(variant: Variant, stops: Range<usize>, share: usize) -> (Found, usize) {
+fn sweep(variant: Variant, stops: &Range<usize>, share: usize) -> Swept {
     let stride = (stops.len() / share.max(1)).max(1);
     let next = AtomicUsize::new(0);
-    let found = Mutex::new(Found::new());
+    let swept = Mutex::new(Swept::default());
     thread::scope(|scope| {
         for _ in 0..STREAMS {
             scope.spawn(|| {
@@ -91,20 +102,17 @@ fn sweep(variant: Variant, stops: Range<usize>, share: usize) -> (Found, usize) 
                         return;
                     }
                     let folder = fast_folder();
-                    if tracer::kill_at(start(folder.path(), variant, "close"), at) < at {
-                        // It was over before.
+                    if !tracer::kill_at(start(folder.path(), variant, "close"), at).was_killed {
+                        swept.lock().expect("no panic").over += 1;
                         continue;
                     }
-                    let violations =
-                        after(folder.path(), variant, &format!("{variant}, killed at stop {at}"));
-                    found.lock().expect("no panic").push((at, violations));
+                    let found = after(folder.path(), variant, &format!("{variant}, killed at stop {at}"));
+                    swept.lock().expect("no panic").kills.push(found);
                 }
             });
         }
     });
-    let found = found.into_inner().expect("no panic");
-    let tried = found.len();
-    (found, tried)
+    swept.into_inner().expect("no panic")
 }
 
 /// Runs twice more, undisturbed, and compares.

@@ -124,7 +124,7 @@ fn replays(path: &Path) -> Result<Vec<String>, Error> {
     }
     let mut expect = |what: &str, is: bool| {
         if !is {
-            wrong.push(what.to_owned())
+            wrong.push(what.to_owned());
         }
     };
     expect("a result that is not kept", make(&store, "gone", other.clone()) == Err(ErrorKind::ResultGone));
@@ -150,7 +150,7 @@ fn changed_types(fixture: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |what: &str, is: bool| {
         if !is {
-            wrong.push(what.to_owned())
+            wrong.push(what.to_owned());
         }
     };
     expect(

@@ -86,13 +86,15 @@ impl Scenario {
     fn call(&self, key: &str, effect: impl FnOnce()) -> Result<String, Error> {
         let mode = if key.starts_with("rerun") { OnInterrupt::rerun() } else { OnInterrupt::Refuse };
         let call = call(NAME).store(&self.store).key(key).on_interrupt(mode).wait(Duration::from_millis(300));
-        let answer = call.run(|| {
+        let answer: Result<String, Error> = call.run(|| {
             vfs::mark(format!("effect {key}"));
             effect();
             Ok(value_of(key))
         });
-        if let Ok(value) = &answer {
-            vfs::mark(format!("ack {key} {}", value.len()));
+        match &answer {
+            Ok(value) => vfs::mark(format!("ack {key} {}", value.len())),
+            Err(error) if error.ran() == Ran::No => vfs::mark(format!("refused {key}")),
+            Err(_) => {}
         }
         answer
     }
@@ -113,21 +115,27 @@ impl Scenario {
     }
 
     /// The control: the effect, then a record of it that nobody insists on.
-    pub(super) fn by_hand(&self) -> Vec<String> {
+    pub(super) fn by_hand(&self, in_body: impl Fn(&str), heal: impl FnOnce()) -> Vec<String> {
         let mut ran = [0; 3];
         let once = |key: &str, ran: &mut i32| {
             let select = "SELECT value FROM done WHERE key = ?1";
             let known: Result<Option<String>, _> =
                 self.hand.query_row(select, [key], |row| row.get(0)).optional();
             if let Ok(None) = known {
+                in_body(key);
                 *ran += 1;
-                let _ = self.hand.execute("INSERT INTO done VALUES (?1, 'done')", [key]);
+                let _ = self.hand.execute("INSERT INTO done VALUES (?1, ?2)", [key, &value_of(key)]);
             }
         };
         KEYS.into_iter().zip(&mut ran).for_each(|(key, ran)| once(key, ran));
-        vfs::fail(None);
+        heal();
         KEYS.into_iter().zip(&mut ran).for_each(|(key, ran)| once(key, ran));
         ran.into_iter().filter(|ran| *ran != 1).map(|ran| format!("{ran} effects")).collect()
+    }
+
+    /// The same on a disk of the harness's own.
+    pub(super) fn of_hand(&self) -> Vec<String> {
+        self.by_hand(|_| (), || vfs::fail(None))
     }
 }
 

@@ -322,16 +322,24 @@ fn body(store: &Store, make: Make, value: u32) -> Result<u32, Failure> {
         }
         Body::StolenRunElsewhere => {
             steal();
-            std::thread::scope(|scope| {
-                let other = scope.spawn(|| {
-                    let call = prepared!(store, make).on_interrupt(OnInterrupt::rerun_unlimited());
-                    call.run(|| Ok(value + 1_000_000))
-                });
-                assert!(other.join().is_ok_and(|made| made.is_ok()));
-            });
+            assert!(elsewhere(store, make, || Ok(value + 1_000_000)).is_some_and(|made| made.is_ok()));
+            Ok(value)
+        }
+        // The newer claim is as unfinished as the stolen one: its number alone tells them apart.
+        Body::StolenCutOffElsewhere => {
+            steal();
+            assert!(elsewhere(store, make, || resume_unwind(Box::new("cut off"))).is_none());
             Ok(value)
         }
     }
+}
+
+/// The same call on another thread; `None` if it was cut off.
+fn elsewhere(store: &Store, make: Make, body: impl FnOnce() -> Result<u32, Failure> + Send) -> Made {
+    std::thread::scope(|scope| {
+        let call = || prepared!(store, make).on_interrupt(OnInterrupt::rerun_unlimited()).run(body);
+        scope.spawn(call).join().ok()
+    })
 }
 
 /// The child's side of [`Op::Crash`].

@@ -24,6 +24,7 @@ pub(super) const TRANSITIONS: &[&str] = &[
     "stolen and accepted late",
     "stolen, settled and fenced",
     "stolen, run elsewhere and fenced",
+    "stolen, cut off elsewhere and fenced",
     "in doubt, refused",
     "in doubt, run again",
     "attempts exhausted",
@@ -263,6 +264,10 @@ impl Oracle {
                 );
                 Answer::Ours("Fenced")
             }
+            Body::StolenCutOffElsewhere => {
+                let what = "stolen, cut off elsewhere and fenced";
+                self.doubt(make, attempt + 1, what, Answer::Ours("Fenced"))
+            }
         }
     }
 
@@ -324,15 +329,12 @@ impl Oracle {
         let Some(rec) = self.rec(key).as_mut().filter(|rec| matches!(rec.state, State::InDoubt)) else {
             return false;
         };
-        match verdict {
-            Ok(result) => {
-                (rec.state, rec.at_min) = (State::Done(result), now_min);
-                self.saw(if result.is_some() { "settled as done" } else { "settled without a result" });
-            }
-            Err(()) => {
-                *self.rec(key) = None;
-                self.saw("settled as not done");
-            }
+        if let Ok(result) = verdict {
+            (rec.state, rec.at_min) = (State::Done(result), now_min);
+            self.saw(if result.is_some() { "settled as done" } else { "settled without a result" });
+        } else {
+            *self.rec(key) = None;
+            self.saw("settled as not done");
         }
         true
     }

@@ -27,7 +27,16 @@ const FATES: [Fate; 5] = [Fate::Dropped, Fate::Kept, Fate::Reordered, Fate::Torn
 /// Writes the files as they may be if the power fails after the first `at` events.
 pub(super) fn write_image(log: &[Event], at: usize, folder: &Path, dice: &mut Dice) -> Fate {
     let fate = FATES[dice.below(FATES.len())];
-    let log = &log[..at];
+    write(&log[..at], fate, folder, dice);
+    fate
+}
+
+/// Writes the files as a killed process leaves them: with all that it has written.
+pub(super) fn write_whole(log: &[Event], folder: &Path) {
+    write(log, Fate::Kept, folder, &mut Dice::new(0));
+}
+
+fn write(log: &[Event], fate: Fate, folder: &Path, dice: &mut Dice) {
     for (name, bytes) in files(log, fate, dice) {
         std::fs::write(folder.join(name), bytes).expect("a file of the image");
     }
@@ -42,7 +51,6 @@ pub(super) fn write_image(log: &[Event], at: usize, folder: &Path, dice: &mut Di
             std::fs::write(beside.join(name), bytes).expect("a file of the image");
         }
     }
-    fate
 }
 
 fn files(log: &[Event], fate: Fate, dice: &mut Dice) -> BTreeMap<String, Vec<u8>> {

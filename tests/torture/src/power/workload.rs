@@ -108,6 +108,7 @@ fn said(log: &[Event]) -> (BTreeSet<&str>, BTreeMap<&str, usize>) {
         match text.split(' ').collect::<Vec<_>>()[..] {
             ["effect", key] => drop(effects.insert(key)),
             ["ack", key, size] => drop(acks.insert(key, size.parse().expect("a size"))),
+            ["refused", _] => {}
             _ => unreachable!("a mark: {text}"),
         }
     }

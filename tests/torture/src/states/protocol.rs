@@ -89,6 +89,7 @@ struct Budget {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct World {
     row: Option<Row>,
     issued: u8,
@@ -183,7 +184,7 @@ impl World {
                 Step::Idle if self.workers[n].calls == 0 => {}
                 Step::Granted { .. } => acts.extend([Act::Step(n), Act::Drop(n)]),
                 Step::Hook { .. } => {
-                    acts.extend([Act::End(n, Ending::Done), Act::End(n, Ending::InDoubt), Act::NotDone(n)])
+                    acts.extend([Act::End(n, Ending::Done), Act::End(n, Ending::InDoubt), Act::NotDone(n)]);
                 }
                 Step::Body { .. } => {
                     acts.extend(

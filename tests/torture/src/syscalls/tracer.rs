@@ -22,13 +22,22 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// Lets the process begin, kills it at the stop with this number, and gives how many stops there were.
-pub(super) fn kill_at(child: Child, number: usize) -> usize {
+/// How a traced process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// How many stops there were.
+    pub(super) stops: usize,
+    /// By our signal, and not by itself before it.
+    pub(super) was_killed: bool,
+}
+
+/// Lets the process begin, and kills it at the stop with this number.
+pub(super) fn kill_at(child: Child, number: usize) -> End {
     trace(child, number, |_| {})
 }
 
 /// The same, and `watch` is told the number of every stop.
-pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize)) -> usize {
+pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize)) -> End {
     let process = pid_of(&child);
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::seize(process, options).expect("a process that waits for its input");
@@ -51,8 +60,9 @@ pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize
             }
             WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
             WaitStatus::PtraceEvent(thread, ..) => (thread, None),
-            WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, ..) if ended == process => {
-                return stops;
+            WaitStatus::Exited(ended, _) if ended == process => return End { stops, was_killed: false },
+            WaitStatus::Signaled(ended, signal, _) if ended == process => {
+                return End { stops, was_killed: signal == Signal::SIGKILL && stops >= number };
             }
             _ => continue,
         };
