@@ -18,6 +18,7 @@ use siphasher::{
 use crate::{
     canonical::{Unwalkable, walk},
     key::Key,
+    record::Slot,
 };
 
 mod tagged;
@@ -87,13 +88,13 @@ impl ResultDigest {
 ///
 /// The key of this hash is public, so slots can be made to meet on purpose: a row found by its slot is the right one
 /// only if it carries the same name and key.
-pub(crate) fn slot(name: &str, key: &Key) -> [u8; 16] {
+pub(crate) fn slot(name: &str, key: &Key) -> Slot {
     let mut hasher = SipHasher128::new_with_key(b"idem   slot   1 ");
     for text in [name, key.as_str()] {
         hasher.write(&length(text.as_bytes()));
         hasher.write(text.as_bytes());
     }
-    hasher.finish128().as_bytes()
+    hasher.finish128().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// The checksum of a row, column by column. The database has none of its own.

@@ -15,7 +15,7 @@ use crate::open::{StoreBuilder, opening, unreadable};
 use crate::owner::{OwnerFacts, OwnerFile};
 use crate::prober::{Liveness, Prober};
 use crate::queries::{self, Change, Expect, ReadError};
-use crate::record::Reason;
+use crate::record::{Reason, Slot};
 use crate::sidecar::Sidecar;
 use crate::times::Times;
 use crate::{event, schema};
@@ -139,7 +139,7 @@ fn settle_dead_owners(conn: &Connection, prober: &Prober, times: &Times) -> Resu
 /// is, for whoever calls it to be told, and so is the owner it names.
 fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, ReadError> {
     let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
-    let slots: Vec<[u8; 16]> = statement.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let slots: Vec<Slot> = statement.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut whole = true;
     for slot in slots {
         let record = match queries::get(conn, &slot) {

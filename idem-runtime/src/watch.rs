@@ -253,7 +253,7 @@ mod tests {
                     if counted.fetch_add(1, Ordering::SeqCst) < 4 { Look::Again } else { Look::Over }
                 },
             );
-        watch.watch(1, [0; 16], Pace::Close);
+        watch.watch(1, Slot::default(), Pace::Close);
         until(|| lock(&watch.state).watched.is_empty());
         assert_eq!(looks.load(Ordering::SeqCst), 5);
         watch.close();
