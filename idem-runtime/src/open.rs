@@ -211,8 +211,9 @@ impl StoreBuilder {
         let registered = self.register(&conn, &sidecar, &mut high_water)?;
         sidecar.finish_creation().map_err(io)?;
         conn.busy_timeout(schema::BUSY).map_err(opening)?;
-        if had_log {
-            // What recovery brought back was never forced to disk; this does it before anything is answered from it.
+        if had_log || creation != Creation::Existing {
+            // What recovery brought back was never forced to disk; this does it before anything is answered from it. And
+            // the tables of a new store stand in the database from the start, so that a lost log does not take them.
             conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
         }
         let identity = Identity::capture(&path).map_err(io)?;
