@@ -1,18 +1,18 @@
 //! Digests of values and of rows, and the tokens handed downstream.
 //!
 //! Arguments come from the network, so what compares them is SHA-256. Results and rows are only checked for damage and
-//! for types that changed, so `SipHash` under fixed keys, which is faster, is enough there. Every use has a domain of its
-//! own (a label, or such a key): no digest can be taken for one of another kind.
+//! for types that changed, so `SipHash-1-3` under fixed keys, which is faster, is enough there. Every use has a domain of
+//! its own (a label, or such a key): no digest can be taken for one of another kind.
 //!
 //! All of this is stored. A change to a label, a key, a tag or an order is a new format.
 
-use std::{fmt, hash::Hasher as _};
+use std::{fmt, hash::Hasher as _, sync::LazyLock};
 
 use hmac_sha256::Hash as Sha256;
 use serde::Serialize;
 use siphasher::{
-    sip::SipHasher24,
-    sip128::{Hasher128 as _, SipHasher24 as SipHasher128},
+    sip::SipHasher13,
+    sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher},
 };
 
 use crate::{
@@ -25,6 +25,14 @@ mod tagged;
 
 use tagged::Tagged;
 
+/// A SHA-256 that has read which use it is for. The label fills a block, so that it is hashed once and not for every
+/// argument.
+static ARGUMENT: LazyLock<Sha256> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    hash.update(b"idem argument 1                                                 ");
+    hash
+});
+
 /// The digest of one argument: the first half of SHA-256 over its canonical events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; 16]);
@@ -32,7 +40,7 @@ pub(crate) struct Digest([u8; 16]);
 impl Digest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        let mut form = Tagged::new(labelled("idem argument 1"));
+        let mut form = Tagged::new(|| *ARGUMENT);
         walk(value, &mut form)?;
         Ok(Self(form.finish()))
     }
@@ -46,7 +54,7 @@ impl Digest {
     }
 }
 
-/// The digest of a result: half of `SipHash-2-4-128` over its canonical events. It finds misread results, not attackers.
+/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It finds misread results, not attackers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResultDigest(u64);
 
@@ -62,11 +70,11 @@ impl ResultDigest {
         Self::through(Self::form().ignoring_order(), value)
     }
 
-    fn form() -> Tagged<SipHasher128> {
-        Tagged::with_indices(SipHasher128::new_with_key(b"idem  result  1 "))
+    fn form() -> Tagged<ResultHasher> {
+        Tagged::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
     }
 
-    fn through<T: Serialize + ?Sized>(mut form: Tagged<SipHasher128>, value: &T) -> Result<Self, Unwalkable> {
+    fn through<T: Serialize + ?Sized>(mut form: Tagged<ResultHasher>, value: &T) -> Result<Self, Unwalkable> {
         walk(value, &mut form)?;
         Ok(Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half))))
     }
@@ -89,7 +97,7 @@ impl ResultDigest {
 /// The key of this hash is public, so slots can be made to meet on purpose: a row found by its slot is the right one
 /// only if it carries the same name and key.
 pub(crate) fn slot(name: &str, key: &Key) -> Slot {
-    let mut hasher = SipHasher128::new_with_key(b"idem   slot   1 ");
+    let mut hasher = SlotHasher::new_with_key(b"idem   slot   1 ");
     for text in [name, key.as_str()] {
         hasher.write(&length(text.as_bytes()));
         hasher.write(text.as_bytes());
@@ -98,56 +106,65 @@ pub(crate) fn slot(name: &str, key: &Key) -> Slot {
 }
 
 /// The checksum of a row, column by column. The database has none of its own.
-pub(crate) struct Checksum(SipHasher24);
+///
+/// Columns come in one order, each of one kind: what is missing is only noted, and told at the end. Numbers before bytes
+/// keep the hash on its way by whole words.
+pub(crate) struct Checksum {
+    hash: SipHasher13,
+    /// Which of the columns that may be NULL are not, a bit each.
+    present: u64,
+}
 
 impl Checksum {
     pub(crate) fn new() -> Self {
-        Self(SipHasher24::new_with_key(b"idem  record  1 "))
+        Self { hash: SipHasher13::new_with_key(b"idem  record  1 "), present: 1 }
     }
 
     pub(crate) fn number(mut self, number: i64) -> Self {
-        self.0.write(&[1]);
-        self.0.write(&number.to_le_bytes());
+        self.word(number.cast_unsigned());
         self
     }
 
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.write(&[2]);
-        self.0.write(&length(bytes));
-        self.0.write(bytes);
+        self.word(bytes.len() as u64);
+        self.hash.write(bytes);
         self
     }
 
     /// A column that may be NULL, which differs from every number.
     pub(crate) fn maybe_number(self, number: Option<i64>) -> Self {
         match number {
-            Some(number) => self.number(number),
-            None => self.null(),
+            Some(number) => self.noted(1).number(number),
+            None => self.noted(0),
         }
     }
 
     /// A column that may be NULL, which differs from an empty one.
     pub(crate) fn maybe(self, bytes: Option<&[u8]>) -> Self {
         match bytes {
-            Some(bytes) => self.bytes(bytes),
-            None => self.null(),
+            Some(bytes) => self.noted(1).bytes(bytes),
+            None => self.noted(0),
         }
     }
 
     /// The checksum, as an integer column keeps it.
-    pub(crate) fn finish(self) -> i64 {
-        self.0.finish().cast_signed()
+    pub(crate) fn finish(mut self) -> i64 {
+        self.word(self.present);
+        self.hash.finish().cast_signed()
     }
 
-    fn null(mut self) -> Self {
-        self.0.write(&[0]);
-        self
+    fn noted(self, present: u64) -> Self {
+        Self { present: self.present << 1 | present, ..self }
+    }
+
+    fn word(&mut self, word: u64) {
+        self.hash.write_u64(word.to_le());
     }
 }
 
 impl fmt::Debug for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Checksum").field(&self.0.finish()).finish()
+        f.debug_tuple("Checksum").field(&self.hash.finish()).finish()
     }
 }
 

@@ -145,14 +145,10 @@ impl Record {
     pub(crate) fn checksum(&self) -> i64 {
         let result = self.result.as_ref();
         Checksum::new()
-            .bytes(&self.slot)
-            .bytes(self.name.as_bytes())
-            .bytes(self.key.as_bytes())
             .number(self.status as i64)
             .number(self.claim.cast_signed())
             .number(self.owner)
             .number(self.attempt.into())
-            .bytes(&self.fingerprint)
             .number(self.at.boot)
             .number(self.at.at_ms)
             .maybe_number(self.reason.map(|reason| reason as i64))
@@ -162,6 +158,10 @@ impl Record {
             .maybe_number(self.keep_result.to_ms())
             .maybe_number(result.map(|result| result.codec_id.into()))
             .maybe_number(result.map(|result| result.digest.to_i64()))
+            .bytes(&self.slot)
+            .bytes(self.name.as_bytes())
+            .bytes(self.key.as_bytes())
+            .bytes(&self.fingerprint)
             .maybe(result.map(|result| result.bytes.as_slice()))
             .finish()
     }

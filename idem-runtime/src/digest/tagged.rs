@@ -6,13 +6,13 @@
 use std::hash::Hasher as _;
 
 use hmac_sha256::Hash as Sha256;
-use siphasher::sip128::{Hasher128 as _, SipHasher24 as SipHasher128};
+use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher};
 
 use super::{half, length};
 use crate::canonical::{Event, Form, Group, Unwalkable};
 
 /// A hash that reads bytes as they come.
-pub(super) trait Absorb: Clone {
+pub(super) trait Absorb {
     fn absorb(&mut self, bytes: &[u8]);
     fn finish(self) -> [u8; 16];
 }
@@ -27,7 +27,7 @@ impl Absorb for Sha256 {
     }
 }
 
-impl Absorb for SipHasher128 {
+impl Absorb for ResultHasher {
     fn absorb(&mut self, bytes: &[u8]) {
         self.write(bytes);
     }
@@ -39,21 +39,21 @@ impl Absorb for SipHasher128 {
 
 /// The form that digests are made through.
 pub(super) struct Tagged<H> {
-    /// The hash as it was handed in, from which map entries start.
-    fresh: H,
+    /// Makes the hash that the value and each map entry start from.
+    fresh: fn() -> H,
     hash: H,
     counts_variants: bool,
     ignores_order: bool,
 }
 
 impl<H: Absorb> Tagged<H> {
-    pub(super) fn new(hash: H) -> Self {
-        Self { fresh: hash.clone(), hash, counts_variants: false, ignores_order: false }
+    pub(super) fn new(fresh: fn() -> H) -> Self {
+        Self { fresh, hash: fresh(), counts_variants: false, ignores_order: false }
     }
 
     /// The same, with the index of variants beside their names, as codecs without names write it.
-    pub(super) fn with_indices(hash: H) -> Self {
-        Self { counts_variants: true, ..Self::new(hash) }
+    pub(super) fn with_indices(fresh: fn() -> H) -> Self {
+        Self { counts_variants: true, ..Self::new(fresh) }
     }
 
     /// The same, with sequences taken as if they were sets.
@@ -72,8 +72,9 @@ impl<H: Absorb> Tagged<H> {
     }
 
     fn long(&mut self, tag: u8, payload: &[u8]) {
-        self.hash.absorb(&[tag]);
-        self.hash.absorb(&length(payload));
+        let mut head = [tag; 9];
+        head.iter_mut().skip(1).zip(length(payload)).for_each(|(to, from)| *to = from);
+        self.hash.absorb(&head);
         self.hash.absorb(payload);
     }
 
@@ -126,10 +127,10 @@ impl<H: Absorb> Form for Tagged<H> {
     }
 
     fn entry(&self) -> Self {
-        let mut hash = self.fresh.clone();
+        let mut hash = (self.fresh)();
         // No value starts with this tag, so an entry cannot be taken for a whole value.
         hash.absorb(&[0x18]);
-        Self { fresh: self.fresh.clone(), hash, ..*self }
+        Self { hash, ..*self }
     }
 
     fn close(self) -> [u8; 16] {
