@@ -29,6 +29,22 @@ pub trait Clock: Send + Sync + Debug + 'static {
     fn wall_ms(&self) -> i64;
     /// Milliseconds since the machine started, sleep included. It must not run backwards within one boot.
     fn boot_ms(&self) -> i64;
+    /// Both, wall time first, as if they were read at one moment.
+    ///
+    /// The machine may fall asleep between the two: then the pair would look like a jump of hours. So this looks again
+    /// until it did not; a clock that knows a cheaper way can have its own.
+    fn wall_and_boot_ms(&self) -> (i64, i64) {
+        let mut before = self.boot_ms();
+        for _ in 0..3 {
+            let wall_ms = self.wall_ms();
+            let after = self.boot_ms();
+            if after.saturating_sub(before) <= 100 {
+                return (wall_ms, after);
+            }
+            before = after;
+        }
+        (self.wall_ms(), before)
+    }
     /// A text that differs for every start of the machine and is the same for all its processes.
     fn boot_id(&self) -> String;
 }
@@ -67,6 +83,10 @@ impl SystemClock {
         Self { boot_id, anchor: RwLock::new(anchor) }
     }
 
+    fn carried(&self) -> Option<(SystemTime, i64)> {
+        self.anchor.read().unwrap_or_else(PoisonError::into_inner).carried()
+    }
+
     fn anchor(&self) -> RwLockWriteGuard<'_, Anchor> {
         // Nothing panics while it is held, and a half-updated anchor would still be a valid one.
         self.anchor.write().unwrap_or_else(PoisonError::into_inner)
@@ -86,8 +106,19 @@ impl Clock for SystemClock {
 
     fn boot_ms(&self) -> i64 {
         // Almost always nothing is to be read: a crowd does not queue for its clock.
-        let carried_ms = self.anchor.read().unwrap_or_else(PoisonError::into_inner).carried_ms();
-        carried_ms.unwrap_or_else(|| self.anchor().boot_ms_now())
+        let carried = self.carried();
+        carried.map_or_else(|| self.anchor().boot_ms_now(), |(_, boot_ms)| boot_ms)
+    }
+
+    /// The wall clock that shows that boot time may be carried forward is of the same moment.
+    fn wall_and_boot_ms(&self) -> (i64, i64) {
+        for _ in 0..3 {
+            if let Some((wall, boot_ms)) = self.carried() {
+                return (unix_ms(wall), boot_ms);
+            }
+            self.anchor().boot_ms_now();
+        }
+        (unix_ms(system_time()), self.boot_ms())
     }
 
     fn boot_id(&self) -> String {
@@ -96,31 +127,27 @@ impl Clock for SystemClock {
 }
 
 impl Anchor {
-    /// The last reading carried forward, unless it is time for another.
-    fn carried_ms(&self) -> Option<i64> {
-        let elapsed = self.read_at.elapsed();
-        let holds = elapsed < BOOT_TIME_CARRIED_MAX && !self.wall_moved(elapsed);
-        holds.then(|| self.boot_ms.saturating_add(millis(elapsed)))
-    }
-
     fn boot_ms_now(&mut self) -> i64 {
-        if let Some(carried_ms) = self.carried_ms() {
+        if let Some((_, carried_ms)) = self.carried() {
             return carried_ms;
         }
-        let carried = self.boot_ms.saturating_add(millis(self.read_at.elapsed()));
+        let carried_ms = self.boot_ms.saturating_add(millis(self.read_at.elapsed()));
         let read = self.uptime.as_mut().and_then(read_uptime_ms);
         // The kernel counts in hundredths: a fresh reading may be a little behind the carried one.
-        self.boot_ms = read.unwrap_or(carried).max(carried);
+        self.boot_ms = read.unwrap_or(carried_ms).max(carried_ms);
         self.read_at = Instant::now();
         self.wall_at = system_time();
         self.boot_ms
     }
 
-    /// True after a sleep, which the process's own clock does not count, and after a jump of the wall clock.
-    fn wall_moved(&self, elapsed: Duration) -> bool {
-        system_time()
-            .duration_since(self.wall_at)
-            .map_or(true, |wall| wall.abs_diff(elapsed) > WALL_DRIFT_MAX)
+    /// What the wall clock says, and the last reading carried forward, unless it is time for another: after a while;
+    /// after a sleep, which the process's own clock does not count; and after a jump of the wall clock, which looks the
+    /// same.
+    fn carried(&self) -> Option<(SystemTime, i64)> {
+        let (elapsed, wall) = (self.read_at.elapsed(), system_time());
+        let wall_elapsed = wall.duration_since(self.wall_at).ok()?;
+        let holds = elapsed < BOOT_TIME_CARRIED_MAX && wall_elapsed.abs_diff(elapsed) <= WALL_DRIFT_MAX;
+        holds.then(|| (wall, self.boot_ms.saturating_add(millis(elapsed))))
     }
 }
 
@@ -132,19 +159,9 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Reads both clocks as if at one moment.
     pub(crate) fn of(clock: &dyn Clock) -> Self {
-        let mut before = clock.boot_ms();
-        // The machine may fall asleep between the two: then the pair would look like a jump of hours.
-        for _ in 0..3 {
-            let wall_ms = clock.wall_ms();
-            let after = clock.boot_ms();
-            if after.saturating_sub(before) <= 100 {
-                return Self { wall_ms, boot_ms: after };
-            }
-            before = after;
-        }
-        Self { wall_ms: clock.wall_ms(), boot_ms: before }
+        let (wall_ms, boot_ms) = clock.wall_and_boot_ms();
+        Self { wall_ms, boot_ms }
     }
 }
 
@@ -231,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn both_clocks_read_at_once_are_the_clocks_read_one_by_one() {
+        let clock = SystemClock::new();
+        for carried_max in [Duration::ZERO, BOOT_TIME_CARRIED_MAX] {
+            clock.anchor().read_at -= carried_max;
+            let (wall_before, boot_before) = (clock.wall_ms(), clock.anchor().boot_ms);
+            let (wall, boot) = clock.wall_and_boot_ms();
+            assert!((wall_before..=clock.wall_ms()).contains(&wall));
+            assert!((boot_before..=clock.boot_ms()).contains(&boot));
+        }
+    }
+
+    #[test]
     fn a_reading_behind_the_carried_one_does_not_set_boot_time_back() {
         let clock = SystemClock::new();
         let ahead = clock.boot_ms() + 60_000;
@@ -250,11 +279,15 @@ mod tests {
     #[test]
     fn a_sleep_is_noticed_at_once_by_the_wall_clock() {
         let clock = SystemClock::new();
-        clock.anchor().wall_at -= Duration::from_secs(3_600);
-        clock.anchor().boot_ms -= 5_000;
-        let behind = clock.anchor().boot_ms;
-        let expected = if clock.anchor().uptime.is_some() { 5_000 } else { 0 };
-        assert!(clock.boot_ms() - behind >= expected);
+        let looks: [fn(&SystemClock) -> i64; 2] =
+            [SystemClock::boot_ms, |clock| clock.wall_and_boot_ms().1];
+        for boot_ms in looks {
+            clock.anchor().wall_at -= Duration::from_secs(3_600);
+            clock.anchor().boot_ms -= 5_000;
+            let behind = clock.anchor().boot_ms;
+            let expected = if clock.anchor().uptime.is_some() { 5_000 } else { 0 };
+            assert!(boot_ms(&clock) - behind >= expected);
+        }
     }
 
     #[test]
