@@ -1,6 +1,7 @@
 //! The builder of a call: what `#[idempotent]` expands to, and the way for closures, loops and handlers.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::bounds::{Argument, FromError, KeyValue};
@@ -12,7 +13,7 @@ use crate::key::Key;
 use crate::on_err::Release;
 use crate::policy::{Lifetime, OnInterrupt};
 use crate::queries::{Change, Expect};
-use crate::record::{Record, Slot, Status};
+use crate::record::{Record, RecordRef, Slot, Status};
 use crate::store::Store;
 use crate::timeline::Stamp;
 use crate::{context, digest};
@@ -118,13 +119,11 @@ impl<P, M> Call<P, M> {
     ///
     /// Only its digest is stored.
     pub fn arg<A: Argument + ?Sized>(mut self, name: &'static str, value: &A) -> Self {
-        self.plan.fingerprint = self.plan.fingerprint.and_then(|mut fingerprint| {
-            let bad = |bad: crate::fingerprint::BadArgument| {
-                Error::new(ErrorKind::BadArgument, Ran::No, bad.to_string())
-            };
-            fingerprint.add(name, value).map_err(bad)?;
-            Ok(fingerprint)
-        });
+        if let Ok(fingerprint) = &mut self.plan.fingerprint
+            && let Err(bad) = fingerprint.add(name, value)
+        {
+            self.plan.fingerprint = Err(Error::new(ErrorKind::BadArgument, Ran::No, bad.to_string()));
+        }
         self
     }
 
@@ -182,14 +181,41 @@ impl<P, M> Call<P, M> {
     }
 }
 
+/// The slot of the name first, then those of earlier names. Few calls ever had another.
+#[derive(Debug)]
+pub(crate) enum Slots {
+    One([Slot; 1]),
+    More(Vec<Slot>),
+}
+
+impl Slots {
+    fn of(name: &str, was: &[&str], key: &Key) -> Slots {
+        let own = digest::slot(name, key);
+        if was.is_empty() {
+            return Slots::One([own]);
+        }
+        Slots::More(std::iter::once(own).chain(was.iter().map(|name| digest::slot(name, key))).collect())
+    }
+}
+
+impl Deref for Slots {
+    type Target = [Slot];
+
+    fn deref(&self) -> &[Slot] {
+        match self {
+            Slots::One(slot) => slot,
+            Slots::More(slots) => slots,
+        }
+    }
+}
+
 /// A plan whose mistakes are found: which call it is, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) name: Cow<'static, str>,
     pub(crate) was: &'static [&'static str],
     pub(crate) key: Key,
-    /// The slot of the name first, then those of earlier names.
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) slots: Slots,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) ttl: Lifetime,
     pub(crate) keep_result: Lifetime,
@@ -209,8 +235,7 @@ impl Plan {
             self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
         let about = |error: Error| error.about(&self.name, key.as_str());
         let fingerprint = self.fingerprint.map_err(about)?;
-        let names = std::iter::once(&*self.name).chain(self.was.iter().copied());
-        let slots = names.map(|name| digest::slot(name, &key)).collect();
+        let slots = Slots::of(&self.name, self.was, &key);
         Ok(Prepared {
             name: self.name,
             was: self.was,
@@ -245,17 +270,18 @@ impl Prepared {
     }
 
     /// Whether the record, found by a digest, is that of this call, and which of its arguments differ.
-    pub(crate) fn differing(&self, record: &Record) -> Result<Vec<String>, Error> {
-        let named = record.name == self.name || self.was.contains(&record.name.as_str());
-        if !named || record.key != self.key.as_str() {
+    pub(crate) fn differing(&self, record: &RecordRef<'_>) -> Result<Vec<&'static str>, Error> {
+        let is_named = |name: &str| record.name == name.as_bytes();
+        let named = is_named(&self.name) || self.was.iter().copied().any(is_named);
+        if !named || record.key != self.key.as_str().as_bytes() {
             return Err(Error::store(
                 "another call's record stands in this one's place; the body was not run",
             ));
         }
-        let stored = Fingerprint::decode(&record.fingerprint).map_err(|malformed| {
+        let stored = Fingerprint::decode(record.fingerprint).map_err(|malformed| {
             Error::store(format!("the record is damaged ({malformed}); the body was not run"))
         })?;
-        Ok(self.fingerprint.differing(&stored))
+        Ok(self.fingerprint.differing(stored))
     }
 
     /// The record of a first attempt, in the place of an expired one if there is one.
@@ -294,5 +320,24 @@ impl Prepared {
 
     pub(crate) fn about(&self, error: Error) -> Error {
         error.about(&self.name, self.key.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Slots can be made to meet on purpose.
+    #[test]
+    fn a_record_of_another_name_or_key_in_its_slot_is_an_error() {
+        let call = call("shop.charge").was(&["charge"]).key("k").plan.prepare().unwrap();
+        let record = call.first_record(None, 1, Stamp { boot: 1, at_ms: 0 });
+        let earlier = Record { name: "charge".into(), ..record.clone() };
+        let other_name = Record { name: "shop.refund".into(), ..record.clone() };
+        let other_key = Record { key: "l".into(), ..record.clone() };
+        for (record, is_its_own) in [(record, true), (earlier, true), (other_name, false), (other_key, false)]
+        {
+            assert_eq!(call.differing(&record.lent()).is_ok(), is_its_own, "{record:?}");
+        }
     }
 }

@@ -279,8 +279,7 @@ mod tests {
     #[test]
     fn a_sleep_is_noticed_at_once_by_the_wall_clock() {
         let clock = SystemClock::new();
-        let looks: [fn(&SystemClock) -> i64; 2] =
-            [SystemClock::boot_ms, |clock| clock.wall_and_boot_ms().1];
+        let looks: [fn(&SystemClock) -> i64; 2] = [SystemClock::boot_ms, |clock| clock.wall_and_boot_ms().1];
         for boot_ms in looks {
             clock.anchor().wall_at -= Duration::from_secs(3_600);
             clock.anchor().boot_ms -= 5_000;

@@ -16,7 +16,7 @@ use crate::prober::{Liveness, Prober};
 use crate::queries::{self, ReadError};
 use crate::queue::Queue;
 use crate::readers::Readers;
-use crate::record::{NO_OWNER, Record, Slot, Status};
+use crate::record::{NO_OWNER, Record, RecordRef, Slot, Status};
 use crate::schema::Tenancy;
 use crate::signal::lock;
 use crate::timeline::Stamp;
@@ -186,6 +186,23 @@ impl Core {
         })
     }
 
+    /// The same, unless `answer` can do with a look at the record in place: then none is given.
+    pub(crate) fn read_unless(
+        &self,
+        slots: &[Slot],
+        answer: &mut dyn FnMut(&RecordRef<'_>) -> bool,
+    ) -> Result<Option<Record>, Error> {
+        self.readers.read("reading a record", |conn| {
+            for slot in slots {
+                let unanswered = |record: &RecordRef<'_>| (!answer(record)).then(|| record.to_record());
+                if let Some(record) = queries::look(conn, slot, unanswered)? {
+                    return Ok(record);
+                }
+            }
+            Ok(None)
+        })
+    }
+
     pub(crate) fn now(&self) -> Stamp {
         self.times.now()
     }
@@ -200,7 +217,7 @@ impl Core {
     }
 
     pub(crate) fn lapsed(&self, record: &Record) -> Lapsed {
-        Lapsed::of(record, self.age_ms(record.at))
+        Lapsed::of(&record.lent(), self.age_ms(record.at))
     }
 
     /// How much longer "not done" is not to be believed; zero once the settle window is over.

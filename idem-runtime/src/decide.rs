@@ -4,7 +4,7 @@
 //! running, replay.
 
 use crate::policy::OnInterrupt;
-use crate::record::{Record, Status};
+use crate::record::{RecordRef, Status};
 
 /// Who holds a running record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Lapsed {
 
 impl Lapsed {
     /// What is over of a record of this age; at an unknown age nothing is.
-    pub(crate) fn of(record: &Record, age_ms: Option<i64>) -> Lapsed {
+    pub(crate) fn of(record: &RecordRef<'_>, age_ms: Option<i64>) -> Lapsed {
         if !record.status.is_finished() {
             Lapsed::Nothing
         } else if record.ttl.is_over(age_ms) {

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::context;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
-use crate::negotiate::Ready;
+use crate::negotiate::{Known, Ready};
 use crate::on_err::ErrPolicy;
 use crate::recover::{IntoVerdict, Recovered, State};
 use crate::run::{Begun, answer};
@@ -78,7 +78,7 @@ impl<P, M> Detached<P, M> {
     {
         let Call { plan, on_err, map_err } = self.0;
         let made = match runtime().and_then(|runtime| Ok((runtime, Begun::new(plan)?))) {
-            Ok((runtime, begun)) => match begun.negotiate_async(begun.mode()).await {
+            Ok((runtime, begun)) => match begun.negotiate_async(begun.mode(), Known::Nothing).await {
                 Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
                 Err(error) => Err(begun.call.about(error)),
             },

@@ -7,7 +7,7 @@
     allow(unused_variables, reason = "events go nowhere without the feature")
 )]
 
-use crate::record::Record;
+use crate::record::{Record, RecordRef};
 
 macro_rules! tell {
     ($level:ident, $($event:tt)*) => {{
@@ -24,15 +24,15 @@ pub(crate) fn executed(record: &Record) {
     tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, "executed");
 }
 
-pub(crate) fn replayed(record: &Record, age_ms: Option<i64>) {
-    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, age_ms, "replayed");
+pub(crate) fn replayed(record: &RecordRef<'_>, age_ms: Option<i64>) {
+    tell!(debug, name = %String::from_utf8_lossy(record.name), key = %String::from_utf8_lossy(record.key).escape_debug(), attempt = record.attempt, age_ms, "replayed");
 }
 
 pub(crate) fn waited(name: &str, key: &str, waited_ms: u128) {
     tell!(debug, name, key = %key.escape_debug(), waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
 }
 
-pub(crate) fn mismatch(record: &Record, differing: &[String]) {
+pub(crate) fn mismatch(record: &Record, differing: &[&str]) {
     tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, differing = ?differing, "mismatch");
 }
 

@@ -22,8 +22,15 @@ const FORMAT: u8 = 1;
 /// The arguments of one call. The empty one compares nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    arguments: Vec<(&'static str, Digest)>,
+    /// The first arguments; few calls have more.
+    few: [Option<Argument>; FEW],
+    more: Vec<Argument>,
 }
+
+type Argument = (&'static str, Digest);
+
+/// How many arguments are kept without an allocation.
+const FEW: usize = 3;
 
 impl Fingerprint {
     /// Adds the argument `name`, by its value.
@@ -48,21 +55,29 @@ impl Fingerprint {
         if name.len() > NAME_BYTES_MAX {
             return Err(BadArgument::new(name, &format!("has a name longer than {NAME_BYTES_MAX} bytes")));
         }
-        if self.arguments.len() >= ARGUMENTS_MAX {
+        if self.arguments().count() >= ARGUMENTS_MAX {
             return Err(BadArgument::new(
                 name,
                 &format!("is one more than the {ARGUMENTS_MAX} that can be compared"),
             ));
         }
-        if self.arguments.iter().any(|(known, _)| *known == name) {
+        if self.arguments().any(|(known, _)| *known == name) {
             return Err(BadArgument::new(name, "is given twice"));
         }
-        self.arguments.push((name, digest));
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some((name, digest)),
+            None => self.more.push((name, digest)),
+        }
         Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.arguments.is_empty()
+        self.arguments().next().is_none()
+    }
+
+    /// In the order in which they were added.
+    fn arguments(&self) -> impl Iterator<Item = &Argument> {
+        self.few.iter().flatten().chain(&self.more)
     }
 
     /// The bytes to store: none for the empty fingerprint, else the format and, in the order of the names, for each
@@ -71,7 +86,7 @@ impl Fingerprint {
         if self.is_empty() {
             return Vec::new();
         }
-        let mut sorted: Vec<_> = self.arguments.iter().collect();
+        let mut sorted: Vec<_> = self.arguments().collect();
         sorted.sort_unstable_by_key(|(name, _)| *name);
         let mut bytes = Vec::with_capacity(1 + sorted.iter().map(|(name, _)| name.len() + 17).sum::<usize>());
         bytes.push(FORMAT);
@@ -85,47 +100,54 @@ impl Fingerprint {
     }
 
     /// Reads stored bytes, whatever they hold.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Stored, Malformed> {
-        let mut arguments = Vec::new();
-        let Some((&format, mut rest)) = bytes.split_first() else {
-            return Ok(Stored { arguments });
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Stored<'_>, Malformed> {
+        let Some((&format, arguments)) = bytes.split_first() else {
+            return Ok(Stored { arguments: bytes });
         };
-        if format != FORMAT || rest.is_empty() {
+        if format != FORMAT || arguments.is_empty() {
             return Err(Malformed);
         }
+        let (mut count, mut rest) = (0, arguments);
         while !rest.is_empty() {
-            if arguments.len() >= ARGUMENTS_MAX {
-                return Err(Malformed);
-            }
-            let (argument, after) = split_argument(rest).ok_or(Malformed)?;
-            arguments.push(argument);
-            rest = after;
+            count += 1;
+            ((_, _), rest) = split_argument(rest).filter(|_| count <= ARGUMENTS_MAX).ok_or(Malformed)?;
         }
         Ok(Stored { arguments })
     }
 
     /// The arguments that both know and that differ, in the order of this call.
-    pub(crate) fn differing(&self, stored: &Stored) -> Vec<String> {
-        let differs = |(name, digest): &&(&'static str, Digest)| {
-            stored.arguments.iter().any(|(known, then)| known == name && then != digest)
+    pub(crate) fn differing(&self, stored: Stored<'_>) -> Vec<&'static str> {
+        let differs = |(name, digest): &&Argument| {
+            stored.arguments().any(|(known, then)| known == *name && then != *digest)
         };
-        self.arguments.iter().filter(differs).map(|(name, _)| (*name).to_owned()).collect()
+        self.arguments().filter(differs).map(|(name, _)| *name).collect()
     }
 }
 
 /// Splits the first argument off `bytes`.
-fn split_argument(bytes: &[u8]) -> Option<((String, Digest), &[u8])> {
+fn split_argument(bytes: &[u8]) -> Option<((&str, Digest), &[u8])> {
     let (&name_bytes, rest) = bytes.split_first()?;
     let (name, rest) = rest.split_at_checked(name_bytes.into())?;
     let (digest, rest) = rest.split_first_chunk()?;
-    let name = std::str::from_utf8(name).ok()?.to_owned();
-    Some(((name, Digest::from_bytes(*digest)), rest))
+    Some(((std::str::from_utf8(name).ok()?, Digest::from_bytes(*digest)), rest))
 }
 
-/// The arguments a record was made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    arguments: Vec<(String, Digest)>,
+/// The arguments a record was made with, in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored<'r> {
+    /// Of which [`Fingerprint::decode`] knows that they can be split.
+    arguments: &'r [u8],
+}
+
+impl<'r> Stored<'r> {
+    fn arguments(self) -> impl Iterator<Item = (&'r str, Digest)> {
+        let mut rest = self.arguments;
+        std::iter::from_fn(move || {
+            let (argument, after) = split_argument(rest)?;
+            rest = after;
+            Some(argument)
+        })
+    }
 }
 
 /// Stored bytes that are no fingerprint.
@@ -191,8 +213,9 @@ mod tests {
             (&[("a", 1), ("new", 2)], &[("a", 3), ("old", 2)], &["a"]),
         ];
         for (call, record, expected) in cases {
-            let stored = Fingerprint::decode(&fingerprint(record).encode()).unwrap();
-            assert_eq!(fingerprint(call).differing(&stored), *expected, "{call:?} against {record:?}");
+            let bytes = fingerprint(record).encode();
+            let stored = Fingerprint::decode(&bytes).unwrap();
+            assert_eq!(fingerprint(call).differing(stored), *expected, "{call:?} against {record:?}");
         }
     }
 

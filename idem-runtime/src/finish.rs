@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::{ErrPolicy, StoredError};
 use crate::policy::{Lifetime, OnErr};
-use crate::record::{Reason, Record, Status, StoredResult};
+use crate::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
 use crate::signal::{Signal, deadline};
 use crate::writer::Reply;
 
@@ -163,24 +163,21 @@ impl<T, E> Ended<T, E> {
 }
 
 /// The answer of a finished record.
-pub(crate) fn replay<T, E, P>(record: &Record, policy: &P) -> Result<Result<T, E>, Error>
+pub(crate) fn replay<T, E, P>(record: &RecordRef<'_>, policy: &P) -> Result<Result<T, E>, Error>
 where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let Some(result) = &record.result else {
+    let Some(ResultRef { codec_id, digest, bytes }) = record.result else {
         return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
     };
     if record.status == Status::Failed {
-        let StoredResult { codec_id, digest, bytes } = result.clone();
         return policy
-            .decode(&StoredError { codec_id, digest, bytes })
+            .decode(&StoredError { codec_id, digest, bytes: bytes.to_owned() })
             .map(Err)
             .map_err(|why| undecodable(&why));
     }
-    codec::decode(result.codec_id, result.digest, &result.bytes)
-        .map(Ok)
-        .map_err(|why| undecodable(&why.to_string()))
+    codec::decode(codec_id, digest, bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
 }
 
 fn undecodable(why: &str) -> Error {

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::call::Prepared;
 use crate::claim::{self, CLAIM_WAIT_MIN, Claim};
 use crate::core::Core;
-use crate::decide::{Decision, Holder, Mode, View, decide};
+use crate::decide::{Decision, Holder, Lapsed, Mode, View, decide};
 use crate::error::{Error, Ran};
 use crate::event;
 use crate::flight::{Baton, Landing, Waiter};
 use crate::queries::{Change, Expect};
 use crate::queue::{Request, Urgency};
-use crate::record::{Reason, Record, Status};
+use crate::record::{Reason, Record, RecordRef, Status};
 use crate::refuse;
 use crate::signal::{Signal, deadline};
 use crate::timeline::Stamp;
@@ -46,10 +46,10 @@ pub(crate) struct Ready {
 
 /// What is known of the record.
 #[derive(Debug)]
-enum Known {
+pub(crate) enum Known {
     /// Nothing: read it.
     Nothing,
-    /// What the writer or a landing said.
+    /// What was just read, or what the writer or a landing said.
     Found(Option<Arc<Record>>),
 }
 
@@ -73,14 +73,14 @@ pub(crate) struct Negotiation<'a> {
 }
 
 impl<'a> Negotiation<'a> {
-    pub(crate) fn new(call: &'a Prepared, core: &'a Arc<Core>, mode: Mode) -> Negotiation<'a> {
+    pub(crate) fn new(call: &'a Prepared, core: &'a Arc<Core>, mode: Mode, known: Known) -> Negotiation<'a> {
         Negotiation {
             call,
             core,
             mode,
             begun: Instant::now(),
             deadline: deadline(call.wait),
-            known: Known::Nothing,
+            known,
             waited: false,
             expired: Vec::new(),
             unprovable: false,
@@ -105,7 +105,7 @@ impl<'a> Negotiation<'a> {
             let Some((record, holder)) = self.core.confirmed_holder(record)? else {
                 return Ok(self.claim(None));
             };
-            let differing = self.call.differing(&record)?;
+            let differing = self.call.differing(&record.lent())?;
             let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {
                 // Somebody else goes on with this call: whoever waits behind us looks for themselves.
@@ -255,6 +255,23 @@ impl<'a> Negotiation<'a> {
         }
         doubt
     }
+}
+
+/// Whether a finished record of this age answers the call as it stands.
+pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_ms: Option<i64>) -> bool {
+    let Ok(differing) = call.differing(record) else { return false };
+    let view = View {
+        status: record.status,
+        // Nobody holds what is finished, and a call that stands in its own body is not.
+        holder: Holder::Nobody,
+        reentrant: false,
+        lapsed: Lapsed::of(record, age_ms),
+        has_result: record.result.is_some(),
+        attempt: record.attempt,
+        differs: !differing.is_empty(),
+        waited: false,
+    };
+    decide(view, mode) == Decision::Replay
 }
 
 /// An interrupted record as the record in doubt that it is.

@@ -3,11 +3,12 @@
 //! The protocol is a compare-and-swap: a [`Change`] names the claim number and the statuses it expects and the
 //! record that takes their place. It is applied wholly or not at all; whoever lost gets the row that stands.
 
+use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::digest::ResultDigest;
 use crate::policy::Lifetime;
-use crate::record::{Reason, Record, Slot, Status, StoredResult};
+use crate::record::{Reason, Record, RecordRef, ResultRef, Slot, Status};
 use crate::timeline::Stamp;
 
 /// What must stand in the slot for a change to be made.
@@ -65,14 +66,27 @@ impl From<rusqlite::Error> for ReadError {
 }
 
 /// Reads one record by its slot (the unique index) and checks it.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method by its path has one lifetime, not any"
+)]
 pub(crate) fn get(conn: &Connection, slot: &Slot) -> Result<Option<Record>, ReadError> {
-    const GET: &str =
-        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
-               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum
-        FROM idem_record WHERE slot = ?1";
+    look(conn, slot, |record| record.to_record())
+}
+
+/// The same for a record of which less than all is wanted.
+pub(crate) fn look<T>(
+    conn: &Connection,
+    slot: &Slot,
+    at: impl FnOnce(&RecordRef<'_>) -> T,
+) -> Result<Option<T>, ReadError> {
+    // One line, and short: a cached statement is found, and its text copied, at every call.
+    const GET: &str = "SELECT name,key,status,claim,owner,attempt,fingerprint,boot,at_ms,reason,doubt_boot,\
+        doubt_ms,ttl_ms,keep_ms,codec,digest,result,checksum FROM idem_record WHERE slot=?1";
     let mut statement = conn.prepare_cached(GET)?;
     let mut rows = statement.query([slot.as_slice()])?;
-    rows.next()?.map(read).transpose()
+    let Some(row) = rows.next()? else { return Ok(None) };
+    read_in_place(row, slot).map(|record| Some(at(&record)))
 }
 
 /// Applies one change; see [`Changes::apply`].
@@ -229,13 +243,16 @@ fn delete(conn: &Connection, slot: &Slot, guard: Guard) -> Result<usize, ReadErr
 }
 
 /// A row as a record, believed only if it is whole: every value of its kind, the checksum right, no flaw.
-pub(crate) fn read(row: &Row<'_>) -> Result<Record, ReadError> {
-    let record = columns(row).map_err(|error| match error {
-        rusqlite::Error::SqliteFailure(..) => ReadError::Sqlite(error),
-        _ => ReadError::Damaged("a column holds a value of the wrong kind"),
-    })?;
+fn read(row: &Row<'_>) -> Result<Record, ReadError> {
+    let slot = row.get(18).map_err(unreadable)?;
+    read_in_place(row, &slot).map(|record| record.to_record())
+}
+
+/// The record of `slot`. Its checksum is of that slot, so that a row which an index gives in its place is not believed.
+fn read_in_place<'r>(row: &'r Row<'_>, slot: &'r Slot) -> Result<RecordRef<'r>, ReadError> {
+    let record = columns(row, slot).map_err(unreadable)?;
     let record = record.ok_or(ReadError::Damaged("a column holds an unknown code"))?;
-    if row.get::<_, i64>(18)? != record.checksum() {
+    if row.get::<_, i64>(17).map_err(unreadable)? != record.checksum() {
         return Err(ReadError::Damaged("its checksum does not match"));
     }
     match record.flaw() {
@@ -244,40 +261,54 @@ pub(crate) fn read(row: &Row<'_>) -> Result<Record, ReadError> {
     }
 }
 
-fn columns(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
-    let (Some(status), Ok(claim)) = (Status::from_code(row.get(3)?), u64::try_from(row.get::<_, i64>(4)?))
+fn unreadable(error: rusqlite::Error) -> ReadError {
+    match error {
+        rusqlite::Error::SqliteFailure(..) => ReadError::Sqlite(error),
+        _ => ReadError::Damaged("a column holds a value of the wrong kind"),
+    }
+}
+
+fn columns<'r>(row: &'r Row<'_>, slot: &'r Slot) -> rusqlite::Result<Option<RecordRef<'r>>> {
+    let (Some(status), Ok(claim)) = (Status::from_code(row.get(2)?), u64::try_from(row.get::<_, i64>(3)?))
     else {
         return Ok(None);
     };
-    let reason = match row.get::<_, Option<i64>>(10)?.map(Reason::from_code) {
+    let reason = match row.get::<_, Option<i64>>(9)?.map(Reason::from_code) {
         Some(None) => return Ok(None),
         known => known.flatten(),
     };
-    let doubt = (row.get::<_, Option<i64>>(11)?, row.get::<_, Option<i64>>(12)?);
-    let result = match (row.get(15)?, row.get::<_, Option<i64>>(16)?, row.get(17)?) {
+    let doubt = (row.get::<_, Option<i64>>(10)?, row.get::<_, Option<i64>>(11)?);
+    let result = match (row.get(14)?, row.get::<_, Option<i64>>(15)?, row.get_ref(16)?.as_blob_or_null()?) {
         (Some(codec_id), Some(digest), Some(bytes)) => {
-            Some(StoredResult { codec_id, digest: ResultDigest::from_i64(digest), bytes })
+            Some(ResultRef { codec_id, digest: ResultDigest::from_i64(digest), bytes })
         }
         (None, None, None) => None,
         _ => return Ok(None),
     };
-    Ok(Some(Record {
-        slot: row.get(0)?,
-        name: row.get(1)?,
-        key: row.get(2)?,
+    Ok(Some(RecordRef {
+        slot,
+        name: text(row, 0)?,
+        key: text(row, 1)?,
         status,
         claim,
-        owner: row.get(5)?,
-        attempt: row.get(6)?,
-        fingerprint: row.get(7)?,
-        at: Stamp { boot: row.get(8)?, at_ms: row.get(9)? },
+        owner: row.get(4)?,
+        attempt: row.get(5)?,
+        fingerprint: row.get_ref(6)?.as_blob()?,
+        at: Stamp { boot: row.get(7)?, at_ms: row.get(8)? },
         reason,
         doubt_since: doubt.0.zip(doubt.1).map(|(boot, at_ms)| Stamp { boot, at_ms }),
-        ttl: Lifetime::from_ms(row.get(13)?),
-        keep_result: Lifetime::from_ms(row.get(14)?),
+        ttl: Lifetime::from_ms(row.get(12)?),
+        keep_result: Lifetime::from_ms(row.get(13)?),
         result,
-        purge_ms: None,
     }))
+}
+
+/// What is compared and summed up as bytes needs no look whether it is UTF-8.
+fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<&'r [u8]> {
+    match row.get_ref(column)? {
+        ValueRef::Text(bytes) => Ok(bytes),
+        _ => Err(FromSqlError::InvalidType.into()),
+    }
 }
 
 /// The highest claim number ever issued. It never goes down: deleting a record does not make its number free.
@@ -300,8 +331,8 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 ///
 /// The time in the index is an estimate; the caller checks each record's age.
 pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result<Vec<Record>, ReadError> {
-    const PURGEABLE: &str = "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
-               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum
+    const PURGEABLE: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
+               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot
         FROM idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
     let mut statement = conn.prepare_cached(PURGEABLE)?;
     let mut rows = statement.query(params![before_ms, limit])?;
@@ -339,15 +370,13 @@ pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
 /// A page of records; the next one begins after its last. Empty only at the end.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
-    const ALL: &str =
-        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
-               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
+    const ALL: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
+               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot, id
         FROM idem_record
         WHERE id > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
         ORDER BY id LIMIT ?4";
-    const UNFINISHED: &str =
-        "SELECT slot, name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
-               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, id
+    const UNFINISHED: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
+               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot, id
         FROM idem_record
         WHERE status IN (1, 2) AND id > ?1 AND (?2 IS NULL OR name = ?2)
             AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)

@@ -23,7 +23,9 @@ pub(crate) struct Readers {
 
 #[derive(Debug, Default)]
 struct Idle {
-    connections: Vec<Connection>,
+    /// They come and go at every read.
+    #[expect(clippy::vec_box, reason = "a pointer is moved instead of two hundred bytes")]
+    connections: Vec<Box<Connection>>,
     closed: bool,
 }
 
@@ -40,7 +42,7 @@ impl Readers {
         let pooled = lock(&self.idle).connections.pop();
         let conn = match pooled {
             Some(conn) => conn,
-            None => self.connect()?,
+            None => Box::new(self.connect()?),
         };
         let answer = query(&conn).map_err(|failure| fault::of_read(failure, doing));
         let mut idle = lock(&self.idle);

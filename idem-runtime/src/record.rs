@@ -140,10 +140,62 @@ pub(crate) struct Record {
     pub(crate) purge_ms: Option<i64>,
 }
 
-impl Record {
+/// A result in its row.
+#[derive(Clone, Copy)]
+pub(crate) struct ResultRef<'r> {
+    pub(crate) codec_id: u8,
+    pub(crate) digest: ResultDigest,
+    pub(crate) bytes: &'r [u8],
+}
+
+/// A [`Record`] read in place: an answer needs no copy of what it is looked up and checked by.
+pub(crate) struct RecordRef<'r> {
+    pub(crate) slot: &'r Slot,
+    /// As UTF-8: only text is ever written, and the checksum tells.
+    pub(crate) name: &'r [u8],
+    pub(crate) key: &'r [u8],
+    pub(crate) status: Status,
+    pub(crate) claim: u64,
+    pub(crate) owner: i64,
+    pub(crate) attempt: u32,
+    pub(crate) fingerprint: &'r [u8],
+    pub(crate) at: Stamp,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) doubt_since: Option<Stamp>,
+    pub(crate) ttl: Lifetime,
+    pub(crate) keep_result: Lifetime,
+    pub(crate) result: Option<ResultRef<'r>>,
+}
+
+impl RecordRef<'_> {
+    pub(crate) fn to_record(&self) -> Record {
+        let result = self.result.map(|ResultRef { codec_id, digest, bytes }| StoredResult {
+            codec_id,
+            digest,
+            bytes: bytes.to_owned(),
+        });
+        Record {
+            slot: *self.slot,
+            name: String::from_utf8_lossy(self.name).into_owned(),
+            key: String::from_utf8_lossy(self.key).into_owned(),
+            status: self.status,
+            claim: self.claim,
+            owner: self.owner,
+            attempt: self.attempt,
+            fingerprint: self.fingerprint.to_owned(),
+            at: self.at,
+            reason: self.reason,
+            doubt_since: self.doubt_since,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            result,
+            purge_ms: None,
+        }
+    }
+
     /// `SQLite` has no page checksums, so every row carries its own.
     pub(crate) fn checksum(&self) -> i64 {
-        let result = self.result.as_ref();
+        let result = self.result;
         Checksum::new()
             .number(self.status as i64)
             .number(self.claim.cast_signed())
@@ -158,11 +210,11 @@ impl Record {
             .maybe_number(self.keep_result.to_ms())
             .maybe_number(result.map(|result| result.codec_id.into()))
             .maybe_number(result.map(|result| result.digest.to_i64()))
-            .bytes(&self.slot)
-            .bytes(self.name.as_bytes())
-            .bytes(self.key.as_bytes())
-            .bytes(&self.fingerprint)
-            .maybe(result.map(|result| result.bytes.as_slice()))
+            .bytes(self.slot)
+            .bytes(self.name)
+            .bytes(self.key)
+            .bytes(self.fingerprint)
+            .maybe(result.map(|result| result.bytes))
             .finish()
     }
 
@@ -185,6 +237,41 @@ impl Record {
             return Some("it is in doubt without a reason");
         }
         None
+    }
+}
+
+impl Record {
+    pub(crate) fn lent(&self) -> RecordRef<'_> {
+        let result = self.result.as_ref().map(|StoredResult { codec_id, digest, bytes }| ResultRef {
+            codec_id: *codec_id,
+            digest: *digest,
+            bytes,
+        });
+        RecordRef {
+            slot: &self.slot,
+            name: self.name.as_bytes(),
+            key: self.key.as_bytes(),
+            status: self.status,
+            claim: self.claim,
+            owner: self.owner,
+            attempt: self.attempt,
+            fingerprint: &self.fingerprint,
+            at: self.at,
+            reason: self.reason,
+            doubt_since: self.doubt_since,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            result,
+        }
+    }
+
+    pub(crate) fn checksum(&self) -> i64 {
+        self.lent().checksum()
+    }
+
+    /// What makes this record impossible, checked before a write and after a read.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        self.lent().flaw()
     }
 
     /// Why a running record that another owner left behind is in doubt.

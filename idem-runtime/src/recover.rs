@@ -17,7 +17,7 @@ use crate::decide::Mode;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::finish::{self, Ended};
 use crate::intent::Verdict;
-use crate::negotiate::Ready;
+use crate::negotiate::{Known, Ready};
 use crate::on_err::ErrPolicy;
 use crate::record::{Reason, Status};
 use crate::run::{Begun, answer};
@@ -164,7 +164,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
 }
 
 fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) -> State<T> {
-    let ready = match begun.negotiate(Mode::Recover) {
+    let ready = match begun.negotiate(Mode::Recover, Known::Nothing) {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };
@@ -194,7 +194,7 @@ where
     V: IntoVerdict<T>,
     Fut: Future<Output = V>,
 {
-    let ready = match begun.negotiate_async(Mode::Recover).await {
+    let ready = match begun.negotiate_async(Mode::Recover, Known::Nothing).await {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };

@@ -10,7 +10,7 @@ use crate::record::{Reason, Record};
 /// When to ask again after a call that is still running.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(crate) fn mismatch(record: &Record, differing: &[String]) -> Error {
+pub(crate) fn mismatch(record: &Record, differing: &[&str]) -> Error {
     event::mismatch(record, differing);
     let names = differing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let differ =

@@ -13,9 +13,9 @@ use crate::core::Core;
 use crate::decide::Mode;
 use crate::error::Error;
 use crate::intent::{self, Intent, Seen};
-use crate::negotiate::{Negotiation, Ready, Step};
+use crate::negotiate::{self, Known, Negotiation, Ready, Step};
 use crate::on_err::ErrPolicy;
-use crate::record::Record;
+use crate::record::{Record, RecordRef};
 use crate::store::Store;
 use crate::{context, event, finish, global, look, refuse};
 
@@ -38,10 +38,8 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let made = Begun::new(plan).and_then(|begun| {
-            let made = begun.negotiate(begun.mode()).and_then(|ready| begun.finish(ready, &on_err, body));
-            made.map_err(|error| begun.call.about(error))
-        });
+        let made = Begun::new(plan)
+            .and_then(|begun| begun.make(&on_err, body).map_err(|error| begun.call.about(error)));
         answer(made, &map_err)
     }
 
@@ -65,13 +63,7 @@ impl<P, M> Call<P, M> {
     {
         let Call { plan, on_err, map_err } = self;
         let made = match Begun::new(plan) {
-            Ok(begun) => {
-                let made = match begun.negotiate_async(begun.mode()).await {
-                    Ok(ready) => begun.finish_async(ready, on_err, body).await,
-                    Err(error) => Err(error),
-                };
-                made.map_err(|error| begun.call.about(error))
-            }
+            Ok(begun) => begun.make_async(on_err, body).await.map_err(|error| begun.call.about(error)),
             Err(error) => Err(error),
         };
         answer(made, &map_err)
@@ -107,6 +99,13 @@ pub(crate) struct Begun {
     observer: Option<Arc<Intent>>,
 }
 
+/// What a first look gave.
+enum Looked<T, E> {
+    Answer(Result<Result<T, E>, Error>),
+    /// The record, if there is one, which is not done, or does not answer this call.
+    At(Option<Arc<Record>>),
+}
+
 impl Begun {
     /// Prepares the call, unless it is only to be looked at.
     pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
@@ -132,8 +131,72 @@ impl Begun {
         Mode::Interrupt(self.call.on_interrupt)
     }
 
-    pub(crate) fn negotiate(&self, mode: Mode) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode);
+    fn make<R, P>(&self, policy: &P, body: impl FnOnce() -> R) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+    {
+        match self.look(policy)? {
+            Looked::Answer(answer) => answer,
+            Looked::At(record) => {
+                let ready = self.negotiate(self.mode(), Known::Found(record))?;
+                self.finish(ready, policy, body)
+            }
+        }
+    }
+
+    async fn make_async<R, P, Fut>(
+        &self,
+        policy: P,
+        body: impl FnOnce() -> Fut,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        Fut: Future<Output = R>,
+    {
+        match self.look(&policy)? {
+            Looked::Answer(answer) => answer,
+            Looked::At(record) => {
+                let ready = self.negotiate_async(self.mode(), Known::Found(record)).await?;
+                self.finish_async(ready, policy, body).await
+            }
+        }
+    }
+
+    /// The first look at the record. Nearly all later calls end here: what is done is decoded in its row.
+    fn look<T, E, P>(&self, policy: &P) -> Result<Looked<T, E>, Error>
+    where
+        T: Value,
+        P: ErrPolicy<E>,
+    {
+        let mut answer = None;
+        let record = self.read_unless_done(&mut |record, age_ms| {
+            answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
+        })?;
+        Ok(answer.map_or_else(|| Looked::At(record.map(Arc::new)), Looked::Answer))
+    }
+
+    fn read_unless_done(
+        &self,
+        replay: &mut dyn FnMut(&RecordRef<'_>, Option<i64>),
+    ) -> Result<Option<Record>, Error> {
+        self.core().check_not_ended()?;
+        self.core().read_unless(&self.call.slots, &mut |record| {
+            if !record.status.is_finished() {
+                return false;
+            }
+            let age_ms = self.core().age_ms(record.at);
+            let answers = negotiate::answers(&self.call, self.mode(), record, age_ms);
+            if answers {
+                replay(record, age_ms);
+            }
+            answers
+        })
+    }
+
+    pub(crate) fn negotiate(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known);
         loop {
             match negotiation.step()? {
                 Step::Ready(ready) => return Ok(ready),
@@ -147,8 +210,8 @@ impl Begun {
         }
     }
 
-    pub(crate) async fn negotiate_async(&self, mode: Mode) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode);
+    pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known);
         let watch = &self.core().watch;
         loop {
             match negotiation.step()? {
@@ -179,9 +242,9 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(&record, waited, policy),
+            Err(record) => return self.replay(&record.lent(), waited, policy),
         };
-        self.tell(claim.record(), None, waited);
+        self.tell(claim.record().attempt, None, waited);
         let (scope, ongoing) = finish::scope(self.core(), &claim);
         claim.start();
         let outcome = {
@@ -207,9 +270,9 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(&record, waited, &policy),
+            Err(record) => return self.replay(&record.lent(), waited, &policy),
         };
-        self.tell(claim.record(), None, waited);
+        self.tell(claim.record().attempt, None, waited);
         let (scope, ongoing) = finish::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
@@ -218,22 +281,40 @@ impl Begun {
         ended.outcome(reply)
     }
 
-    fn replay<T, E, P>(&self, record: &Record, waited: Duration, policy: &P) -> Result<Result<T, E>, Error>
+    fn replay<T, E, P>(
+        &self,
+        record: &RecordRef<'_>,
+        waited: Duration,
+        policy: &P,
+    ) -> Result<Result<T, E>, Error>
     where
         T: Value,
         P: ErrPolicy<E>,
     {
-        let age_ms = self.core().age_ms(record.at);
+        self.replay_aged(record, self.core().age_ms(record.at), waited, policy)
+    }
+
+    fn replay_aged<T, E, P>(
+        &self,
+        record: &RecordRef<'_>,
+        age_ms: Option<i64>,
+        waited: Duration,
+        policy: &P,
+    ) -> Result<Result<T, E>, Error>
+    where
+        T: Value,
+        P: ErrPolicy<E>,
+    {
         event::replayed(record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
-        self.tell(record, Some(age), waited);
+        self.tell(record.attempt, Some(age), waited);
         finish::replay(record, policy)
     }
 
     /// Tells an observer how the call got its answer.
-    fn tell(&self, record: &Record, replayed: Option<Duration>, waited: Duration) {
+    fn tell(&self, attempt: u32, replayed: Option<Duration>, waited: Duration) {
         if let Some(observer) = &self.observer {
-            observer.saw(Seen { replayed, attempt: record.attempt, waited, recovered: false });
+            observer.saw(Seen { replayed, attempt, waited, recovered: false });
         }
     }
 

@@ -108,19 +108,19 @@ fn find(
     mode: Mode,
 ) -> Result<Found, Error> {
     let mut records = records(conn, call)?;
-    let is_over = |record: &Record| Lapsed::of(record, timeline.age_ms(record.at)) == Lapsed::Record;
+    let is_over = |record: &Record| Lapsed::of(&record.lent(), timeline.age_ms(record.at)) == Lapsed::Record;
     let expired: Vec<u64> =
         records.iter().filter(|record| is_over(record)).map(|record| record.claim).collect();
     records.sort_by_key(is_over);
     let Some(record) = records.into_iter().next() else { return Ok(Found::Nothing) };
-    let differing = call.differing(&record)?;
+    let differing = call.differing(&record.lent())?;
     let reentrant = call.is_reentrant(store_id);
     // Outside of its transaction a running record of one can be seen only if its body has ended it.
     let ended = record.owner == NO_OWNER && !reentrant;
     let view = View {
         status: record.status,
         holder: if ended { Holder::Nobody } else { Holder::Alive },
-        lapsed: Lapsed::of(&record, timeline.age_ms(record.at)),
+        lapsed: Lapsed::of(&record.lent(), timeline.age_ms(record.at)),
         has_result: record.result.is_some(),
         attempt: record.attempt,
         differs: !differing.is_empty(),

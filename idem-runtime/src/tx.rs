@@ -136,7 +136,7 @@ where
     let inside = match transaction::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {
             intent::saw(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
-            return finish::replay(&record, policy).map_err(about);
+            return finish::replay(&record.lent(), policy).map_err(about);
         }
         Opening::Body(inside) => inside,
     };
