@@ -212,7 +212,13 @@ impl Store {
             let mut selection =
                 Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: 1_000 };
             loop {
-                let page = queries::select(conn, &selection)?;
+                let page = match queries::select(conn, &selection) {
+                    Err(ReadError::Damaged(flaw)) => {
+                        flaws.push(format!("a record after {}: {flaw}", selection.after));
+                        return Ok(flaws);
+                    }
+                    page => page?,
+                };
                 let Some((last, _)) = page.last() else { return Ok(flaws) };
                 selection.after = *last;
                 for (number, record) in page {

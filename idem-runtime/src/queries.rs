@@ -369,6 +369,8 @@ pub(crate) struct Selection<'a> {
 pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
 /// A page of records; the next one begins after its last. Empty only at the end.
+///
+/// Numbers that do not rise are pages in the wrong places; to go on from there could lead round in a circle for ever.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
     const ALL: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
                doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot, id
@@ -384,13 +386,18 @@ pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec
     let mut statement = conn.prepare_cached(if selection.unfinished { UNFINISHED } else { ALL })?;
     let mut rows =
         statement.query(params![selection.after, selection.name, selection.key_prefix, selection.limit])?;
-    let (mut found, mut bytes) = (Vec::new(), 0);
+    let (mut found, mut bytes, mut last) = (Vec::new(), 0, selection.after);
     while let Some(row) = rows.next()?
         && bytes < PAGE_BYTES_MAX
     {
+        let number = row.get(19)?;
+        if number <= last {
+            return Err(ReadError::Damaged("its number is out of order"));
+        }
+        last = number;
         let record = read(row);
         bytes += record.as_ref().map_or(0, result_bytes);
-        found.push((row.get(19)?, record));
+        found.push((number, record));
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 use crate::clock::SystemClock;
 use crate::core::read_owner;
 use crate::error::Error;
+use crate::files::StorePath;
 use crate::high_water::HighWater;
 use crate::open::{StoreBuilder, opening, unreadable};
 use crate::owner::{OwnerFacts, OwnerFile};
@@ -28,6 +29,7 @@ impl StoreBuilder {
     pub(crate) fn register(
         &self,
         conn: &Connection,
+        path: &StorePath,
         sidecar: &Sidecar,
         high_water: &mut HighWater,
     ) -> Result<Registered, Error> {
@@ -36,7 +38,7 @@ impl StoreBuilder {
         let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
         let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
         let prober = Prober::new(sidecar, &token);
-        match self.commit_owner(conn, &token, &prober, high_water) {
+        match self.commit_owner(conn, path, &token, &prober, high_water) {
             Ok(owner) => Ok(Registered { owner, owner_file, prober }),
             Err(error) => {
                 // No row names it. What cannot be removed stays, unlocked, and does no harm.
@@ -49,6 +51,7 @@ impl StoreBuilder {
     fn commit_owner(
         &self,
         conn: &Connection,
+        path: &StorePath,
         token: &str,
         prober: &Prober,
         high_water: &mut HighWater,
@@ -58,7 +61,7 @@ impl StoreBuilder {
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let times = Times::open(&transaction, clock).map_err(opening)?;
-        let dead = settle_dead_owners(&transaction, prober, &times)?;
+        let dead = settle_dead_owners(&transaction, path, prober, &times)?;
         let number = insert_owner(&transaction, token).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
@@ -112,16 +115,22 @@ fn insert_owner(conn: &Connection, token: &str) -> rusqlite::Result<i64> {
 }
 
 /// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
-fn settle_dead_owners(conn: &Connection, prober: &Prober, times: &Times) -> Result<Vec<String>, Error> {
+fn settle_dead_owners(
+    conn: &Connection,
+    path: &StorePath,
+    prober: &Prober,
+    times: &Times,
+) -> Result<Vec<String>, Error> {
     let numbers: Vec<i64> = {
         let mut statement = conn.prepare("SELECT number FROM idem_owner").map_err(opening)?;
         let rows = statement.query_map([], |row| row.get(0)).map_err(opening)?;
         rows.collect::<Result<_, _>>().map_err(opening)?
     };
-    let mut dead = Vec::new();
+    let (mut dead, mut living) = (Vec::new(), 0);
     for number in numbers {
         let Some((token, facts)) = read_owner(conn, number).map_err(unreadable)? else { continue };
         if prober.probe(&token, &facts) != Liveness::Dead {
+            living += 1;
             continue;
         }
         if dead.is_empty() {
@@ -131,6 +140,12 @@ fn settle_dead_owners(conn: &Connection, prober: &Prober, times: &Times) -> Resu
             conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map_err(opening)?;
             dead.push(token);
         }
+    }
+    // Whoever closes takes the log away. One that is there all the same may be newer than the database it stands
+    // beside: an old copy of the database knows nothing of the owner that left it.
+    let has_log = std::fs::metadata(path.wal()).is_ok_and(|log| log.len() > 0);
+    if has_log && living == 0 && dead.is_empty() {
+        check_after_unclean_end(conn)?;
     }
     Ok(dead)
 }
