@@ -93,6 +93,7 @@ fn child(args: &[String]) -> ExitCode {
         ["races", rest @ ..] => races::child(rest),
         ["power", rest @ ..] => power::child(rest),
         ["disk", rest @ ..] => disk_full::child(rest),
+        ["bytes", rest @ ..] => bytes::child(rest),
         ["model", rest @ ..] => model::child(rest),
         ["fixture", path] => upgrade::write_fixture(std::path::Path::new(path)),
         _ => panic!("no such role: {args:?}"),

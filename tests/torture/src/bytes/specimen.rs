@@ -1,172 +1,170 @@
-//! A small store as bytes, what can be done to it, and what it answers then.
+//! Small stores, as bytes: how they came about, and what each of their pages belongs to.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use idem_runtime::{Codec, Error, ErrorKind, Store, call, on_err};
+use idem_runtime::{Store, StoreBuilder};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::calls::{self, CALLS, EARLY};
+use super::damage::{DATABASE, Damage, Files, LOG, MARK};
 use crate::frame::fast_folder;
 
-const NAME: &str = "bytes.effect";
-const DONE: usize = 24;
-const IN_DOUBT: usize = 4;
-const FAILED: usize = 4;
+/// What takes a store and all that could tell of its loss back to an earlier time.
+pub(super) const EARLIER: &str = "log or database, and the high-water mark";
 
-/// Classes of damage after which no record may be hidden.
-pub(super) const MUST_NOT_HIDE: [&str; 6] =
-    ["table of records", "other tables", "truncation", "files swapped", "pages swapped", "database deleted"];
+/// Classes of damage that can hide a record. `SQLite` finds a row by the index of slots, and does not look whether one
+/// that it does not find there is in the table all the same.
+pub(super) const MAY_HIDE: [&str; 3] = ["index of slots", "index of slots swapped", EARLIER];
 
-/// What is done to the files before they are opened.
-#[derive(Clone, Debug)]
-pub(super) enum Damage {
-    Flip {
-        file: &'static str,
-        at: usize,
-    },
-    Truncate {
-        file: &'static str,
-        length: usize,
-    },
-    Delete {
-        file: &'static str,
-    },
-    SwapPages(usize, usize),
-    /// The file as it was when the store was half as old.
-    Older {
-        file: &'static str,
-    },
+/// How the store was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Closed in order: everything is in the database.
+    Closed,
+    /// Its process was killed: what was written last is in the log.
+    Killed,
+    /// The same some time later: nearly all is in the database, and the next open checks it for the dead owner's sake.
+    KilledLater,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) right: usize,
-    pub(super) refused: usize,
-    pub(super) ran: usize,
-    pub(super) wrong: usize,
-    pub(super) panics: usize,
+/// Whose file it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    Own,
+    Shared,
 }
 
-impl Answers {
-    pub(super) fn add(&mut self, other: &Answers) {
-        self.right += other.right;
-        self.refused += other.refused;
-        self.ran += other.ran;
-        self.wrong += other.wrong;
-        self.panics += other.panics;
+/// How large its pages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// The smallest there are, 512 bytes: few enough bytes to damage every one of them.
+    Small,
+    /// Those of every other store, 4,096 bytes. Most of them is empty, and damages are samples.
+    Usual,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) what: &'static str,
+    pub(super) end: End,
+    pub(super) home: Home,
+    pub(super) pages: Pages,
+}
+
+pub(super) const KINDS: [Kind; 8] = {
+    use {End::*, Home::*, Pages::*};
+    const fn kind(what: &'static str, end: End, home: Home, pages: Pages) -> Kind {
+        Kind { what, end, home, pages }
+    }
+    [
+        kind("a store that was closed", Closed, Own, Small),
+        kind("a store whose process was killed", Killed, Own, Small),
+        kind("an older store whose process was killed", KilledLater, Own, Small),
+        kind("an application's file that was closed", Closed, Shared, Small),
+        kind("an application's file whose process was killed", KilledLater, Shared, Small),
+        kind("usual pages, closed", Closed, Own, Usual),
+        kind("usual pages, killed", Killed, Own, Usual),
+        kind("usual pages, older, killed", KilledLater, Own, Usual),
+    ]
+};
+
+impl Kind {
+    /// The full form leaves no byte out of these. In a file of an application our tables are the same.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.pages == Pages::Small && self.home == Home::Own
+    }
+
+    pub(super) fn builder(&self) -> StoreBuilder {
+        match self.home {
+            Home::Own => Store::builder(),
+            Home::Shared => Store::builder().shared(),
+        }
     }
 }
-
-impl fmt::Display for Answers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answers { right, refused, ran, wrong, panics } = self;
-        write!(
-            f,
-            "{right} right, {refused} errors, {ran} false absents, {wrong} wrong values, {panics} panics"
-        )
-    }
-}
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 pub(super) struct Specimen {
-    pub(super) what: &'static str,
-    files: Files,
+    pub(super) kind: Kind,
+    pub(super) files: Files,
     older: Files,
     /// What each page of the database belongs to.
-    pages: Vec<&'static str>,
+    pub(super) pages: Vec<&'static str>,
+    /// Where the damaged files are laid out.
     folder: TempDir,
 }
 
 impl Specimen {
-    /// Closed in order: everything is in the database.
-    pub(super) fn closed() -> Specimen {
+    /// Makes the store.
+    pub(super) fn make(kind: Kind) -> Specimen {
         let folder = fast_folder();
-        let older = half(folder.path(), |store| store.close().expect("closed"));
-        let store = open(folder.path()).expect("a store");
-        fill(&store, 1);
-        store.close().expect("closed");
-        Specimen::new("a store that was closed", read(folder.path()), older)
-    }
-
-    /// Copied while it is open, as a kill leaves it: everything is in the log.
-    pub(super) fn cut_off() -> Specimen {
-        let folder = fast_folder();
-        let store = open(folder.path()).expect("a store");
-        fill(&store, 0);
-        let older = read(folder.path());
-        fill(&store, 1);
-        let specimen = Specimen::new("a store whose process was killed", read(folder.path()), older);
-        store.close().expect("closed");
-        specimen
-    }
-
-    /// The same some time later: the records are in the database, and a dead owner makes the next open check it.
-    pub(super) fn cut_off_after_checkpoint() -> Specimen {
-        let folder = fast_folder();
-        let older = half(folder.path(), |store| store.close().expect("closed"));
-        let store = open(folder.path()).expect("a store");
-        fill(&store, 1);
-        store.close().expect("closed");
-        let store = open(folder.path()).expect("a store");
-        let specimen = Specimen::new("an older store whose process was killed", read(folder.path()), older);
-        store.close().expect("closed");
-        specimen
-    }
-
-    fn new(what: &'static str, files: Files, older: Files) -> Specimen {
-        let folder = fast_folder();
-        let mut specimen = Specimen { what, files, older, pages: Vec::new(), folder };
-        let path = specimen.lay_out(None);
-        specimen.pages = pages(&path);
-        specimen
-    }
-
-    /// What is done to whole files, in every form: deleted, as it was before, two pages swapped.
-    pub(super) fn whole_files(&self) -> Vec<Damage> {
-        let files = ["idem.db", "idem.db-wal"].into_iter();
-        let there =
-            files.filter(|file| self.files.get(Path::new(file)).is_some_and(|bytes| !bytes.is_empty()));
-        let pages = self.pages.len();
-        let swaps = (0..pages).flat_map(|a| (a + 1..pages).map(move |b| Damage::SwapPages(a, b)));
-        there.flat_map(|file| [Damage::Delete { file }, Damage::Older { file }]).chain(swaps).collect()
-    }
-
-    /// Whether a byte holds anything: most of a small store is empty.
-    pub(super) fn is_empty(&self, damage: &Damage) -> bool {
-        let Damage::Flip { file, at } = damage else { return false };
-        self.files.get(Path::new(file)).is_none_or(|bytes| bytes.get(*at) == Some(&0))
-    }
-
-    /// Every damage to a part: each byte, each length.
-    pub(super) fn damages(&self) -> Vec<Damage> {
-        let mut damages = Vec::new();
-        for file in ["idem.db", "idem.db-wal"] {
-            let Some(length) = self.files.get(Path::new(file)).map(Vec::len).filter(|length| *length > 0)
-            else {
-                continue;
-            };
-            damages.extend((0..length).map(|at| Damage::Flip { file, at }));
-            damages.extend((0..length).map(|length| Damage::Truncate { file, length }));
+        let path = folder.path().join(DATABASE);
+        if kind.home == Home::Shared {
+            make_application(&path);
         }
-        damages
+        let mut store = kind.builder().open(&path).expect("a store");
+        calls::make(&store, &CALLS[..EARLY]);
+        if kind.pages == Pages::Small || kind.end != End::Killed {
+            store.close().expect("closed");
+            if kind.pages == Pages::Small {
+                make_pages_small(&path);
+            }
+        }
+        let older = read(folder.path());
+        store = kind.builder().open(&path).expect("a store");
+        calls::make(&store, &CALLS[EARLY..]);
+        if kind.end != End::Killed {
+            store.close().expect("closed");
+        }
+        let files = if kind.end == End::Closed {
+            read(folder.path())
+        } else {
+            let store = kind.builder().open(&path).expect("a store");
+            let files = calls::during_one(&store, || read(folder.path()));
+            store.close().expect("closed");
+            files
+        };
+        Specimen::new(kind, files, older)
+    }
+
+    fn new(kind: Kind, files: Files, older: Files) -> Specimen {
+        let mut specimen = Specimen { kind, files, older, pages: Vec::new(), folder: fast_folder() };
+        let path = specimen.lay_out(None);
+        specimen.pages = pages(&path, specimen.page_bytes());
+        specimen
+    }
+
+    /// Writes it where [`load`](Specimen::load) finds it.
+    pub(super) fn save(&self, folder: &Path) {
+        write(&folder.join("files"), &self.files);
+        write(&folder.join("older"), &self.older);
+    }
+
+    pub(super) fn load(kind: Kind, folder: &Path) -> Specimen {
+        Specimen::new(kind, read(&folder.join("files")), read(&folder.join("older")))
+    }
+
+    /// Whether this flips a byte that holds nothing.
+    pub(super) fn is_idle(&self, damage: &Damage) -> bool {
+        let &Damage::Flip { file, at, .. } = damage else { return false };
+        self.files.get(Path::new(file)).is_none_or(|bytes| bytes.get(at) == Some(&0))
     }
 
     pub(super) fn class(&self, damage: &Damage) -> &'static str {
-        match damage {
-            Damage::Flip { file: "idem.db", at } => {
-                let page = at / self.page_bytes();
-                if *at < 100 { "header" } else { self.pages.get(page).copied().unwrap_or("unknown") }
+        match *damage {
+            Damage::Flip { file: DATABASE, at, .. } if at < 100 => "header",
+            Damage::Flip { file: DATABASE, at, .. } => {
+                self.pages.get(at / self.page_bytes()).copied().unwrap_or("unknown")
             }
-            Damage::Flip { .. } => "log",
+            Damage::Flip { file: LOG, .. } => "log",
+            Damage::Flip { .. } => "high-water mark",
             Damage::Truncate { .. } => "truncation",
-            Damage::Delete { file: "idem.db" } => "database deleted",
-            Damage::Delete { .. } => "log deleted",
-            Damage::SwapPages(a, b) if self.is_slot_index(*a) || self.is_slot_index(*b) => {
+            Damage::Delete { files: [_, MARK] } | Damage::Older { files: [_, MARK] } => EARLIER,
+            Damage::Delete { files: [MARK] } | Damage::Older { files: [MARK] } => "high-water mark",
+            Damage::Delete { files: [LOG] } => "log deleted",
+            Damage::Delete { .. } => "database deleted",
+            Damage::SwapPages(a, b) if self.is_slot_index(a) || self.is_slot_index(b) => {
                 "index of slots swapped"
             }
             Damage::SwapPages(..) => "pages swapped",
@@ -179,162 +177,50 @@ impl Specimen {
     }
 
     fn page_bytes(&self) -> usize {
-        4_096
+        match self.kind.pages {
+            Pages::Small => 512,
+            Pages::Usual => 4_096,
+        }
     }
 
-    /// Writes the files, damaged, into a folder of their own, and gives the path of the database.
-    fn lay_out(&self, damage: Option<&Damage>) -> PathBuf {
-        let folder = self.folder.path();
-        for entry in fs::read_dir(folder).expect("a folder").flatten() {
-            let path = entry.path();
-            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.expect("removed");
-        }
+    /// Writes the files, damaged, into a folder of their own, and gives the path of the database. The folder of the
+    /// time before is removed; its name is not used again, for a store may still be open there.
+    pub(super) fn lay_out(&self, damage: Option<&Damage>) -> PathBuf {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let _ = fs::remove_dir_all(self.folder.path().join(count.saturating_sub(1).to_string()));
+        let folder = &self.folder.path().join(count.to_string());
+        fs::create_dir(folder).expect("a folder");
         for (name, bytes) in &self.files {
             let path = folder.join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            if let Some(bytes) = self.damaged(name, bytes.clone(), damage) {
-                fs::write(path, bytes).expect("a file");
+            let damaged = damage.map(|damage| damage.of(name, &self.files, &self.older, self.page_bytes()));
+            let parent = path.parent().expect("a parent");
+            if parent != folder {
+                fs::create_dir_all(parent).expect("a folder");
+            }
+            match damaged {
+                None => fs::write(path, bytes).expect("a file"),
+                Some(Some(damaged)) => fs::write(path, damaged).expect("a file"),
+                Some(None) => {}
             }
         }
-        folder.join("idem.db")
-    }
-
-    fn damaged(&self, name: &Path, mut bytes: Vec<u8>, damage: Option<&Damage>) -> Option<Vec<u8>> {
-        match damage {
-            Some(Damage::Flip { file, at }) if name == Path::new(file) => bytes[*at] ^= 1 << (at % 8),
-            Some(Damage::Truncate { file, length }) if name == Path::new(file) => bytes.truncate(*length),
-            Some(Damage::Delete { file }) if name == Path::new(file) => return None,
-            Some(Damage::Older { file }) if name == Path::new(file) => return self.older.get(name).cloned(),
-            Some(Damage::SwapPages(a, b)) if name == Path::new("idem.db") => {
-                let size = self.page_bytes();
-                for n in 0..size {
-                    bytes.swap(a * size + n, b * size + n);
-                }
-            }
-            _ => {}
-        }
-        Some(bytes)
-    }
-
-    /// Opens the damaged store and makes every call again.
-    pub(super) fn ask(&self, damage: &Damage) -> Answers {
-        let path = self.lay_out(Some(damage));
-        let mut answers = Answers::default();
-        let Ok(store) = Store::open(&path) else {
-            return Answers { refused: DONE + IN_DOUBT + FAILED, ..answers };
-        };
-        for n in 0..DONE {
-            match effect(&store, &format!("done-{n}"), || Ok("it ran".to_owned())) {
-                Ok(value) if value == value_of(n) => answers.right += 1,
-                Ok(value) if value == "it ran" => answers.ran += 1,
-                Ok(_) | Err(Failure::Own(_)) => answers.wrong += 1,
-                Err(Failure::Ours(_)) => answers.refused += 1,
-            }
-        }
-        for n in 0..IN_DOUBT {
-            match effect(&store, &format!("doubt-{n}"), || Ok("it ran".to_owned())) {
-                Err(Failure::Ours(ErrorKind::InDoubt)) => answers.right += 1,
-                Ok(value) if value == "it ran" => answers.ran += 1,
-                Ok(_) | Err(Failure::Own(_)) => answers.wrong += 1,
-                Err(Failure::Ours(_)) => answers.refused += 1,
-            }
-        }
-        for n in 0..FAILED {
-            match effect(&store, &format!("failed-{n}"), || Ok("it ran".to_owned())) {
-                Err(Failure::Own(text)) if text == format!("no {n}") => answers.right += 1,
-                Ok(value) if value == "it ran" => answers.ran += 1,
-                Ok(_) | Err(Failure::Own(_)) => answers.wrong += 1,
-                Err(Failure::Ours(_)) => answers.refused += 1,
-            }
-        }
-        // A damaged store may be unable to close; that is told and no harm.
-        let _ = store.close();
-        answers
-    }
-
-    /// The control: how many results `SQLite` alone hands out changed, with no error.
-    pub(super) fn unseen(&self, damage: &Damage) -> usize {
-        if !matches!(damage, Damage::Flip { file: "idem.db", .. })
-            && !matches!(damage, Damage::Older { .. } | Damage::Delete { .. })
-        {
-            return 0;
-        }
-        let path = self.lay_out(Some(damage));
-        let read = || -> rusqlite::Result<usize> {
-            let conn = Connection::open(&path)?;
-            let mut statement =
-                conn.prepare("SELECT result FROM idem_record WHERE status = 3 ORDER BY key")?;
-            let rows = statement
-                .query_map([], |row| row.get::<_, Vec<u8>>(0))?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            let known = |bytes: &[u8]| {
-                let text = String::from_utf8_lossy(bytes);
-                (0..DONE).any(|n| text.trim_end_matches('"').ends_with(&value_of(n)))
-            };
-            Ok(rows.iter().filter(|bytes| !known(bytes)).count() + DONE.saturating_sub(rows.len()))
-        };
-        read().unwrap_or(0)
+        folder.join(DATABASE)
     }
 }
 
-fn value_of(n: usize) -> String {
-    format!("the result of call {n}, which is a little longer")
+fn make_application(path: &Path) {
+    let conn = Connection::open(path).expect("a database");
+    let script = "PRAGMA journal_mode = WAL; CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT);
+        INSERT INTO orders (item) VALUES ('a chair'), ('a table')";
+    conn.execute_batch(script).expect("a table");
 }
 
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-enum Failure {
-    Own(String),
-    #[serde(skip)]
-    Ours(ErrorKind),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Ours(error.kind())
-    }
-}
-
-fn effect(
-    store: &Store,
-    key: &str,
-    body: impl FnOnce() -> Result<String, Failure>,
-) -> Result<String, Failure> {
-    // Half of them as JSON, where nothing but the row's own checksum stands between a flipped bit and its caller.
-    let codec = if key.ends_with(['1', '3', '5', '7', '9']) { Codec::Json } else { Codec::Bincode };
-    call(NAME).store(store).key(key).codec(codec).on_err(on_err::Remember).wait(Duration::ZERO).run(body)
-}
-
-fn open(folder: &Path) -> Result<Store, Error> {
-    Store::open(folder.join("idem.db"))
-}
-
-fn half(folder: &Path, close: impl FnOnce(&Store)) -> Files {
-    let store = open(folder).expect("a store");
-    fill(&store, 0);
-    close(&store);
-    read(folder)
-}
-
-/// Makes every second call.
-fn fill(store: &Store, half: usize) {
-    for n in (half..DONE).step_by(2) {
-        effect(store, &format!("done-{n}"), || Ok(value_of(n))).expect("done");
-    }
-    for n in (half..IN_DOUBT).step_by(2) {
-        let cut = std::panic::catch_unwind(|| {
-            effect(store, &format!("doubt-{n}"), || std::panic::resume_unwind(Box::new("cut off")))
-        });
-        assert!(cut.is_err());
-    }
-    for n in (half..FAILED).step_by(2) {
-        assert!(matches!(
-            effect(store, &format!("failed-{n}"), || Err(Failure::Own(format!("no {n}")))),
-            Err(Failure::Own(_))
-        ));
-    }
-    while store.stats().expect("stats").running_here > 0 {
-        std::thread::yield_now();
-    }
+fn make_pages_small(path: &Path) {
+    let conn = Connection::open(path).expect("a database");
+    let script = "PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM; PRAGMA journal_mode = WAL";
+    conn.execute_batch(script).expect("small pages");
+    let bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0)).expect("an answer");
+    assert_eq!(bytes, 512);
 }
 
 fn read(folder: &Path) -> Files {
@@ -354,10 +240,19 @@ fn read(folder: &Path) -> Files {
     files
 }
 
+fn write(folder: &Path, files: &Files) {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+}
+
 /// What every page of the database belongs to.
-fn pages(path: &Path) -> Vec<&'static str> {
+fn pages(path: &Path, page_bytes: usize) -> Vec<&'static str> {
+    let in_file = fs::metadata(path).map_or(0, |file| file.len() as usize / page_bytes);
+    let mut classes = vec!["unused pages"; in_file];
     let conn = Connection::open(path).expect("a database");
-    let mut classes = vec!["unused pages"; fs::metadata(path).map_or(0, |file| file.len() as usize / 4_096)];
     let Ok(mut statement) = conn.prepare("SELECT pageno, name FROM dbstat") else { return classes };
     let rows = statement
         .query_map([], |row| Ok((row.get::<_, u32>(0)? as usize, row.get::<_, String>(1)?)))
