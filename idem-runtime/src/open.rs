@@ -208,7 +208,7 @@ impl StoreBuilder {
         if creation != Creation::Existing {
             high_water.reset(0).map_err(io)?;
         }
-        let registered = self.register(&conn, &path, &sidecar, &mut high_water)?;
+        let registered = self.register(&conn, had_log, &sidecar, &mut high_water)?;
         sidecar.finish_creation().map_err(io)?;
         conn.busy_timeout(schema::BUSY).map_err(opening)?;
         if had_log || creation != Creation::Existing {

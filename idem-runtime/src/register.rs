@@ -10,7 +10,6 @@ use rusqlite::{Connection, params};
 use crate::clock::SystemClock;
 use crate::core::read_owner;
 use crate::error::Error;
-use crate::files::StorePath;
 use crate::high_water::HighWater;
 use crate::open::{StoreBuilder, opening, unreadable};
 use crate::owner::{OwnerFacts, OwnerFile};
@@ -29,7 +28,7 @@ impl StoreBuilder {
     pub(crate) fn register(
         &self,
         conn: &Connection,
-        path: &StorePath,
+        had_log: bool,
         sidecar: &Sidecar,
         high_water: &mut HighWater,
     ) -> Result<Registered, Error> {
@@ -38,7 +37,7 @@ impl StoreBuilder {
         let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
         let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
         let prober = Prober::new(sidecar, &token);
-        match self.commit_owner(conn, path, &token, &prober, high_water) {
+        match self.commit_owner(conn, had_log, &token, &prober, high_water) {
             Ok(owner) => Ok(Registered { owner, owner_file, prober }),
             Err(error) => {
                 // No row names it. What cannot be removed stays, unlocked, and does no harm.
@@ -51,7 +50,7 @@ impl StoreBuilder {
     fn commit_owner(
         &self,
         conn: &Connection,
-        path: &StorePath,
+        had_log: bool,
         token: &str,
         prober: &Prober,
         high_water: &mut HighWater,
@@ -61,7 +60,7 @@ impl StoreBuilder {
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let times = Times::open(&transaction, clock).map_err(opening)?;
-        let dead = settle_dead_owners(&transaction, path, prober, &times)?;
+        let dead = settle_dead_owners(&transaction, had_log, prober, &times)?;
         let number = insert_owner(&transaction, token).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
@@ -117,7 +116,7 @@ fn insert_owner(conn: &Connection, token: &str) -> rusqlite::Result<i64> {
 /// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
 fn settle_dead_owners(
     conn: &Connection,
-    path: &StorePath,
+    had_log: bool,
     prober: &Prober,
     times: &Times,
 ) -> Result<Vec<String>, Error> {
@@ -143,8 +142,7 @@ fn settle_dead_owners(
     }
     // Whoever closes takes the log away. One that is there all the same may be newer than the database it stands
     // beside: an old copy of the database knows nothing of the owner that left it.
-    let has_log = std::fs::metadata(path.wal()).is_ok_and(|log| log.len() > 0);
-    if has_log && living == 0 && dead.is_empty() {
+    if had_log && living == 0 && dead.is_empty() {
         check_after_unclean_end(conn)?;
     }
     Ok(dead)

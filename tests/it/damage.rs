@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store};
+use idem_runtime::{Error, ErrorKind, Filter, OnInterrupt, Ran, Status, Store};
 use idem_tests::form::Form;
 use rusqlite::{Connection, OpenFlags};
 
@@ -198,6 +198,66 @@ fn a_store_with_a_damaged_index_is_refused_after_an_unclean_end() {
     }
     fs::write(place.database(), &whole).unwrap();
     assert!(place.open().get(NAME, "b").unwrap().is_some());
+}
+
+/// Rows that do not stand in order once led both round in a circle for ever.
+#[test]
+fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
+    const PAGE: usize = 4_096;
+    let place = Place::new();
+    let store = place.open();
+    for n in 0..100 {
+        let value = || Ok("x".repeat(500));
+        effect(Form::Sync, &store, &format!("k{n}"), OnInterrupt::Refuse, WAIT, value).unwrap();
+    }
+    store.close().unwrap();
+    let whole = fs::read(place.database()).unwrap();
+    let is_leaf_of_records = |page: &&[u8]| page[0] == 0x0d && !find(page, NAME.as_bytes()).is_empty();
+    let leaves: Vec<usize> = (0..whole.len() / PAGE)
+        .filter(|at| is_leaf_of_records(&&whole[at * PAGE..(at + 1) * PAGE]))
+        .collect();
+    assert!(leaves.len() > 8, "{leaves:?}");
+    for (one, other) in [(leaves[1], leaves[2]), (leaves[2], leaves[6]), (leaves[0], leaves[7])] {
+        let mut bytes = whole.clone();
+        for at in 0..PAGE {
+            bytes.swap(one * PAGE + at, other * PAGE + at);
+        }
+        fs::write(place.database(), &bytes).unwrap();
+        let (done, ended) = std::sync::mpsc::channel();
+        let store = place.open();
+        std::thread::spawn({
+            let store = store.clone();
+            move || done.send((store.verify(), store.list(&Filter::new()).map(|_| ())))
+        });
+        let (flaws, listed) = ended.recv_timeout(WAIT).expect("it goes round in a circle");
+        assert!(!flaws.unwrap().is_empty());
+        assert_eq!(listed.unwrap_err().kind(), ErrorKind::Store);
+        store.close().unwrap();
+    }
+}
+
+/// The old copy knows nothing of the program that left the log.
+#[test]
+fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
+    let place = Place::new();
+    let store = place.open();
+    run(Form::Sync, &store, "old").unwrap();
+    store.close().unwrap();
+    let old = fs::read(place.database()).unwrap();
+    let mut worker = Worker::start(&place);
+    for n in 0..200 {
+        let key = format!("k{n}");
+        worker.call(&key, Form::Sync, "refuse", &key, "quick");
+        worker.hear(&format!("{key} ok"));
+    }
+    // What the log held goes to the database, and the log goes on from its start.
+    connect(&place).query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    worker.call("last", Form::Sync, "refuse", "last", "quick");
+    worker.hear("last ok");
+    worker.kill();
+    fs::write(place.database(), old).unwrap();
+    let error = Store::open(place.database()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
 }
 
 // Rule 6: what can be reached and is not to be believed is an error.
