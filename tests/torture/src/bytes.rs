@@ -56,7 +56,9 @@ fn judge(report: &mut Report, tally: &Tally) {
         violations.push(format!("memory grew by {} kB", tally.growth_kb));
     }
     report.note(format!("peak memory grew by {} kB; {} stores were left open", tally.growth_kb, tally.left));
-    violations.into_iter().for_each(|violation| report.violation(violation));
+    for violation in violations {
+        report.violation(violation);
+    }
     report.control("the same rows read with SQLite alone, wrong values", tally.control);
 }
 

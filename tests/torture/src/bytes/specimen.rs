@@ -55,7 +55,9 @@ pub(super) struct Kind {
 }
 
 pub(super) const KINDS: [Kind; 8] = {
-    use {End::*, Home::*, Pages::*};
+    use End::{Closed, Killed, KilledLater};
+    use Home::{Own, Shared};
+    use Pages::{Small, Usual};
     const fn kind(what: &'static str, end: End, home: Home, pages: Pages) -> Kind {
         Kind { what, end, home, pages }
     }
@@ -158,10 +160,11 @@ impl Specimen {
                 self.pages.get(at / self.page_bytes()).copied().unwrap_or("unknown")
             }
             Damage::Flip { file: LOG, .. } => "log",
-            Damage::Flip { .. } => "high-water mark",
+            Damage::Flip { .. } | Damage::Delete { files: [MARK] } | Damage::Older { files: [MARK] } => {
+                "high-water mark"
+            }
             Damage::Truncate { .. } => "truncation",
             Damage::Delete { files: [_, MARK] } | Damage::Older { files: [_, MARK] } => EARLIER,
-            Damage::Delete { files: [MARK] } | Damage::Older { files: [MARK] } => "high-water mark",
             Damage::Delete { files: [LOG] } => "log deleted",
             Damage::Delete { .. } => "database deleted",
             Damage::SwapPages(a, b) if self.is_slot_index(a) || self.is_slot_index(b) => {
