@@ -209,6 +209,9 @@ impl Store {
         core.check_usable()?;
         core.readers.read("checking the store", |conn| {
             let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
+            if let Some((found, expected)) = schema::lost_records(conn)? {
+                flaws.push(format!("there are {found} records and should be {expected}"));
+            }
             let mut selection =
                 Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: 1_000 };
             loop {

@@ -60,7 +60,7 @@ impl StoreBuilder {
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let times = Times::open(&transaction, clock).map_err(opening)?;
-        let dead = settle_dead_owners(&transaction, had_log, prober, &times)?;
+        let dead = self.settle_dead_owners(&transaction, had_log, prober, &times)?;
         let number = insert_owner(&transaction, token).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
@@ -71,6 +71,71 @@ impl StoreBuilder {
             event::unfinished_at_open(unfinished);
         }
         Ok(Owner { number, store_id, times, dead })
+    }
+
+    /// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
+    fn settle_dead_owners(
+        &self,
+        conn: &Connection,
+        had_log: bool,
+        prober: &Prober,
+        times: &Times,
+    ) -> Result<Vec<String>, Error> {
+        let numbers: Vec<i64> = {
+            let mut statement = conn.prepare("SELECT number FROM idem_owner").map_err(opening)?;
+            let rows = statement.query_map([], |row| row.get(0)).map_err(opening)?;
+            rows.collect::<Result<_, _>>().map_err(opening)?
+        };
+        let (mut dead, mut living) = (Vec::new(), 0);
+        for number in numbers {
+            let Some((token, facts)) = read_owner(conn, number).map_err(unreadable)? else { continue };
+            if prober.probe(&token, &facts) != Liveness::Dead {
+                living += 1;
+                continue;
+            }
+            if dead.is_empty() {
+                self.check_after_unclean_end(conn)?;
+            }
+            if settle_running(conn, number, times).map_err(unreadable)? {
+                conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map_err(opening)?;
+                dead.push(token);
+            }
+        }
+        // Whoever closes takes the log away. One that is there all the same may be newer than the database it stands
+        // beside: an old copy of the database knows nothing of the owner that left it.
+        if had_log && living == 0 && dead.is_empty() {
+            self.check_after_unclean_end(conn)?;
+        }
+        Ok(dead)
+    }
+
+    fn check_after_unclean_end(&self, conn: &Connection) -> Result<(), Error> {
+        let bytes: u64 = conn
+            .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(opening)?
+            .try_into()
+            .unwrap_or(u64::MAX);
+        if bytes > CHECK_BYTES_MAX {
+            event::check_skipped(bytes);
+            return Ok(());
+        }
+        if let Some(flaw) = schema::integrity_flaw(conn).map_err(opening)? {
+            return Err(Error::store(format!(
+                "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
+                 was done"
+            )));
+        }
+        let Some((found, expected)) = schema::lost_records(conn).map_err(opening)? else { return Ok(()) };
+        if self.accept_lost_records {
+            return schema::accept_records(conn).map_err(opening);
+        }
+        Err(Error::store(format!(
+            "the store has lost records: there are {found} and should be {expected} (an old copy of the database was put \
+             beside a newer log). The missing calls would run again. Restore the newest files, or open it once with \
+             `accept_lost_records` when you know what is missing"
+        )))
     }
 
     /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
@@ -113,41 +178,6 @@ fn insert_owner(conn: &Connection, token: &str) -> rusqlite::Result<i64> {
     Ok(conn.last_insert_rowid())
 }
 
-/// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
-fn settle_dead_owners(
-    conn: &Connection,
-    had_log: bool,
-    prober: &Prober,
-    times: &Times,
-) -> Result<Vec<String>, Error> {
-    let numbers: Vec<i64> = {
-        let mut statement = conn.prepare("SELECT number FROM idem_owner").map_err(opening)?;
-        let rows = statement.query_map([], |row| row.get(0)).map_err(opening)?;
-        rows.collect::<Result<_, _>>().map_err(opening)?
-    };
-    let (mut dead, mut living) = (Vec::new(), 0);
-    for number in numbers {
-        let Some((token, facts)) = read_owner(conn, number).map_err(unreadable)? else { continue };
-        if prober.probe(&token, &facts) != Liveness::Dead {
-            living += 1;
-            continue;
-        }
-        if dead.is_empty() {
-            check_after_unclean_end(conn)?;
-        }
-        if settle_running(conn, number, times).map_err(unreadable)? {
-            conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map_err(opening)?;
-            dead.push(token);
-        }
-    }
-    // Whoever closes takes the log away. One that is there all the same may be newer than the database it stands
-    // beside: an old copy of the database knows nothing of the owner that left it.
-    if had_log && living == 0 && dead.is_empty() {
-        check_after_unclean_end(conn)?;
-    }
-    Ok(dead)
-}
-
 /// Puts the running records of a dead owner in doubt (index `idem_open`). False if one is damaged: it is left as it
 /// is, for whoever calls it to be told, and so is the owner it names.
 fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, ReadError> {
@@ -168,25 +198,4 @@ fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, 
         queries::apply(conn, &Change { slot, expect: Expect::Exactly(record.claim, record.status), new })?;
     }
     Ok(whole)
-}
-
-fn check_after_unclean_end(conn: &Connection) -> Result<(), Error> {
-    let bytes: u64 = conn
-        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
-            row.get::<_, i64>(0)
-        })
-        .map_err(opening)?
-        .try_into()
-        .unwrap_or(u64::MAX);
-    if bytes > CHECK_BYTES_MAX {
-        event::check_skipped(bytes);
-        return Ok(());
-    }
-    match schema::integrity_flaw(conn).map_err(opening)? {
-        None => Ok(()),
-        Some(flaw) => Err(Error::store(format!(
-            "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
-             was done"
-        ))),
-    }
 }

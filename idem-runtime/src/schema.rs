@@ -90,7 +90,14 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX idem_open ON idem_record (status) WHERE status IN (1, 2);
 
     INSERT INTO idem_meta (name, value) VALUES
-        ('schema', 0), ('claims', 0), ('store', randomblob(16));
+        ('schema', 0), ('claims', 0), ('records', 0), ('store', randomblob(16));
+
+    CREATE TRIGGER idem_one_more AFTER INSERT ON idem_record BEGIN
+        UPDATE idem_meta SET value = value + 1 WHERE name = 'records';
+    END;
+    CREATE TRIGGER idem_one_less AFTER DELETE ON idem_record BEGIN
+        UPDATE idem_meta SET value = value - 1 WHERE name = 'records';
+    END;
 "];
 
 /// Whose file it is.
@@ -304,6 +311,27 @@ pub(crate) fn integrity_flaw(conn: &Connection) -> rusqlite::Result<Option<Strin
         }
     }
     Ok(None)
+}
+
+/// How many records there are and how many there should be, if they are not as many.
+///
+/// An old copy of the database beside a newer log can be whole as far as `SQLite` sees. The number stands on the page that
+/// every claim writes, so it comes from the log, and the records from the copy.
+pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    // The table itself is counted: its indexes were compared with it.
+    let counts = conn.query_row(
+        "SELECT (SELECT count(*) FROM idem_record NOT INDEXED),
+                (SELECT value FROM idem_meta WHERE name = 'records')",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok((counts.0 != counts.1).then_some(counts))
+}
+
+/// Takes the records there are for all there should be.
+pub(crate) fn accept_records(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute("UPDATE idem_meta SET value = (SELECT count(*) FROM idem_record) WHERE name = 'records'", [])
+        .map(drop)
 }
 
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {

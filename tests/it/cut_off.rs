@@ -15,6 +15,9 @@ use idem_runtime::{
 use idem_tests::form::{in_every_form, tokio_alone};
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::plain::{block_on, poll_once};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::worker::Place;
 
 const NAME: &str = "cut_off.pay";
 
@@ -42,6 +45,14 @@ fn assert_released(store: &Store) {
     eventually("the record is gone", || record(store).is_none());
     assert_eq!(pay(store).run(|| Ok::<u32, Error>(5)).unwrap(), 5);
     assert_eq!(record(store).unwrap().attempt(), 1);
+}
+
+/// Polls once while nobody can write, so that the writer cannot answer before the poll is over.
+fn poll_while_nobody_writes<F: Future>(place: &Place, mut future: Pin<&mut F>) {
+    let other = Connection::open_with_flags(place.database(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(poll_once(future.as_mut()).is_pending());
+    other.execute_batch("ROLLBACK").unwrap();
 }
 
 /// Polls until `done`, which is before the future is ready.
@@ -114,10 +125,11 @@ fn a_future_that_is_never_polled_leaves_no_trace() {
 // Rule 9.
 #[test]
 fn a_future_dropped_while_its_claim_is_queued_is_released() {
-    let store = Store::temporary().unwrap();
+    let place = Place::new();
+    let store = place.open();
     for _ in 0..50 {
         let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
-        assert!(poll_once(future.as_mut()).is_pending());
+        poll_while_nobody_writes(&place, future.as_mut());
         drop(future);
     }
     assert_released(&store);
@@ -126,9 +138,10 @@ fn a_future_dropped_while_its_claim_is_queued_is_released() {
 // Rule 9.
 #[test]
 fn a_future_dropped_between_its_claim_and_the_first_poll_of_the_body_is_released() {
-    let store = Store::temporary().unwrap();
+    let place = Place::new();
+    let store = place.open();
     let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
-    assert!(poll_once(future.as_mut()).is_pending());
+    poll_while_nobody_writes(&place, future.as_mut());
     // The writer has answered, and nobody has looked at the answer.
     eventually("the call is claimed", || record(&store).is_some());
     drop(future);
@@ -139,12 +152,13 @@ fn a_future_dropped_between_its_claim_and_the_first_poll_of_the_body_is_released
 #[test]
 fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
     in_every_form(|form| {
-        let store = Store::temporary().unwrap();
+        let place = Place::new();
+        let store = place.open();
         form.cut_off(pay(&store));
         assert_in_doubt(&store, "it panicked");
         let rerun = pay(&store).on_interrupt(OnInterrupt::rerun());
         let mut future = Box::pin(rerun.run_async(async || -> Result<u32, Error> { unreachable!() }));
-        assert!(poll_once(future.as_mut()).is_pending());
+        poll_while_nobody_writes(&place, future.as_mut());
         eventually("it is claimed again", || record(&store).unwrap().status() == Status::Running);
         drop(future);
         eventually("it is in doubt again", || record(&store).unwrap().status() == Status::InDoubt);

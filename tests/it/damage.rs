@@ -260,6 +260,28 @@ fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
     assert_eq!(error.kind(), ErrorKind::Store);
 }
 
+/// `SQLite` finds nothing wrong with a store that some records are missing from.
+#[test]
+fn a_store_with_too_few_records_is_refused_after_an_unclean_end_until_that_is_accepted() {
+    let place = Place::new();
+    let mut worker = Worker::start(&place);
+    for key in ["a", "b"] {
+        worker.call(key, Form::Sync, "refuse", key, "quick");
+        worker.hear(&format!("{key} ok"));
+    }
+    worker.kill();
+    connect(&place).execute("UPDATE idem_meta SET value = value + 3 WHERE name = 'records'", []).unwrap();
+    let error = Store::open(place.database()).unwrap_err();
+    assert!(error.to_string().contains("there are 2 and should be 5"), "{error}");
+    let store = Store::builder().accept_lost_records().open(place.database()).unwrap();
+    assert!(store.verify().unwrap().is_empty());
+    store.forget(NAME, "a").unwrap();
+    run(Form::Sync, &store, "c").unwrap();
+    assert!(store.verify().unwrap().is_empty(), "records that come and go are counted");
+    connect(&place).execute("UPDATE idem_meta SET value = 0 WHERE name = 'records'", []).unwrap();
+    assert_eq!(store.verify().unwrap(), ["there are 2 records and should be 0"]);
+}
+
 // Rule 6: what can be reached and is not to be believed is an error.
 #[test]
 fn a_record_that_was_tampered_with_is_an_error_until_it_is_forgotten() {
