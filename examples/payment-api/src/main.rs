@@ -5,7 +5,7 @@
 //! without a key. After a crash of this server, the retry goes on as `--on-interrupt` says.
 //!
 //! ```text
-//! cargo run -p payment-api -- --folder /tmp/payments --port 8080 --work-ms 3000
+//! cargo run -p payment-api -- --folder payments --port 8080 --work-ms 3000
 //! curl -i http://127.0.0.1:8080/charges -H 'Idempotency-Key: A-17' --json '{"order":"A-17","cents":1250}'
 //! ```
 //!

@@ -4,8 +4,8 @@
 //! PostgreSQL and others take the same statement.
 //!
 //! ```text
-//! cargo run -- /tmp/recipe --crash-after inserted
-//! cargo run -- /tmp/recipe
+//! cargo run -- recipe --crash-after inserted
+//! cargo run -- recipe
 //! ```
 //!
 //! What makes it exactly once is that the row and its token are one row. An effect that is spread over several
