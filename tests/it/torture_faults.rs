@@ -1,16 +1,7 @@
 //! Short forms of the proof campaign: kills, power cuts, races, full disks. The long forms are
 //! `cargo run --release -p idem-torture -- --all`.
 
-use std::process::Command;
-
-/// Runs a part; it says what it tried, what it skipped and what was wrong.
-fn part(name: &str) {
-    let mut torture = Command::new(env!("CARGO_BIN_EXE_torture"));
-    let output = torture.args([name, "--short"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    eprintln!("{said}");
-    assert!(output.status.success(), "part `{name}`: {said}");
-}
+use crate::torture_checks::part;
 
 // Rule 1, 3, 4, 7, 8.
 #[test]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use idem_runtime::{Error, OnInterrupt, Store, call, install};
 
-use super::workload::{NAME, shop};
+use super::workload::NAME;
 use crate::frame::{Report, fast_folder};
+use crate::shop::shop;
 use crate::vfs::{self, Event, Synchronous};
 
 const CALLS: usize = 12;

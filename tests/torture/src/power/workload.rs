@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use idem_runtime::{Error, OnInterrupt, Status, Store, call, install};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::frame::Dice;
+use crate::shop::shop;
 use crate::vfs::{self, Event, Synchronous};
 
 pub(super) const NAME: &str = "torture.power";
@@ -88,16 +88,6 @@ fn in_transactions(folder: &Path, open: usize, seed: u64) {
             conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("a checkpoint");
         }
     }
-}
-
-pub(super) fn shop(folder: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(folder.join("shop.db"))?;
-    conn.busy_timeout(Duration::from_secs(5))?;
-    conn.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         CREATE TABLE IF NOT EXISTS effect (key TEXT, value TEXT)",
-    )?;
-    Ok(conn)
 }
 
 /// What was said before the cut: effects, and acknowledged results with their sizes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::program::shop;
+use crate::shop::shop;
 
 pub(super) const KEYS: [&str; 3] = ["k1", "k2", "k3"];
 

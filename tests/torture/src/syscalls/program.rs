@@ -2,11 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use idem_runtime::{Error, OnInterrupt, Store, Verdict, call, install};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
+
+use crate::shop::shop;
 
 use super::model::{KEYS, Mode};
 
@@ -152,15 +154,4 @@ impl Place {
             self.answer(key, done);
         }
     }
-}
-
-/// The application's own database.
-pub(super) fn shop(folder: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(folder.join("shop.db"))?;
-    conn.busy_timeout(Duration::from_secs(5))?;
-    conn.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         CREATE TABLE IF NOT EXISTS effect (key TEXT, value TEXT)",
-    )?;
-    Ok(conn)
 }
