@@ -44,7 +44,7 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, by what [`Form::close`] made of it.
+    /// A finished map entry, by what [`Form::close`] made of it; or the sum of elements whose order does not matter.
     Entry([u8; 16]),
     End(Group),
 }
@@ -65,15 +65,16 @@ pub(crate) trait Form: Sized {
     /// Takes the next event. An error ends the walk.
     fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable>;
 
-    /// An empty form for one entry of a map: its key and its value.
+    /// An empty form for one entry of a map, its key and its value, or for one element that is summed up.
     fn entry(&self) -> Self;
 
     /// What stands for a finished entry, and what entries are ordered by.
     fn close(self) -> [u8; 16];
 
-    /// Whether the elements of a sequence are treated as a map's entries are.
-    fn ignores_order(&self) -> bool {
-        false
+    /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
+    /// `HashSet`, or none. Any further ones are told as they come.
+    fn summed_max(&self) -> usize {
+        0
     }
 }
 
@@ -122,8 +123,10 @@ impl ser::Error for Unwalkable {
 #[cfg(test)]
 mod tests {
     use std::{
+        cell::Cell,
         collections::{BTreeSet, HashSet},
         fmt::Write as _,
+        rc::Rc,
     };
 
     use serde::Serialize;
@@ -212,6 +215,59 @@ mod tests {
         assert_eq!(forth, events(&Pairs(vec![(3, 3), (1, 1), (2, 2)])).unwrap());
         assert_eq!(forth.matches("Entry").count(), 3);
         assert_ne!(forth, events(&Pairs(vec![(1, 1), (2, 2)])).unwrap());
+    }
+
+    /// Counts the entries it is told itself, and all forms that were begun for one.
+    #[derive(Default)]
+    struct Counting {
+        entries: usize,
+        begun: Rc<Cell<usize>>,
+    }
+
+    impl Form for Counting {
+        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+            self.entries += usize::from(matches!(event, Event::Entry(_)));
+            Ok(())
+        }
+
+        fn entry(&self) -> Self {
+            self.begun.set(self.begun.get() + 1);
+            Self { entries: 0, begun: Rc::clone(&self.begun) }
+        }
+
+        fn close(self) -> [u8; 16] {
+            [0; 16]
+        }
+
+        fn summed_max(&self) -> usize {
+            20
+        }
+    }
+
+    #[test]
+    fn a_long_list_costs_no_more_forms_than_a_short_one() {
+        /// Its length is only known at its end.
+        struct Endless(usize);
+        impl Serialize for Endless {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut seq = serializer.serialize_seq(None)?;
+                (0..self.0).try_for_each(|n| ser::SerializeSeq::serialize_element(&mut seq, &n))?;
+                ser::SerializeSeq::end(seq)
+            }
+        }
+        fn counted<T: Serialize>(value: &T) -> (usize, usize) {
+            let mut counting = Counting::default();
+            walk(value, &mut counting).unwrap();
+            (counting.entries, counting.begun.get())
+        }
+        assert_eq!(counted(&vec![7u8; 1 << 20]), (1, 20));
+        assert_eq!(counted(&Endless(1 << 20)), (1, 20));
+        assert_eq!(counted(&vec![7u8; 20]), (1, 20));
+        assert_eq!(counted(&vec![7u8; 3]), (1, 3));
+        assert_eq!(counted(&Vec::<u8>::new()), (0, 0));
+        assert_eq!(counted(&[7u8; 3]), (0, 0));
+        assert_eq!(counted(&vec![vec![7u8; 1000]; 1000]), (1 + 980, 20 + 1000 * 20));
+        assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1, 1000));
     }
 
     #[derive(Serialize)]

@@ -8,13 +8,13 @@
 //! names and is judged by serde alone, so that a row survives a field that was added with a default.
 //!
 //! A `HashSet` shows itself as a sequence and comes back in another order each time, by chance in the one it had. So a
-//! bincode row with a sequence also carries the digest that ignores order; see [`only_sets_moved`].
+//! bincode row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
 
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{canonical::Unwalkable, digest::ResultDigest};
+use crate::digest::ResultDigest;
 
 mod bounded;
 #[cfg(feature = "bincode")]
@@ -64,8 +64,17 @@ impl Default for Codec {
 /// The ids rows carry. They are never given to anything else.
 const BINCODE_ID: u8 = 1;
 const JSON_ID: u8 = 2;
-/// Bincode, and behind it the digest that ignores the order of sequences.
+/// Bincode that read back in the order it had, and behind it the digest of what may move later: [`CHANCE_MAX`].
 const BINCODE_SEQUENCES_ID: u8 = 3;
+/// Bincode of which a set moved at once, and behind it the digest that ignores the order of all sequences.
+const BINCODE_SETS_ID: u8 = 4;
+
+/// How many elements of a sequence that read back in the order it had may come in another one later.
+///
+/// What looks like a list may be a set that did so by chance: once in `n!` times, beyond 20 elements never. Each element
+/// costs a hash of its own, and a long list should not pay for what only a set needs. A set whose hasher is the same all
+/// through a program keeps its order without chance: what calls itself a `HashSet` may move at any length.
+const CHANCE_MAX: usize = 20;
 
 impl Codec {
     /// The id that rows of this codec carry.
@@ -80,9 +89,9 @@ impl Codec {
     fn of_row(id: u8) -> Result<Self, String> {
         match id {
             #[cfg(feature = "bincode")]
-            BINCODE_ID | BINCODE_SEQUENCES_ID => Ok(Self::Bincode),
+            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Ok(Self::Bincode),
             #[cfg(not(feature = "bincode"))]
-            BINCODE_ID | BINCODE_SEQUENCES_ID => {
+            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => {
                 Err("it was stored with bincode; build with the feature `bincode` to read it".into())
             }
             JSON_ID => Ok(Self::Json),
@@ -167,10 +176,10 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     codec: Codec,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
-    let digests = Digests::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let digest = ResultDigest::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
     let mut reasons = Vec::new();
     for &candidate in codec.candidates() {
-        match encode_as(candidate, value, digests, bytes_max) {
+        match encode_as(candidate, value, digest, bytes_max) {
             Ok(encoded) => return Ok(encoded),
             Err(why) => reasons.push(format!("as {candidate} it {why}")),
         }
@@ -178,38 +187,33 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     Err(Unstorable(reasons.join("; ")))
 }
 
-/// What a value is recognised by. Both digests are the same where it holds no sequence.
-#[derive(Clone, Copy)]
-struct Digests {
-    ordered: ResultDigest,
-    unordered: ResultDigest,
-}
-
-impl Digests {
-    fn of<T: Serialize>(value: &T) -> Result<Self, Unwalkable> {
-        Ok(Self { ordered: ResultDigest::of(value)?, unordered: ResultDigest::of_unordered(value)? })
-    }
-}
-
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
     value: &T,
-    Digests { ordered, unordered }: Digests,
+    digest: ResultDigest,
     bytes_max: usize,
 ) -> Result<Encoded<T>, String> {
-    let mut bytes = codec.write(value, bytes_max)?;
+    let bytes = codec.write(value, bytes_max)?;
     let value_read_back = codec.read(&bytes).map_err(|why| format!("does not read back (`{why}`)"))?;
+    let has_moved = ResultDigest::of(&value_read_back) != Ok(digest);
+    let mut encoded = Encoded { codec_id: codec.id(), bytes, digest, value_read_back };
+    if codec == Codec::Json && !has_moved {
+        return Ok(encoded);
+    }
+    let (codec_id, summed_max) =
+        if has_moved { (BINCODE_SETS_ID, usize::MAX) } else { (BINCODE_SEQUENCES_ID, CHANCE_MAX) };
+    let unordered = ResultDigest::of_unordered(value, summed_max).map_err(|why| why.to_string())?;
     // The order of a set does not matter, and no codec changes that of a list: bincode misreads a value only where it
     // reads more bytes for it than were written, which the same elements in another order do not need.
-    if ResultDigest::of_unordered(&value_read_back) != Ok(unordered) {
+    if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, summed_max) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
-    let mut codec_id = codec.id();
-    if codec != Codec::Json && ordered != unordered {
-        codec_id = BINCODE_SEQUENCES_ID;
-        bytes.extend_from_slice(&unordered.to_bytes());
+    // JSON is read as it stands, in whatever order.
+    if codec != Codec::Json && unordered != digest {
+        encoded.codec_id = codec_id;
+        encoded.bytes.extend_from_slice(&unordered.to_bytes());
     }
-    Ok(Encoded { codec_id, bytes, digest: ordered, value_read_back })
+    Ok(encoded)
 }
 
 /// Decodes a stored result; whatever the bytes hold, what comes out is the value that was recorded or an error.
@@ -219,8 +223,13 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<T, Undecodable> {
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
-    let (bytes, unordered) = match bytes.split_last_chunk() {
-        Some((bytes, unordered)) if codec_id == BINCODE_SEQUENCES_ID => (bytes, Some(*unordered)),
+    let summed_max = match codec_id {
+        BINCODE_SEQUENCES_ID => Some(CHANCE_MAX),
+        BINCODE_SETS_ID => Some(usize::MAX),
+        _ => None,
+    };
+    let (bytes, unordered) = match (summed_max, bytes.split_last_chunk()) {
+        (Some(summed_max), Some((bytes, unordered))) => (bytes, Some((summed_max, *unordered))),
         _ => (bytes, None),
     };
     let value: T = codec.read(bytes).map_err(|why| Undecodable(format!("it does not decode (`{why}`)")))?;
@@ -238,8 +247,13 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
 /// A list keeps its order unless its type has changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after
 /// the variants of an enum changed places. The digest tells their numbers apart; and where no set or map has moved the
 /// value is written as the bytes it was read from.
-fn only_sets_moved<T: Serialize>(codec: Codec, value: &T, unordered: [u8; 8], bytes: &[u8]) -> bool {
-    ResultDigest::of_unordered(value).is_ok_and(|digest| digest.to_bytes() == unordered)
+fn only_sets_moved<T: Serialize>(
+    codec: Codec,
+    value: &T,
+    (summed_max, unordered): (usize, [u8; 8]),
+    bytes: &[u8],
+) -> bool {
+    ResultDigest::of_unordered(value, summed_max).is_ok_and(|digest| digest.to_bytes() == unordered)
         && codec.write(value, bytes.len()).is_ok_and(|again| again != bytes)
 }
 
@@ -300,5 +314,8 @@ impl std::error::Error for Undecodable {}
 #[cfg(test)]
 #[cfg(feature = "bincode")]
 mod bincode_tests;
+#[cfg(test)]
+#[cfg(feature = "bincode")]
+mod set_tests;
 #[cfg(test)]
 mod tests;

@@ -64,10 +64,13 @@ impl ResultDigest {
         Self::through(Self::form(), value)
     }
 
-    /// The digest of `value` if the order of its sequences does not matter: a `HashSet` shows itself as a sequence, and
-    /// comes back in another order. A value that holds no sequence has one digest.
-    pub(crate) fn of_unordered<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        Self::through(Self::form().ignoring_order(), value)
+    /// The digest of `value` if the order of the first `summed_max` elements of each sequence does not matter: a `HashSet`
+    /// shows itself as a sequence, and comes back in another order. A value that holds no element has one digest.
+    pub(crate) fn of_unordered<T: Serialize + ?Sized>(
+        value: &T,
+        summed_max: usize,
+    ) -> Result<Self, Unwalkable> {
+        Self::through(Self::form().summing(summed_max), value)
     }
 
     fn form() -> Tagged<ResultHasher> {

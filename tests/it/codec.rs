@@ -63,6 +63,30 @@ fn values_that_peers_lose_come_back() {
     comes_back(serde_json::json!({"a": [1, 2.5, null, {"b": ""}], "c": u64::MAX}));
 }
 
+/// Each set is read into new ones, each with an order of its own, before and after the store is opened again.
+#[test]
+fn sets_come_back_from_a_store_that_was_opened_again() {
+    type Results = (Vec<HashSet<u32>>, BTreeMap<u32, HashSet<u32>>, Vec<u32>);
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::builder().open(folder.path().join("idem.db")).unwrap();
+    let set = |count: u32| (0..count).collect::<HashSet<u32>>();
+    let results = |count: u32| -> Results {
+        (vec![set(count), set(2)], BTreeMap::from([(count, set(40))]), vec![count; 100])
+    };
+    let store = open();
+    for (count, key) in (0..=25).flat_map(|count| (0..4).map(move |key| (count, key))) {
+        let made = call(NAME).store(&store).key(&(count, key)).run(|| Ok::<_, Error>(results(count)));
+        assert_eq!(made.unwrap(), results(count));
+    }
+    store.close().unwrap();
+    let store = open();
+    for (count, key) in (0..=25).flat_map(|count| (0..8).map(move |key| (count, key % 4))) {
+        let again = || -> Result<Results, Error> { panic!("a done call ran again") };
+        let replayed = call(NAME).store(&store).key(&(count, key)).run(again);
+        assert_eq!(replayed.unwrap(), results(count), "{count} elements");
+    }
+}
+
 #[test]
 fn what_json_cannot_carry_comes_back_through_bincode() {
     for value in [Some(None), Some(Some(1)), None::<Option<u8>>] {

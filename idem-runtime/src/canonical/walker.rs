@@ -2,7 +2,7 @@
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::{DEPTH_MAX, Event, Form, Group, Unwalkable};
+use super::{DEPTH_MAX, Event, Form, Group, Unwalkable, mentions_hash_set};
 
 /// Walks one value.
 pub(super) struct Walker<'f, F> {
@@ -24,7 +24,8 @@ impl<'f, F: Form> Walker<'f, F> {
     fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
         let Self { form, levels_left } = self.deeper()?;
         form.event(Event::Begin(group))?;
-        Ok(Members { form, levels_left, group, variant: None, unordered: Vec::new() })
+        let summed_max = if matches!(group, Group::Seq) { form.summed_max() } else { 0 };
+        Ok(Members { form, levels_left, group, variant: None, summed_max, summed: 0, sum: 0 })
     }
 
     /// `variant` is the group that holds `group` alone.
@@ -125,6 +126,21 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         self.begin(Group::Seq)
     }
 
+    /// As serde does it, but for a set that says so: its order matters at no length.
+    fn collect_seq<I>(self, elements: I) -> Result<(), Unwalkable>
+    where
+        I: IntoIterator<Item: Serialize>,
+    {
+        let mut elements = elements.into_iter();
+        let mut members = self.begin(Group::Seq)?;
+        let is_summed_in_part = members.summed_max > 0 && elements.size_hint().0 > members.summed_max;
+        if is_summed_in_part && mentions_hash_set::<I>() {
+            members.summed_max = usize::MAX;
+        }
+        elements.try_for_each(|element| members.element(&element))?;
+        members.finish()
+    }
+
     fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, Unwalkable> {
         self.begin(Group::Tuple)
     }
@@ -175,19 +191,23 @@ pub(super) struct Members<'f, F> {
     group: Group,
     /// The variant that ends where its members end.
     variant: Option<Group>,
-    /// The finished elements of a sequence whose order is ignored.
-    unordered: Vec<[u8; 16]>,
+    /// How many elements are summed up at most, how many were, and to what. A sum needs no memory for each of them, and
+    /// counts those that are the same.
+    summed_max: usize,
+    summed: usize,
+    sum: u128,
 }
 
 impl<F: Form> Members<'_, F> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
         let levels_left = self.levels_left;
-        if !matches!(self.group, Group::Seq) || !self.form.ignores_order() {
+        if self.summed >= self.summed_max {
             return value.serialize(Walker { form: &mut *self.form, levels_left });
         }
         let mut element = self.form.entry();
         value.serialize(Walker { form: &mut element, levels_left })?;
-        self.unordered.push(element.close());
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(element.close()));
+        self.summed += 1;
         Ok(())
     }
 
@@ -197,7 +217,10 @@ impl<F: Form> Members<'_, F> {
     }
 
     fn finish(self) -> Result<(), Unwalkable> {
-        tell_sorted(self.form, self.unordered)?;
+        // A length need not be known before the end, so the sum comes after what was told as it came.
+        if self.summed > 0 {
+            self.form.event(Event::Entry(self.sum.to_le_bytes()))?;
+        }
         self.form.event(Event::End(self.group))?;
         self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(variant)))
     }

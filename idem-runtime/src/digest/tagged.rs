@@ -43,12 +43,12 @@ pub(super) struct Tagged<H> {
     fresh: fn() -> H,
     hash: H,
     counts_variants: bool,
-    ignores_order: bool,
+    summed_max: usize,
 }
 
 impl<H: Absorb> Tagged<H> {
     pub(super) fn new(fresh: fn() -> H) -> Self {
-        Self { fresh, hash: fresh(), counts_variants: false, ignores_order: false }
+        Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0 }
     }
 
     /// The same, with the index of variants beside their names, as codecs without names write it.
@@ -56,9 +56,9 @@ impl<H: Absorb> Tagged<H> {
         Self { counts_variants: true, ..Self::new(fresh) }
     }
 
-    /// The same, with sequences taken as if they were sets.
-    pub(super) fn ignoring_order(self) -> Self {
-        Self { ignores_order: true, ..self }
+    /// The same, with up to so many elements of a sequence taken as if they were a set's.
+    pub(super) fn summing(self, summed_max: usize) -> Self {
+        Self { summed_max, ..self }
     }
 
     pub(super) fn finish(self) -> [u8; 16] {
@@ -137,7 +137,7 @@ impl<H: Absorb> Form for Tagged<H> {
         self.finish()
     }
 
-    fn ignores_order(&self) -> bool {
-        self.ignores_order
+    fn summed_max(&self) -> usize {
+        self.summed_max
     }
 }

@@ -117,15 +117,26 @@ fn what_is_the_same_value_has_the_same_digest() {
 
 #[test]
 fn unordered_digests_take_sequences_for_sets() {
-    let unordered = |value: &[u32]| ResultDigest::of_unordered(value).unwrap();
+    let unordered = |value: &[u32]| ResultDigest::of_unordered(value, 3).unwrap();
     assert_eq!(unordered(&[1, 2, 3]), unordered(&[3, 1, 2]));
     assert_ne!(unordered(&[1, 2, 3]), unordered(&[1, 2, 4]));
     assert_ne!(unordered(&[1, 2]), unordered(&[1, 2, 2]));
-    let sets = |order: [u32; 3]| ResultDigest::of_unordered(&vec![HashSet::from(order)]).unwrap();
-    assert_eq!(sets([1, 2, 3]), sets([3, 2, 1]));
-    let both = |value: &[u32]| (ResultDigest::of_unordered(value), ResultDigest::of(value));
-    assert_ne!(both(&[1]).0, both(&[1]).1);
-    assert_eq!(ResultDigest::of_unordered(&1).unwrap(), ResultDigest::of(&1).unwrap());
+    assert_ne!(unordered(&[1, 1]), unordered(&[2, 2]));
+    // What is beyond the limit is told as it comes.
+    assert_eq!(unordered(&[1, 2, 3, 4, 5]), unordered(&[3, 2, 1, 4, 5]));
+    assert_ne!(unordered(&[1, 2, 3, 4, 5]), unordered(&[1, 2, 3, 5, 4]));
+    assert_ne!(unordered(&[1, 2, 3, 4]), unordered(&[1, 2, 4, 3]));
+    assert_ne!(unordered(&[1, 2, 3]), ResultDigest::of(&[1, 2, 3].as_slice()).unwrap());
+    assert_eq!(ResultDigest::of_unordered(&1, 3), ResultDigest::of(&1));
+}
+
+#[test]
+fn what_calls_itself_a_set_has_no_order_at_any_length() {
+    let set = || (0..100).collect::<HashSet<u32>>();
+    let both = |value: &Vec<HashSet<u32>>| (ResultDigest::of_unordered(value, 3), ResultDigest::of(value));
+    let [one, other] = [both(&vec![set(), HashSet::new()]), both(&vec![set(), HashSet::new()])];
+    assert_eq!(one.0, other.0);
+    assert_ne!(one.1, other.1);
 }
 
 /// These are stored: if this test fails, rows of earlier releases no longer match.
