@@ -24,7 +24,8 @@ use crate::queue::Request;
 use crate::record::Record;
 use crate::schema::{self, Role};
 use crate::timeline::BootRow;
-use crate::{event, times};
+use crate::write_transaction::WriteTransaction;
+use crate::{count, event, times};
 
 /// How long to queue behind other processes before taking the write lock without a turn.
 const TURN: Duration = Duration::from_millis(500);
@@ -101,8 +102,10 @@ impl Disk {
     }
 
     fn commit_once(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
-        check_files(&self.core, &self.identity)?;
+        self.core.check_poison().map_err(Failure::refused)?;
         if self.is_spent {
+            // Whatever stands in the place of the files now would be opened.
+            check_files(&self.core, &self.identity)?;
             self.reopen()?;
         }
         self.force(!batch.iter().all(|request| request.repeatable))?;
@@ -175,7 +178,7 @@ impl Disk {
 /// Deletes the owner's row, unless running records name it. Gives how many do.
 fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
     const RUNNING: &str = "SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1";
-    let transaction = schema::begin(conn)?;
+    let transaction = WriteTransaction::begin(conn)?;
     let running: i64 = transaction.query_row(RUNNING, [owner], |row| row.get(0))?;
     if running == 0 {
         transaction.execute("DELETE FROM idem_owner WHERE number = ?1", [owner])?;
@@ -186,7 +189,6 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
 fn check_files(core: &Core, identity: &Identity) -> Result<(), Failure> {
-    core.check_poison().map_err(Failure::refused)?;
     identity.check().map_err(|replaced| {
         let error = Error::store(format!(
             "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \
@@ -205,14 +207,14 @@ fn write(
     highest: u64,
     due: Option<&BootRow>,
 ) -> Result<(Vec<Applied>, Option<u64>), Failure> {
-    let transaction = schema::begin(conn).map_err(Failure::statement)?;
+    let transaction = WriteTransaction::begin(conn).map_err(Failure::statement)?;
     let issued = issue_numbers(&transaction, core, batch, highest).map_err(Failure::statement)?;
     let mut applied = Vec::with_capacity(batch.len());
     let mut changes = Changes::new(&transaction);
     for request in &*batch {
         applied.push(apply(&mut changes, request)?);
     }
-    drop(changes);
+    changes.end(issued).map_err(Failure::statement)?;
     if let Some(row) = due {
         times::write_boot(&transaction, row).map_err(Failure::statement)?;
     }
@@ -243,7 +245,7 @@ fn claim_number(request: &Request) -> Option<u64> {
     Some(new.claim).filter(|claim| *claim > 0)
 }
 
-/// Gives every new record its claim number and stores the highest. The number of an earlier try is kept only if that
+/// Gives every new record its claim number, and tells the highest. The number of an earlier try is kept only if that
 /// try is on disk after all: if it is not, the number may be another process's by now.
 fn issue_numbers(
     conn: &Connection,
@@ -258,7 +260,7 @@ fn issue_numbers(
     if fresh.peek().is_none() {
         return Ok(None);
     }
-    let mut issued = queries::claims_issued(conn)?.max(highest);
+    let mut issued = count::claims_issued(conn)?.max(highest);
     for new in fresh {
         if new.claim > 0 {
             if stands(conn, new)? {
@@ -269,14 +271,13 @@ fn issue_numbers(
         issued += 1;
         new.claim = issued;
     }
-    queries::set_claims_issued(conn, issued)?;
     Ok(Some(issued))
 }
 
 /// Whether an earlier try to write this record is on disk.
 fn stands(conn: &Connection, new: &Record) -> rusqlite::Result<bool> {
     match queries::get(conn, &new.slot) {
-        Ok(standing) => Ok(standing.is_some_and(|standing| standing.checksum() == new.checksum())),
+        Ok(standing) => Ok(standing.is_some_and(|standing| standing.is(new))),
         Err(ReadError::Damaged(_)) => Ok(false),
         Err(ReadError::Sqlite(error)) => Err(error),
     }

@@ -86,12 +86,8 @@ impl ResultDigest {
         self.0.to_le_bytes()
     }
 
-    pub(crate) fn to_i64(self) -> i64 {
-        self.0.cast_signed()
-    }
-
-    pub(crate) fn from_i64(stored: i64) -> Self {
-        Self(stored.cast_unsigned())
+    pub(crate) fn from_bytes(stored: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(stored))
     }
 }
 
@@ -110,64 +106,33 @@ pub(crate) fn slot(name: &str, key: &Key) -> Slot {
 
 /// The checksum of a row, column by column. The database has none of its own.
 ///
-/// Columns come in one order, each of one kind: what is missing is only noted, and told at the end. Numbers before bytes
-/// keep the hash on its way by whole words.
-pub(crate) struct Checksum {
-    hash: SipHasher13,
-    /// Which of the columns that may be NULL are not, a bit each.
-    present: u64,
-}
+/// Columns come in one order, each of one kind. Numbers before bytes keep the hash on its way by whole words.
+pub(crate) struct Checksum(SipHasher13);
 
 impl Checksum {
     pub(crate) fn new() -> Self {
-        Self { hash: SipHasher13::new_with_key(b"idem  record  1 "), present: 1 }
+        Self(SipHasher13::new_with_key(b"idem  record  1 "))
     }
 
     pub(crate) fn number(mut self, number: i64) -> Self {
-        self.word(number.cast_unsigned());
+        self.0.write_u64(number.cast_unsigned().to_le());
         self
     }
 
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.word(bytes.len() as u64);
-        self.hash.write(bytes);
+        self.0.write(&length(bytes));
+        self.0.write(bytes);
         self
     }
 
-    /// A column that may be NULL, which differs from every number.
-    pub(crate) fn maybe_number(self, number: Option<i64>) -> Self {
-        match number {
-            Some(number) => self.noted(1).number(number),
-            None => self.noted(0),
-        }
-    }
-
-    /// A column that may be NULL, which differs from an empty one.
-    pub(crate) fn maybe(self, bytes: Option<&[u8]>) -> Self {
-        match bytes {
-            Some(bytes) => self.noted(1).bytes(bytes),
-            None => self.noted(0),
-        }
-    }
-
-    /// The checksum, as an integer column keeps it.
-    pub(crate) fn finish(mut self) -> i64 {
-        self.word(self.present);
-        self.hash.finish().cast_signed()
-    }
-
-    fn noted(self, present: u64) -> Self {
-        Self { present: self.present << 1 | present, ..self }
-    }
-
-    fn word(&mut self, word: u64) {
-        self.hash.write_u64(word.to_le());
+    pub(crate) fn finish(self) -> [u8; 8] {
+        self.0.finish().to_le_bytes()
     }
 }
 
 impl fmt::Debug for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Checksum").field(&self.hash.finish()).finish()
+        f.debug_tuple("Checksum").field(&self.0.finish()).finish()
     }
 }
 

@@ -5,10 +5,7 @@
 //! a power cut it may be old or unreadable, and that is no reason for an alarm. It must only never be too high,
 //! so it is raised after the commit.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, Write},
-};
+use std::{fs::File, io};
 
 use crate::{platform, sidecar::Sidecar};
 
@@ -33,8 +30,7 @@ impl HighWater {
     /// The mark; `None` if there is none or it cannot be trusted.
     pub(crate) fn read(&mut self) -> Option<u64> {
         let mut bytes = [0; 16];
-        self.file.rewind().ok()?;
-        self.file.read_exact(&mut bytes).ok()?;
+        platform::read_start(&mut self.file, &mut bytes).ok()?;
         let (number, check) = bytes.split_at(8);
         let number = u64::from_le_bytes(number.try_into().ok()?);
         (check == (!number).to_le_bytes()).then_some(number)
@@ -60,8 +56,7 @@ impl HighWater {
         let (low, check) = bytes.split_at_mut(8);
         low.copy_from_slice(&number.to_le_bytes());
         check.copy_from_slice(&(!number).to_le_bytes());
-        self.file.rewind()?;
-        self.file.write_all(&bytes)
+        platform::write_start(&mut self.file, &bytes)
     }
 }
 

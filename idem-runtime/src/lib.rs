@@ -79,16 +79,19 @@ mod key;
 pub mod on_err;
 mod policy;
 mod record;
+mod row;
 mod timeline;
 // How it is kept.
 mod codec;
 mod commit;
+mod count;
 mod fault;
 mod purge;
 mod queries;
 mod queue;
 mod readers;
 mod schema;
+mod write_transaction;
 mod writer;
 // Where it is kept.
 mod files;

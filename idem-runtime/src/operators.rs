@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::bounds::{KeyValue, Value};
 use crate::codec::{self, Codec};
 use crate::core::Core;
+use crate::count;
 use crate::decide::Holder;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::fingerprint::Fingerprint;
@@ -209,7 +210,7 @@ impl Store {
         core.check_usable()?;
         core.readers.read("checking the store", |conn| {
             let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
-            if let Some((found, expected)) = schema::lost_records(conn)? {
+            if let Some((found, expected)) = count::lost_records(conn)? {
                 flaws.push(format!("there are {found} records and should be {expected}"));
             }
             let mut selection =

@@ -1,7 +1,8 @@
 //! What differs between operating systems, in one place: file modes and file identities.
 
 use std::{
-    fs::{DirBuilder, Metadata, OpenOptions},
+    fs::{DirBuilder, File, Metadata, OpenOptions},
+    io,
     path::Path,
 };
 
@@ -45,6 +46,28 @@ pub(crate) fn hard_links(metadata: &Metadata) -> u64 {
     {
         let _ = metadata;
         1
+    }
+}
+
+/// Fills `bytes` from the start of a file; on Unix in one system call.
+pub(crate) fn read_start(file: &mut File, bytes: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, 0);
+    #[cfg(not(unix))]
+    {
+        io::Seek::rewind(file)?;
+        io::Read::read_exact(file, bytes)
+    }
+}
+
+/// Writes `bytes` at the start of a file; on Unix in one system call.
+pub(crate) fn write_start(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, 0);
+    #[cfg(not(unix))]
+    {
+        io::Seek::rewind(file)?;
+        io::Write::write_all(file, bytes)
     }
 }
 

@@ -6,10 +6,9 @@
 use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
-use crate::digest::ResultDigest;
-use crate::policy::Lifetime;
-use crate::record::{Reason, Record, RecordRef, ResultRef, Slot, Status};
-use crate::timeline::Stamp;
+use crate::count;
+use crate::record::{Record, RecordRef, Slot, Status};
+use crate::row::{self, Columns};
 
 /// What must stand in the slot for a change to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,18 +79,20 @@ pub(crate) fn look<T>(
     slot: &Slot,
     at: impl FnOnce(&RecordRef<'_>) -> T,
 ) -> Result<Option<T>, ReadError> {
-    // One line, and short: a cached statement is found, and its text copied, at every call.
-    const GET: &str = "SELECT name,key,status,claim,owner,attempt,fingerprint,boot,at_ms,reason,doubt_boot,\
-        doubt_ms,ttl_ms,keep_ms,codec,digest,result,checksum FROM idem_record WHERE slot=?1";
+    // Short: a cached statement is found by its text at every call.
+    const GET: &str = "SELECT name,key,status,claim,owner,facts,result FROM idem_record WHERE slot=?1";
     let mut statement = conn.prepare_cached(GET)?;
     let mut rows = statement.query([slot.as_slice()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     read_in_place(row, slot).map(|record| Some(at(&record)))
 }
 
-/// Applies one change; see [`Changes::apply`].
-pub(crate) fn apply(conn: &Connection, change: &Change) -> Result<Applied, ReadError> {
-    Changes::new(conn).apply(change)
+/// Applies one change, and counts what it adds; see [`Changes::apply`].
+pub(crate) fn apply(conn: &Connection, change: &Change, issued: Option<u64>) -> Result<Applied, ReadError> {
+    let mut changes = Changes::new(conn);
+    let applied = changes.apply(change)?;
+    changes.end(issued)?;
+    Ok(applied)
 }
 
 /// Changes inside one write transaction. They share their statements: each look into the cache hashes a whole text.
@@ -99,11 +100,14 @@ pub(crate) struct Changes<'conn> {
     conn: &'conn Connection,
     claim: Option<CachedStatement<'conn>>,
     replace: Option<CachedStatement<'conn>>,
+    /// By how many the records have become more.
+    added: i64,
+    facts: Vec<u8>,
 }
 
 impl<'conn> Changes<'conn> {
     pub(crate) fn new(conn: &'conn Connection) -> Changes<'conn> {
-        Changes { conn, claim: None, replace: None }
+        Changes { conn, claim: None, replace: None, added: 0, facts: Vec::new() }
     }
 
     /// Applies a change. A claim's number must be assigned by then.
@@ -113,19 +117,19 @@ impl<'conn> Changes<'conn> {
     pub(crate) fn apply(&mut self, change: &Change) -> Result<Applied, ReadError> {
         let guard = Guard::of(&change.expect);
         let changed = match (&change.expect, &change.new) {
-            (Expect::Free { nor_in, expired, .. }, Some(new)) => {
+            (Expect::Free { over, nor_in, expired }, Some(new)) => {
                 for slot in nor_in {
                     let earlier = get(self.conn, slot)?.filter(|earlier| !expired.contains(&earlier.claim));
                     if let Some(earlier) = earlier {
                         return Ok(Applied::No(Some(Box::new(earlier))));
                     }
                 }
-                write(kept(&mut self.claim, self.conn, CLAIM)?, new, guard)?
+                (over.is_some() && self.replace(new, guard)?) || self.insert(new)?
             }
-            (_, Some(new)) => write(kept(&mut self.replace, self.conn, REPLACE)?, new, guard)?,
-            (_, None) => delete(self.conn, &change.slot, guard)?,
+            (_, Some(new)) => self.replace(new, guard)?,
+            (_, None) => self.delete(&change.slot, guard)?,
         };
-        if changed > 0 {
+        if changed {
             return Ok(Applied::Yes);
         }
         let standing = get(self.conn, &change.slot)?;
@@ -135,6 +139,68 @@ impl<'conn> Changes<'conn> {
             Applied::No(standing.map(Box::new))
         })
     }
+
+    /// Ends the changes of a transaction: it counts them, and notes the highest claim number that was issued.
+    pub(crate) fn end(self, issued: Option<u64>) -> rusqlite::Result<()> {
+        count::write(self.conn, issued, self.added)
+    }
+
+    /// False if there is a row in its slot: it stays.
+    fn insert(&mut self, new: &Record) -> Result<bool, ReadError> {
+        let statement = kept(&mut self.claim, self.conn, CLAIM)?;
+        pack(new, &mut self.facts)?;
+        let changed = statement.execute(params![
+            new.slot.as_slice(),
+            new.name,
+            new.key,
+            new.status as i64,
+            new.claim.cast_signed(),
+            new.owner,
+            self.facts,
+            new.result.as_ref().map(|result| result.bytes.as_slice()),
+            new.purge_ms,
+        ])?;
+        self.added += i64::from(changed > 0);
+        Ok(changed > 0)
+    }
+
+    /// False if what the guard asks for does not stand there.
+    fn replace(&mut self, new: &Record, guard: Guard) -> Result<bool, ReadError> {
+        let statement = kept(&mut self.replace, self.conn, REPLACE)?;
+        pack(new, &mut self.facts)?;
+        let changed = statement.execute(params![
+            new.slot.as_slice(),
+            new.status as i64,
+            new.claim.cast_signed(),
+            new.owner,
+            self.facts,
+            new.result.as_ref().map(|result| result.bytes.as_slice()),
+            new.purge_ms,
+            guard.claim.cast_signed(),
+            guard.statuses,
+            guard.owner,
+        ])?;
+        Ok(changed > 0)
+    }
+
+    fn delete(&mut self, slot: &Slot, guard: Guard) -> Result<bool, ReadError> {
+        const DELETE: &str = "DELETE FROM idem_record
+            WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1 AND (?4 = 0 OR owner = ?4)";
+        let mut statement = self.conn.prepare_cached(DELETE)?;
+        let Guard { claim, statuses, owner } = guard;
+        let changed = statement.execute(params![slot.as_slice(), claim.cast_signed(), statuses, owner])?;
+        self.added -= i64::from(changed > 0);
+        Ok(changed > 0)
+    }
+}
+
+fn pack(new: &Record, facts: &mut Vec<u8>) -> Result<(), ReadError> {
+    let new = new.lent();
+    if let Some(flaw) = new.flaw() {
+        return Err(ReadError::Damaged(flaw));
+    }
+    row::pack(&new, facts);
+    Ok(())
 }
 
 fn kept<'a, 'conn>(
@@ -151,7 +217,7 @@ fn kept<'a, 'conn>(
 fn stands_already(standing: Option<&Record>, change: &Change) -> bool {
     match (standing, &change.new) {
         // Number and status alone would take another end of the same claim, such as a `settle`, for this one.
-        (Some(standing), Some(new)) => standing.checksum() == new.checksum(),
+        (Some(standing), Some(new)) => standing.is(new),
         (None, None) => true,
         _ => false,
     }
@@ -185,80 +251,24 @@ impl Guard {
     }
 }
 
-/// One statement, so that there is no moment between "look" and "take": a new row, or the place of one that has
-/// expired.
-const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, owner, attempt, fingerprint, boot,
-        at_ms, reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, purge_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
-    ON CONFLICT (slot) DO UPDATE SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6, attempt = ?7,
-        fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13, ttl_ms = ?14,
-        keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
-    WHERE claim = ?21 AND (?22 >> status) & 1 AND ?23 = 0";
+/// One statement, so that there is no moment between "look" and "take".
+const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, owner, facts, result, purge_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (slot) DO NOTHING";
 
-/// Every write after a claim carries its number: no row changed means fenced.
-const REPLACE: &str = "UPDATE idem_record SET name = ?2, key = ?3, status = ?4, claim = ?5, owner = ?6,
-        attempt = ?7, fingerprint = ?8, boot = ?9, at_ms = ?10, reason = ?11, doubt_boot = ?12, doubt_ms = ?13,
-        ttl_ms = ?14, keep_ms = ?15, codec = ?16, digest = ?17, result = ?18, checksum = ?19, purge_ms = ?20
-    WHERE slot = ?1 AND claim = ?21 AND (?22 >> status) & 1 AND (?23 = 0 OR owner = ?23)";
-
-fn write(statement: &mut CachedStatement<'_>, new: &Record, guard: Guard) -> Result<usize, ReadError> {
-    if let Some(flaw) = new.flaw() {
-        return Err(ReadError::Damaged(flaw));
-    }
-    let result = new.result.as_ref();
-    let changed = statement.execute(params![
-        new.slot.as_slice(),
-        new.name,
-        new.key,
-        new.status as i64,
-        new.claim.cast_signed(),
-        new.owner,
-        new.attempt,
-        new.fingerprint,
-        new.at.boot,
-        new.at.at_ms,
-        new.reason.map(|reason| reason as i64),
-        new.doubt_since.map(|since| since.boot),
-        new.doubt_since.map(|since| since.at_ms),
-        new.ttl.to_ms(),
-        new.keep_result.to_ms(),
-        result.map(|result| result.codec_id),
-        result.map(|result| result.digest.to_i64()),
-        result.map(|result| result.bytes.as_slice()),
-        new.checksum(),
-        new.purge_ms,
-        guard.claim.cast_signed(),
-        guard.statuses,
-        guard.owner,
-    ])?;
-    Ok(changed)
-}
-
-fn delete(conn: &Connection, slot: &Slot, guard: Guard) -> Result<usize, ReadError> {
-    const DELETE: &str = "DELETE FROM idem_record
-        WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1 AND (?4 = 0 OR owner = ?4)";
-    let mut statement = conn.prepare_cached(DELETE)?;
-    let Guard { claim, statuses, owner } = guard;
-    Ok(statement.execute(params![slot.as_slice(), claim.cast_signed(), statuses, owner])?)
-}
+/// Every write after a claim carries its number, and so does a claim in the place of a record that has expired: no row
+/// changed means fenced. Name and key are those of the slot.
+const REPLACE: &str =
+    "UPDATE idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
+    WHERE slot = ?1 AND claim = ?8 AND (?9 >> status) & 1 AND (?10 = 0 OR owner = ?10)";
 
 /// A row as a record, believed only if it is whole: every value of its kind, the checksum right, no flaw.
 fn read(row: &Row<'_>) -> Result<Record, ReadError> {
-    let slot = row.get(18).map_err(unreadable)?;
+    let slot = row.get(7).map_err(unreadable)?;
     read_in_place(row, &slot).map(|record| record.to_record())
 }
 
-/// The record of `slot`. Its checksum is of that slot, so that a row which an index gives in its place is not believed.
 fn read_in_place<'r>(row: &'r Row<'_>, slot: &'r Slot) -> Result<RecordRef<'r>, ReadError> {
-    let record = columns(row, slot).map_err(unreadable)?;
-    let record = record.ok_or(ReadError::Damaged("a column holds an unknown code"))?;
-    if row.get::<_, i64>(17).map_err(unreadable)? != record.checksum() {
-        return Err(ReadError::Damaged("its checksum does not match"));
-    }
-    match record.flaw() {
-        Some(flaw) => Err(ReadError::Damaged(flaw)),
-        None => Ok(record),
-    }
+    columns(row, slot).map_err(unreadable)?.record().map_err(ReadError::Damaged)
 }
 
 fn unreadable(error: rusqlite::Error) -> ReadError {
@@ -268,39 +278,17 @@ fn unreadable(error: rusqlite::Error) -> ReadError {
     }
 }
 
-fn columns<'r>(row: &'r Row<'_>, slot: &'r Slot) -> rusqlite::Result<Option<RecordRef<'r>>> {
-    let (Some(status), Ok(claim)) = (Status::from_code(row.get(2)?), u64::try_from(row.get::<_, i64>(3)?))
-    else {
-        return Ok(None);
-    };
-    let reason = match row.get::<_, Option<i64>>(9)?.map(Reason::from_code) {
-        Some(None) => return Ok(None),
-        known => known.flatten(),
-    };
-    let doubt = (row.get::<_, Option<i64>>(10)?, row.get::<_, Option<i64>>(11)?);
-    let result = match (row.get(14)?, row.get::<_, Option<i64>>(15)?, row.get_ref(16)?.as_blob_or_null()?) {
-        (Some(codec_id), Some(digest), Some(bytes)) => {
-            Some(ResultRef { codec_id, digest: ResultDigest::from_i64(digest), bytes })
-        }
-        (None, None, None) => None,
-        _ => return Ok(None),
-    };
-    Ok(Some(RecordRef {
+fn columns<'r>(row: &'r Row<'_>, slot: &'r Slot) -> rusqlite::Result<Columns<'r>> {
+    Ok(Columns {
         slot,
         name: text(row, 0)?,
         key: text(row, 1)?,
-        status,
-        claim,
+        status: row.get(2)?,
+        claim: row.get(3)?,
         owner: row.get(4)?,
-        attempt: row.get(5)?,
-        fingerprint: row.get_ref(6)?.as_blob()?,
-        at: Stamp { boot: row.get(7)?, at_ms: row.get(8)? },
-        reason,
-        doubt_since: doubt.0.zip(doubt.1).map(|(boot, at_ms)| Stamp { boot, at_ms }),
-        ttl: Lifetime::from_ms(row.get(12)?),
-        keep_result: Lifetime::from_ms(row.get(13)?),
-        result,
-    }))
+        facts: row.get_ref(5)?.as_blob()?,
+        result: row.get_ref(6)?.as_blob_or_null()?,
+    })
 }
 
 /// What is compared and summed up as bytes needs no look whether it is UTF-8.
@@ -311,19 +299,6 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<&'r [u8]> {
     }
 }
 
-/// The highest claim number ever issued. It never goes down: deleting a record does not make its number free.
-pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
-    let issued: i64 = conn
-        .prepare_cached("SELECT value FROM idem_meta WHERE name = 'claims'")?
-        .query_row([], |row| row.get(0))?;
-    u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
-}
-
-pub(crate) fn set_claims_issued(conn: &Connection, issued: u64) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached("UPDATE idem_meta SET value = ?1 WHERE name = 'claims'")?;
-    statement.execute([issued.cast_signed()]).map(drop)
-}
-
 /// A page of records ends when their results have reached this size: a page of 1,000 could be a gigabyte.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -331,8 +306,7 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 ///
 /// The time in the index is an estimate; the caller checks each record's age.
 pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result<Vec<Record>, ReadError> {
-    const PURGEABLE: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
-               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot
+    const PURGEABLE: &str = "SELECT name, key, status, claim, owner, facts, result, slot
         FROM idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
     let mut statement = conn.prepare_cached(PURGEABLE)?;
     let mut rows = statement.query(params![before_ms, limit])?;
@@ -372,13 +346,11 @@ pub(crate) type Listed = (i64, Result<Record, ReadError>);
 ///
 /// Numbers that do not rise are pages in the wrong places; to go on from there could lead round in a circle for ever.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
-    const ALL: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms, reason,
-               doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot, id
+    const ALL: &str = "SELECT name, key, status, claim, owner, facts, result, slot, id
         FROM idem_record
         WHERE id > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
         ORDER BY id LIMIT ?4";
-    const UNFINISHED: &str = "SELECT name, key, status, claim, owner, attempt, fingerprint, boot, at_ms,
-               reason, doubt_boot, doubt_ms, ttl_ms, keep_ms, codec, digest, result, checksum, slot, id
+    const UNFINISHED: &str = "SELECT name, key, status, claim, owner, facts, result, slot, id
         FROM idem_record
         WHERE status IN (1, 2) AND id > ?1 AND (?2 IS NULL OR name = ?2)
             AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
@@ -390,7 +362,7 @@ pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec
     while let Some(row) = rows.next()?
         && bytes < PAGE_BYTES_MAX
     {
-        let number = row.get(19)?;
+        let number = row.get(8)?;
         if number <= last {
             return Err(ReadError::Damaged("its number is out of order"));
         }

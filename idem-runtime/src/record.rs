@@ -3,7 +3,7 @@
 use crate::timeline::Stamp;
 use std::fmt;
 
-use crate::digest::{Checksum, ResultDigest};
+use crate::digest::ResultDigest;
 use crate::policy::Lifetime;
 
 /// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
@@ -193,31 +193,6 @@ impl RecordRef<'_> {
         }
     }
 
-    /// `SQLite` has no page checksums, so every row carries its own.
-    pub(crate) fn checksum(&self) -> i64 {
-        let result = self.result;
-        Checksum::new()
-            .number(self.status as i64)
-            .number(self.claim.cast_signed())
-            .number(self.owner)
-            .number(self.attempt.into())
-            .number(self.at.boot)
-            .number(self.at.at_ms)
-            .maybe_number(self.reason.map(|reason| reason as i64))
-            .maybe_number(self.doubt_since.map(|since| since.boot))
-            .maybe_number(self.doubt_since.map(|since| since.at_ms))
-            .maybe_number(self.ttl.to_ms())
-            .maybe_number(self.keep_result.to_ms())
-            .maybe_number(result.map(|result| result.codec_id.into()))
-            .maybe_number(result.map(|result| result.digest.to_i64()))
-            .bytes(self.slot)
-            .bytes(self.name)
-            .bytes(self.key)
-            .bytes(self.fingerprint)
-            .maybe(result.map(|result| result.bytes))
-            .finish()
-    }
-
     /// What makes this record impossible, checked before a write and after a read.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         let finished = self.status.is_finished();
@@ -265,13 +240,11 @@ impl Record {
         }
     }
 
-    pub(crate) fn checksum(&self) -> i64 {
-        self.lent().checksum()
-    }
-
-    /// What makes this record impossible, checked before a write and after a read.
-    pub(crate) fn flaw(&self) -> Option<&'static str> {
-        self.lent().flaw()
+    /// Whether `other` is this record, but for what is not read back.
+    pub(crate) fn is(&self, other: &Record) -> bool {
+        let mut same = other.clone();
+        same.purge_ms = self.purge_ms;
+        same == *self
     }
 
     /// Why a running record that another owner left behind is in doubt.

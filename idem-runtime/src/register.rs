@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::clock::SystemClock;
 use crate::core::read_owner;
+use crate::count;
 use crate::error::Error;
 use crate::high_water::HighWater;
 use crate::open::{StoreBuilder, opening, unreadable};
@@ -18,6 +19,7 @@ use crate::queries::{self, Change, Expect, ReadError};
 use crate::record::{Reason, Slot};
 use crate::sidecar::Sidecar;
 use crate::times::Times;
+use crate::write_transaction::WriteTransaction;
 use crate::{event, schema};
 
 /// After an unclean end a store up to this size is checked before it is used: about a second per 150 MB.
@@ -56,7 +58,7 @@ impl StoreBuilder {
         high_water: &mut HighWater,
     ) -> Result<Owner, Error> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let transaction = schema::begin(conn).map_err(opening)?;
+        let transaction = WriteTransaction::begin(conn).map_err(opening)?;
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let times = Times::open(&transaction, clock).map_err(opening)?;
@@ -127,9 +129,9 @@ impl StoreBuilder {
                  was done"
             )));
         }
-        let Some((found, expected)) = schema::lost_records(conn).map_err(opening)? else { return Ok(()) };
+        let Some((found, expected)) = count::lost_records(conn).map_err(opening)? else { return Ok(()) };
         if self.accept_lost_records {
-            return schema::accept_records(conn).map_err(opening);
+            return count::accept_records(conn).map_err(opening);
         }
         Err(Error::store(format!(
             "the store has lost records: there are {found} and should be {expected} (an old copy of the database was put \
@@ -140,10 +142,10 @@ impl StoreBuilder {
 
     /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
     fn check_high_water(&self, conn: &Connection, high_water: &mut HighWater) -> Result<(), Error> {
-        let issued = queries::claims_issued(conn).map_err(opening)?;
+        let issued = count::claims_issued(conn).map_err(opening)?;
         let Some(highest) = high_water.read().filter(|highest| *highest > issued) else { return Ok(()) };
         if self.accept_lost_records {
-            return queries::set_claims_issued(conn, highest).map_err(opening);
+            return count::write(conn, Some(highest), 0).map_err(opening);
         }
         Err(Error::store(format!(
             "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
@@ -195,7 +197,8 @@ fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, 
             Err(failure) => return Err(failure),
         };
         let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
-        queries::apply(conn, &Change { slot, expect: Expect::Exactly(record.claim, record.status), new })?;
+        let expect = Expect::Exactly(record.claim, record.status);
+        queries::apply(conn, &Change { slot, expect, new }, None)?;
     }
     Ok(whole)
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
 
 use crate::error::Error;
 use crate::fault;
@@ -62,42 +62,30 @@ const MIGRATIONS: [&str; 1] = ["
         host      TEXT NOT NULL
     ) STRICT;
 
+    CREATE TABLE idem_count (
+        id      INTEGER PRIMARY KEY CHECK (id = 1),
+        claims  INTEGER NOT NULL,
+        records INTEGER NOT NULL
+    ) STRICT;
+
     CREATE TABLE idem_record (
-        id          INTEGER PRIMARY KEY,
-        slot        BLOB    NOT NULL UNIQUE,
-        name        TEXT    NOT NULL,
-        key         TEXT    NOT NULL,
-        status      INTEGER NOT NULL CHECK (status BETWEEN 1 AND 4),
-        claim       INTEGER NOT NULL CHECK (claim > 0),
-        owner       INTEGER NOT NULL,
-        attempt     INTEGER NOT NULL,
-        fingerprint BLOB    NOT NULL,
-        boot        INTEGER NOT NULL,
-        at_ms       INTEGER NOT NULL,
-        reason      INTEGER,
-        doubt_boot  INTEGER,
-        doubt_ms    INTEGER,
-        ttl_ms      INTEGER,
-        keep_ms     INTEGER,
-        codec       INTEGER,
-        digest      INTEGER,
-        result      BLOB,
-        checksum    INTEGER NOT NULL,
-        purge_ms    INTEGER
+        id       INTEGER PRIMARY KEY,
+        slot     BLOB    NOT NULL UNIQUE,
+        name     TEXT    NOT NULL,
+        key      TEXT    NOT NULL,
+        status   INTEGER NOT NULL CHECK (status BETWEEN 1 AND 4),
+        claim    INTEGER NOT NULL CHECK (claim > 0),
+        owner    INTEGER NOT NULL,
+        facts    BLOB    NOT NULL,
+        result   BLOB,
+        purge_ms INTEGER
     ) STRICT;
 
     CREATE INDEX idem_purge ON idem_record (purge_ms) WHERE purge_ms IS NOT NULL;
     CREATE INDEX idem_open ON idem_record (status) WHERE status IN (1, 2);
 
-    INSERT INTO idem_meta (name, value) VALUES
-        ('schema', 0), ('claims', 0), ('records', 0), ('store', randomblob(16));
-
-    CREATE TRIGGER idem_one_more AFTER INSERT ON idem_record BEGIN
-        UPDATE idem_meta SET value = value + 1 WHERE name = 'records';
-    END;
-    CREATE TRIGGER idem_one_less AFTER DELETE ON idem_record BEGIN
-        UPDATE idem_meta SET value = value - 1 WHERE name = 'records';
-    END;
+    INSERT INTO idem_meta (name, value) VALUES ('schema', 0), ('store', randomblob(16));
+    INSERT INTO idem_count (id, claims, records) VALUES (1, 0, 0);
 "];
 
 /// Whose file it is.
@@ -233,7 +221,8 @@ pub(crate) fn set_modes(conn: &Connection, tenancy: Tenancy, role: Role) -> Resu
         ("synchronous", 2),
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
-        ("cell_size_check", 1),
+        // Readers load their pages anew after every commit, and what they find is checked by its own sum.
+        ("cell_size_check", i64::from(role == Role::Writer)),
         ("foreign_keys", 0),
         ("temp_store", 2),
         ("mmap_size", 0),
@@ -296,14 +285,9 @@ pub(crate) fn restart_log(conn: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// A write transaction, with the lock taken at once.
-pub(crate) fn begin(conn: &Connection) -> rusqlite::Result<Transaction<'_>> {
-    Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
-}
-
 /// What `SQLite` finds wrong in our tables and their indexes, if anything.
 pub(crate) fn integrity_flaw(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    for table in ["idem_record", "idem_meta", "idem_owner", "idem_boot"] {
+    for table in ["idem_record", "idem_count", "idem_meta", "idem_owner", "idem_boot"] {
         let answer: String =
             conn.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
         if answer != "ok" {
@@ -311,27 +295,6 @@ pub(crate) fn integrity_flaw(conn: &Connection) -> rusqlite::Result<Option<Strin
         }
     }
     Ok(None)
-}
-
-/// How many records there are and how many there should be, if they are not as many.
-///
-/// An old copy of the database beside a newer log can be whole as far as `SQLite` sees. The number stands on the page that
-/// every claim writes, so it comes from the log, and the records from the copy.
-pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
-    // The table itself is counted: its indexes were compared with it.
-    let counts = conn.query_row(
-        "SELECT (SELECT count(*) FROM idem_record NOT INDEXED),
-                (SELECT value FROM idem_meta WHERE name = 'records')",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    Ok((counts.0 != counts.1).then_some(counts))
-}
-
-/// Takes the records there are for all there should be.
-pub(crate) fn accept_records(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute("UPDATE idem_meta SET value = (SELECT count(*) FROM idem_record) WHERE name = 'records'", [])
-        .map(drop)
 }
 
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {

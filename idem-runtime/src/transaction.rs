@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
 use crate::call::Prepared;
@@ -37,7 +36,6 @@ pub(crate) fn open<'conn>(
     mode: Mode,
 ) -> Result<Opening<'conn>, Error> {
     check_journal(conn)?;
-    check_triggers(conn)?;
     if conn.is_autocommit() {
         if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
             return Err(refuse::beside_transaction());
@@ -77,17 +75,6 @@ fn check_journal(conn: &Connection) -> Result<(), Error> {
         "the connection is in journal mode `{mode}`, where a crash leaves neither row nor record whole; nothing was \
          run. Use WAL or DELETE"
     )))
-}
-
-/// Records are counted by triggers; uncounted ones would look like lost ones after the next unclean end.
-fn check_triggers(conn: &Connection) -> Result<(), Error> {
-    if conn.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).map_err(failed)? {
-        return Ok(());
-    }
-    Err(Error::store(
-        "the connection has its triggers switched off, and the store counts its records by them; nothing was run. Switch \
-         `SQLITE_DBCONFIG_ENABLE_TRIGGER` on",
-    ))
 }
 
 /// Whether a commit of this connection is forced to disk. It is the user's: we check, and change nothing.

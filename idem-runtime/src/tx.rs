@@ -28,6 +28,7 @@ use crate::record::Record;
 use crate::run::{answer, prepare};
 use crate::schema::{self, Tenancy};
 use crate::transaction::{self, Opening};
+use crate::write_transaction::WriteTransaction;
 use crate::{fault, finish, intent, look};
 
 /// A call whose record is written in a transaction of the user's; see [`Call::tx`].
@@ -53,7 +54,7 @@ pub fn install(conn: &Connection) -> Result<(), Error> {
     if !conn.is_autocommit() {
         return schema::migrate(conn, Tenancy::Shared).map_err(failed);
     }
-    let transaction = schema::begin(conn).map_err(failed)?;
+    let transaction = WriteTransaction::begin(conn).map_err(failed)?;
     schema::migrate(&transaction, Tenancy::Shared).map_err(failed)?;
     transaction.commit().map_err(failed)
 }

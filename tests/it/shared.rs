@@ -99,7 +99,7 @@ fn what_belongs_to_the_application_is_left_alone() {
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!(ours, 4);
+    assert_eq!(ours, 5);
     let orders: i64 = app.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 1);
     assert_eq!(pragma::<String>(&app, "integrity_check"), "ok");

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use idem_runtime::{ErrorKind, Ran, install};
-use rusqlite::config::DbConfig;
 
 use crate::books::{Books, Posted, booking, lay_out, not_run, open, post, postings, refused, set, status};
 
@@ -58,7 +57,7 @@ fn a_damaged_record_is_an_error_and_not_a_second_run() {
     let books = Books::new();
     let conn = books.open();
     assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 1);
-    conn.execute("UPDATE idem_record SET attempt = 2", []).unwrap();
+    conn.execute("UPDATE idem_record SET owner = 2", []).unwrap();
     let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
     assert_eq!(error.ran(), Ran::No);
     assert!(error.to_string().contains("damaged"), "{error}");
@@ -95,18 +94,6 @@ fn a_connection_without_a_journal_is_refused() {
         let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
         assert!(error.ran() == Ran::No && error.to_string().contains("journal"), "{error}");
     }
-}
-
-#[test]
-fn a_connection_without_triggers_is_refused() {
-    const TRIGGERS: DbConfig = DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
-    let books = Books::new();
-    let conn = books.open();
-    conn.set_db_config(TRIGGERS, false).unwrap();
-    let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
-    assert!(error.ran() == Ran::No && error.to_string().contains("triggers"), "{error}");
-    conn.set_db_config(TRIGGERS, true).unwrap();
-    booking("a").tx(&conn).run(|| post(&conn, "one")).unwrap();
 }
 
 #[test]

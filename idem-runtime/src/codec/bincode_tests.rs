@@ -33,7 +33,7 @@ fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>
 
 /// Reads bytes that are not what was recorded.
 fn hostile<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> String {
-    decode::<T>(BINCODE_ID, ResultDigest::from_i64(0), bytes).map(drop).unwrap_err().to_string()
+    decode::<T>(BINCODE_ID, ResultDigest::from_bytes([0; 8]), bytes).map(drop).unwrap_err().to_string()
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -406,7 +406,7 @@ fn no_bytes_make_it_panic() {
         // Small numbers, so that many rows get far.
         let length = usize::from(state.to_be_bytes()[0] % 32);
         let bytes: Vec<u8> = state.to_be_bytes().repeat(4).iter().map(|byte| byte % 7).take(length).collect();
-        let digest = ResultDigest::from_i64(0);
+        let digest = ResultDigest::from_bytes([0; 8]);
         assert!(decode::<Receipt>(BINCODE_ID, digest, &bytes).is_err());
         assert!(decode::<Tree>(BINCODE_ID, digest, &bytes).is_err());
     }

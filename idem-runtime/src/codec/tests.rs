@@ -19,7 +19,7 @@ fn text<T: Serialize + DeserializeOwned>(value: &T) -> String {
 
 /// Reads a JSON row; the digest does not matter to it.
 fn read<T: Serialize + DeserializeOwned>(row: &str) -> Result<T, Undecodable> {
-    decode(JSON_ID, ResultDigest::from_i64(0), row.as_bytes())
+    decode(JSON_ID, ResultDigest::from_bytes([0; 8]), row.as_bytes())
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -125,12 +125,12 @@ fn hostile_rows_of_json_are_errors() {
         assert!(read::<Vec<u8>>(row).is_err(), "{row:?}");
     }
     assert!(read::<serde_json::Value>(&"[".repeat(1_000_000)).is_err());
-    assert!(decode::<String>(JSON_ID, ResultDigest::from_i64(0), b"\"\xff\"").is_err());
+    assert!(decode::<String>(JSON_ID, ResultDigest::from_bytes([0; 8]), b"\"\xff\"").is_err());
 }
 
 #[test]
 fn a_codec_of_another_build_is_told() {
-    let message = |id| decode::<u8>(id, ResultDigest::from_i64(0), b"7").unwrap_err().to_string();
+    let message = |id| decode::<u8>(id, ResultDigest::from_bytes([0; 8]), b"7").unwrap_err().to_string();
     for id in [0, 5, 255] {
         assert!(message(id).contains(&format!("codec `{id}`, which this version does not know")));
     }

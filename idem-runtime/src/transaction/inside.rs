@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::queries::{self, Applied, Change, Expect, ReadError};
 use crate::record::{NO_OWNER, Reason, Record, Status};
 use crate::timeline::Timeline;
-use crate::{fault, times};
+use crate::{count, fault, times};
 
 /// Savepoints are told apart: a body must not be able to release ours with one of its own.
 static SAVEPOINT: AtomicU64 = AtomicU64::new(1);
@@ -62,7 +62,8 @@ impl<'conn> InTransaction<'conn> {
     ) -> Result<(), Error> {
         let now = self.timeline.now();
         let mut new = Record { attempt, ..call.first_record(over.as_ref(), NO_OWNER, now) };
-        new.claim = self.issue_number()?;
+        new.claim = self.next_number()?;
+        let issued = Some(new.claim);
         let change = match &over {
             Some(record) if !record.status.is_finished() => {
                 let expect = Expect::Exactly(record.claim, record.status);
@@ -70,7 +71,7 @@ impl<'conn> InTransaction<'conn> {
             }
             over => call.claim_change(new.clone(), over.as_ref(), expired),
         };
-        match queries::apply(self.conn, &change).map_err(unreadable)? {
+        match queries::apply(self.conn, &change, issued).map_err(unreadable)? {
             Applied::Yes => {
                 self.record = Some(new);
                 self.over = over;
@@ -83,10 +84,8 @@ impl<'conn> InTransaction<'conn> {
         }
     }
 
-    fn issue_number(&self) -> Result<u64, Error> {
-        let number = queries::claims_issued(self.conn).map_err(failed)?.saturating_add(1);
-        queries::set_claims_issued(self.conn, number).map_err(failed)?;
-        Ok(number)
+    fn next_number(&self) -> Result<u64, Error> {
+        count::claims_issued(self.conn).map(|issued| issued.saturating_add(1)).map_err(failed)
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {
@@ -138,11 +137,10 @@ impl<'conn> InTransaction<'conn> {
             (true, Some(over)) if !over.status.is_finished() => Expect::Exactly(over.claim, over.status),
             (true, over) => free(over.as_ref().map(|over| over.claim)),
         };
-        if undone {
-            new.claim = self.issue_number().map_err(Some)?;
-        }
+        let issued = if undone { Some(self.next_number().map_err(Some)?) } else { None };
+        new.claim = issued.unwrap_or(new.claim);
         let change = Change { slot: new.slot, expect, new: Some(new) };
-        match queries::apply(self.conn, &change)
+        match queries::apply(self.conn, &change, issued)
             .map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))?
         {
             Applied::Yes => Ok(()),
@@ -207,18 +205,19 @@ impl<'conn> InTransaction<'conn> {
 
     fn note_doubt(&self, record: &Record, standing: Option<Record>) -> Result<(), Error> {
         let doubt = record.in_doubt(Reason::TransactionEnded, self.timeline.now());
-        let (claim, expect) = match standing {
+        let (issued, expect) = match standing {
             Some(standing) if standing.claim == record.claim => {
-                (record.claim, Expect::Exactly(standing.claim, standing.status))
+                (None, Expect::Exactly(standing.claim, standing.status))
             }
             Some(standing) if self.over.as_ref().is_some_and(|over| over.claim == standing.claim) => {
-                (self.issue_number()?, Expect::Exactly(standing.claim, standing.status))
+                (Some(self.next_number()?), Expect::Exactly(standing.claim, standing.status))
             }
             Some(_) => return Ok(()),
-            None => (self.issue_number()?, free(None)),
+            None => (Some(self.next_number()?), free(None)),
         };
-        let change = Change { slot: record.slot, expect, new: Some(Record { claim, ..doubt }) };
-        queries::apply(self.conn, &change).map(drop).map_err(unreadable)
+        let new = Record { claim: issued.unwrap_or(record.claim), ..doubt };
+        let change = Change { slot: record.slot, expect, new: Some(new) };
+        queries::apply(self.conn, &change, issued).map(drop).map_err(unreadable)
     }
 }
 

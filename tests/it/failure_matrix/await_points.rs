@@ -114,7 +114,7 @@ impl Scene {
     }
 
     fn claims_issued(&self) -> i64 {
-        let sql = "SELECT value FROM idem_meta WHERE name = 'claims'";
+        let sql = "SELECT claims FROM idem_count";
         self.other.lock().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }

@@ -50,7 +50,7 @@ fn specimen() -> Everything {
 pub fn corpus() -> Vec<Vec<u8>> {
     let seed = |codec| {
         let encoded = codec::encode(&specimen(), codec, 1 << 20).expect("it can be stored");
-        let digest = encoded.digest.to_i64().to_le_bytes();
+        let digest = encoded.digest.to_bytes();
         [&[encoded.codec_id], &digest[..], &encoded.bytes].concat()
     };
     vec![seed(codec::Codec::Bincode), seed(codec::Codec::Json)]
@@ -60,7 +60,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
 pub fn hostile_result(data: &[u8]) -> bool {
     let Some((codec_id, rest)) = data.split_first() else { return false };
     let Some((digest, bytes)) = rest.split_at_checked(8) else { return false };
-    let digest = ResultDigest::from_i64(i64::from_le_bytes(digest.try_into().unwrap_or_default()));
+    let digest = ResultDigest::from_bytes(digest.try_into().unwrap_or_default());
     let as_text = codec::decode::<String>(*codec_id, digest, bytes);
     let as_list = codec::decode::<Vec<(u64, Option<String>)>>(*codec_id, digest, bytes);
     let as_everything = codec::decode::<Everything>(*codec_id, digest, bytes);
@@ -80,26 +80,7 @@ fn is_wrong<T: Serialize>(value: &T, digest: ResultDigest, bytes: &[u8]) -> bool
 
 /// Puts the values into the columns of a record and makes its call. True if the body ran, or a value came back.
 pub fn hostile_row(folder: &Path, data: &[u8]) -> Result<bool, Error> {
-    const COLUMNS: [&str; 18] = [
-        "name",
-        "key",
-        "status",
-        "claim",
-        "owner",
-        "attempt",
-        "fingerprint",
-        "boot",
-        "at_ms",
-        "reason",
-        "doubt_boot",
-        "doubt_ms",
-        "ttl_ms",
-        "keep_ms",
-        "codec",
-        "digest",
-        "result",
-        "checksum",
-    ];
+    const COLUMNS: [&str; 7] = ["name", "key", "status", "claim", "owner", "facts", "result"];
     let store = Store::open(folder.join("idem.db"))?;
     let make = |body: &'static str| {
         call("bytes.row").store(&store).key("k").run(|| Ok::<String, Error>(body.to_owned()))
@@ -108,8 +89,9 @@ pub fn hostile_row(folder: &Path, data: &[u8]) -> Result<bool, Error> {
     make("the value")?;
     let conn = Connection::open(folder.join("idem.db")).expect("a database");
     let mut columns = Vec::new();
-    for (chunk, column) in
-        data.chunks(9).zip(COLUMNS.iter().cycle().skip(data.first().map_or(0, |n| usize::from(*n) % 18)))
+    for (chunk, column) in data
+        .chunks(9)
+        .zip(COLUMNS.iter().cycle().skip(data.first().map_or(0, |n| usize::from(*n) % COLUMNS.len())))
     {
         let number =
             chunk.get(1..9).map_or(-1, |bytes| i64::from_le_bytes(bytes.try_into().unwrap_or_default()));
@@ -127,7 +109,7 @@ pub fn hostile_row(folder: &Path, data: &[u8]) -> Result<bool, Error> {
         // What the table's own types and checks refuse does not get in.
         let _ = conn.execute(&format!("UPDATE idem_record SET {column} = ?1"), params_from_iter([value]));
     }
-    let changed = conn.query_row("SELECT checksum FROM idem_record", [], |row| row.get::<_, i64>(0));
+    let changed = conn.query_row("SELECT facts FROM idem_record", [], |row| row.get::<_, Vec<u8>>(0));
     drop((conn, changed));
     let _ = (
         store.get("bytes.row", "k"),

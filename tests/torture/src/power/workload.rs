@@ -157,7 +157,7 @@ fn of_store(
 
 /// A number whose record went with the power is another call's afterwards; one on disk never is.
 fn numbers_given_twice(image: &Path) -> Result<Option<String>, String> {
-    const TWICE: &str = "SELECT count(*) - count(DISTINCT claim), (SELECT value FROM idem_meta WHERE name = 'claims') \
+    const TWICE: &str = "SELECT count(*) - count(DISTINCT claim), (SELECT claims FROM idem_count) \
                                 < max(claim) FROM idem_record HAVING count(*) > 0";
     let conn = Connection::open(image.join("idem.db")).map_err(|error| error.to_string())?;
     let found = conn.query_row(TWICE, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)));
