@@ -306,6 +306,7 @@ impl Prepared {
             keep_result: self.keep_result,
             result: None,
             purge_ms: None,
+            row: None,
         }
     }
 

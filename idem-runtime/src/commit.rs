@@ -211,7 +211,7 @@ fn write(
     let issued = issue_numbers(&transaction, core, batch, highest).map_err(Failure::statement)?;
     let mut applied = Vec::with_capacity(batch.len());
     let mut changes = Changes::new(&transaction);
-    for request in &*batch {
+    for request in &mut *batch {
         applied.push(apply(&mut changes, request)?);
     }
     changes.end(issued).map_err(Failure::statement)?;
@@ -231,8 +231,8 @@ fn write(
 }
 
 /// A damaged row is the answer to the request that meets it, and no failure of the batch.
-fn apply(changes: &mut Changes<'_>, request: &Request) -> Result<Applied, Failure> {
-    match changes.apply(&request.change) {
+fn apply(changes: &mut Changes<'_>, request: &mut Request) -> Result<Applied, Failure> {
+    match changes.apply(&mut request.change) {
         Ok(applied) => Ok(applied),
         Err(ReadError::Damaged(what)) => Ok(Applied::Damaged(what)),
         Err(ReadError::Sqlite(error)) => Err(Failure::statement(error)),

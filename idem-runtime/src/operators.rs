@@ -196,6 +196,7 @@ impl Store {
             keep_result: Lifetime::FOREVER,
             result: Some(result),
             purge_ms: None,
+            row: None,
         };
         let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
         Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())

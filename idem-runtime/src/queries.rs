@@ -4,7 +4,7 @@
 //! record that takes their place. It is applied wholly or not at all; whoever lost gets the row that stands.
 
 use rusqlite::types::{FromSqlError, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
 use crate::count;
 use crate::record::{Record, RecordRef, Slot, Status};
@@ -88,7 +88,11 @@ pub(crate) fn look<T>(
 }
 
 /// Applies one change, and counts what it adds; see [`Changes::apply`].
-pub(crate) fn apply(conn: &Connection, change: &Change, issued: Option<u64>) -> Result<Applied, ReadError> {
+pub(crate) fn apply(
+    conn: &Connection,
+    change: &mut Change,
+    issued: Option<u64>,
+) -> Result<Applied, ReadError> {
     let mut changes = Changes::new(conn);
     let applied = changes.apply(change)?;
     changes.end(issued)?;
@@ -100,6 +104,7 @@ pub(crate) struct Changes<'conn> {
     conn: &'conn Connection,
     claim: Option<CachedStatement<'conn>>,
     replace: Option<CachedStatement<'conn>>,
+    replace_row: Option<CachedStatement<'conn>>,
     /// By how many the records have become more.
     added: i64,
     facts: Vec<u8>,
@@ -107,16 +112,16 @@ pub(crate) struct Changes<'conn> {
 
 impl<'conn> Changes<'conn> {
     pub(crate) fn new(conn: &'conn Connection) -> Changes<'conn> {
-        Changes { conn, claim: None, replace: None, added: 0, facts: Vec::new() }
+        Changes { conn, claim: None, replace: None, replace_row: None, added: 0, facts: Vec::new() }
     }
 
     /// Applies a change. A claim's number must be assigned by then.
     ///
     /// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
     /// applied again.
-    pub(crate) fn apply(&mut self, change: &Change) -> Result<Applied, ReadError> {
+    pub(crate) fn apply(&mut self, change: &mut Change) -> Result<Applied, ReadError> {
         let guard = Guard::of(&change.expect);
-        let changed = match (&change.expect, &change.new) {
+        let changed = match (&change.expect, &mut change.new) {
             (Expect::Free { over, nor_in, expired }, Some(new)) => {
                 for slot in nor_in {
                     let earlier = get(self.conn, slot)?.filter(|earlier| !expired.contains(&earlier.claim));
@@ -146,7 +151,7 @@ impl<'conn> Changes<'conn> {
     }
 
     /// False if there is a row in its slot: it stays.
-    fn insert(&mut self, new: &Record) -> Result<bool, ReadError> {
+    fn insert(&mut self, new: &mut Record) -> Result<bool, ReadError> {
         let statement = kept(&mut self.claim, self.conn, CLAIM)?;
         pack(new, &mut self.facts)?;
         let changed = statement.execute(params![
@@ -160,27 +165,25 @@ impl<'conn> Changes<'conn> {
             new.result.as_ref().map(|result| result.bytes.as_slice()),
             new.purge_ms,
         ])?;
-        self.added += i64::from(changed > 0);
-        Ok(changed > 0)
+        if changed == 0 {
+            return Ok(false);
+        }
+        self.added += 1;
+        new.row = Some(self.conn.last_insert_rowid());
+        Ok(true)
     }
 
     /// False if what the guard asks for does not stand there.
     fn replace(&mut self, new: &Record, guard: Guard) -> Result<bool, ReadError> {
-        let statement = kept(&mut self.replace, self.conn, REPLACE)?;
         pack(new, &mut self.facts)?;
-        let changed = statement.execute(params![
-            new.slot.as_slice(),
-            new.status as i64,
-            new.claim.cast_signed(),
-            new.owner,
-            self.facts,
-            new.result.as_ref().map(|result| result.bytes.as_slice()),
-            new.purge_ms,
-            guard.claim.cast_signed(),
-            guard.statuses,
-            guard.owner,
-        ])?;
-        Ok(changed > 0)
+        if new.row.is_some() {
+            let statement = kept(&mut self.replace_row, self.conn, REPLACE_ROW)?;
+            if execute(statement, &new.row, new, &self.facts, guard)? {
+                return Ok(true);
+            }
+        }
+        let statement = kept(&mut self.replace, self.conn, REPLACE)?;
+        Ok(execute(statement, &new.slot.as_slice(), new, &self.facts, guard)?)
     }
 
     fn delete(&mut self, slot: &Slot, guard: Guard) -> Result<bool, ReadError> {
@@ -192,6 +195,29 @@ impl<'conn> Changes<'conn> {
         self.added -= i64::from(changed > 0);
         Ok(changed > 0)
     }
+}
+
+/// Puts `new` where `place` says, if the guard lets it.
+fn execute(
+    statement: &mut CachedStatement<'_>,
+    place: &dyn ToSql,
+    new: &Record,
+    facts: &[u8],
+    guard: Guard,
+) -> rusqlite::Result<bool> {
+    let changed = statement.execute(params![
+        place,
+        new.status as i64,
+        new.claim.cast_signed(),
+        new.owner,
+        facts,
+        new.result.as_ref().map(|result| result.bytes.as_slice()),
+        new.purge_ms,
+        guard.claim.cast_signed(),
+        guard.statuses,
+        guard.owner,
+    ])?;
+    Ok(changed > 0)
 }
 
 fn pack(new: &Record, facts: &mut Vec<u8>) -> Result<(), ReadError> {
@@ -260,6 +286,12 @@ const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, ow
 const REPLACE: &str =
     "UPDATE idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
     WHERE slot = ?1 AND claim = ?8 AND (?9 >> status) & 1 AND (?10 = 0 OR owner = ?10)";
+
+/// The same without a search of the index. Rows are numbered anew when others are gone, so the claim number decides here
+/// as well; no other record ever has it.
+const REPLACE_ROW: &str =
+    "UPDATE idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
+    WHERE id = ?1 AND claim = ?8 AND (?9 >> status) & 1 AND (?10 = 0 OR owner = ?10)";
 
 /// A row as a record, believed only if it is whole: every value of its kind, the checksum right, no flaw.
 fn read(row: &Row<'_>) -> Result<Record, ReadError> {

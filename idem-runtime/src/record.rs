@@ -138,6 +138,8 @@ pub(crate) struct Record {
     /// When to look whether its next lifetime is over, by the wall clock: an estimate for the purge, not part of
     /// what is checked. Not read back.
     pub(crate) purge_ms: Option<i64>,
+    /// The number of its row, known to who has just inserted it: the end of a call need not look for it.
+    pub(crate) row: Option<i64>,
 }
 
 /// A result in its row.
@@ -190,6 +192,7 @@ impl RecordRef<'_> {
             keep_result: self.keep_result,
             result,
             purge_ms: None,
+            row: None,
         }
     }
 
@@ -243,7 +246,7 @@ impl Record {
     /// Whether `other` is this record, but for what is not read back.
     pub(crate) fn is(&self, other: &Record) -> bool {
         let mut same = other.clone();
-        same.purge_ms = self.purge_ms;
+        (same.purge_ms, same.row) = (self.purge_ms, self.row);
         same == *self
     }
 

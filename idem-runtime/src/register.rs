@@ -198,7 +198,7 @@ fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, 
         };
         let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
         let expect = Expect::Exactly(record.claim, record.status);
-        queries::apply(conn, &Change { slot, expect, new }, None)?;
+        queries::apply(conn, &mut Change { slot, expect, new }, None)?;
     }
     Ok(whole)
 }

@@ -20,6 +20,7 @@ fn running() -> Record {
         keep_result: Lifetime::FOREVER,
         result: None,
         purge_ms: None,
+        row: None,
     }
 }
 

@@ -64,16 +64,16 @@ impl<'conn> InTransaction<'conn> {
         let mut new = Record { attempt, ..call.first_record(over.as_ref(), NO_OWNER, now) };
         new.claim = self.next_number()?;
         let issued = Some(new.claim);
-        let change = match &over {
+        let mut change = match &over {
             Some(record) if !record.status.is_finished() => {
                 let expect = Expect::Exactly(record.claim, record.status);
-                Change { slot: record.slot, expect, new: Some(new.clone()) }
+                Change { slot: record.slot, expect, new: Some(new) }
             }
-            over => call.claim_change(new.clone(), over.as_ref(), expired),
+            over => call.claim_change(new, over.as_ref(), expired),
         };
-        match queries::apply(self.conn, &change, issued).map_err(unreadable)? {
+        match queries::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => {
-                self.record = Some(new);
+                self.record = change.new;
                 self.over = over;
                 Ok(())
             }
@@ -139,8 +139,8 @@ impl<'conn> InTransaction<'conn> {
         };
         let issued = if undone { Some(self.next_number().map_err(Some)?) } else { None };
         new.claim = issued.unwrap_or(new.claim);
-        let change = Change { slot: new.slot, expect, new: Some(new) };
-        match queries::apply(self.conn, &change, issued)
+        let mut change = Change { slot: new.slot, expect, new: Some(new) };
+        match queries::apply(self.conn, &mut change, issued)
             .map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))?
         {
             Applied::Yes => Ok(()),
@@ -216,8 +216,8 @@ impl<'conn> InTransaction<'conn> {
             None => (Some(self.next_number()?), free(None)),
         };
         let new = Record { claim: issued.unwrap_or(record.claim), ..doubt };
-        let change = Change { slot: record.slot, expect, new: Some(new) };
-        queries::apply(self.conn, &change, issued).map(drop).map_err(unreadable)
+        let mut change = Change { slot: record.slot, expect, new: Some(new) };
+        queries::apply(self.conn, &mut change, issued).map(drop).map_err(unreadable)
     }
 }
 
