@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// What is allocated at first, in bytes. Most results fit, and codecs write them in small pieces.
+const CAPACITY: usize = 256;
+
 /// Collects at most `bytes_max` bytes; the write that would exceed them fails, and nothing is allocated for it.
 pub(super) struct Bounded {
     bytes: Vec<u8>,
@@ -11,7 +14,7 @@ pub(super) struct Bounded {
 
 impl Bounded {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max, full: false }
+        Self { bytes: Vec::with_capacity(CAPACITY), bytes_max, full: false }
     }
 
     /// Whether a write was refused.
