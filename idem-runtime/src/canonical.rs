@@ -68,8 +68,8 @@ pub(crate) trait Form: Sized {
     /// An empty form for one entry of a map, its key and its value, or for one element that is summed up.
     fn entry(&self) -> Self;
 
-    /// What stands for a finished entry, and what entries are ordered by.
-    fn close(self) -> [u8; 16];
+    /// What stands for a finished entry of this form, and what entries are ordered by.
+    fn close(&mut self, entry: Self) -> [u8; 16];
 
     /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
     /// `HashSet`, or none. Any further ones are told as they come.
@@ -146,9 +146,12 @@ mod tests {
             Self::default()
         }
 
-        fn close(self) -> [u8; 16] {
+        fn close(&mut self, entry: Self) -> [u8; 16] {
             let mut start = [0; 16];
-            start.iter_mut().zip(self.0.bytes().skip("Unsigned(1, ".len())).for_each(|(to, from)| *to = from);
+            start
+                .iter_mut()
+                .zip(entry.0.bytes().skip("Unsigned(1, ".len()))
+                .for_each(|(to, from)| *to = from);
             start
         }
     }
@@ -235,7 +238,7 @@ mod tests {
             Self { entries: 0, begun: Rc::clone(&self.begun) }
         }
 
-        fn close(self) -> [u8; 16] {
+        fn close(&mut self, _: Self) -> [u8; 16] {
             [0; 16]
         }
 

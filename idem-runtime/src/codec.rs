@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::digest::ResultDigest;
+use crate::digest::{Recognised, ResultDigest};
 
 mod bounded;
 #[cfg(feature = "bincode")]
@@ -176,10 +176,10 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     codec: Codec,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
-    let digest = ResultDigest::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let known = Recognised::by(value).map_err(|why| Unstorable(format!("it {why}")))?;
     let mut reasons = Vec::new();
     for &candidate in codec.candidates() {
-        match encode_as(candidate, value, digest, bytes_max) {
+        match encode_as(candidate, value, known, bytes_max) {
             Ok(encoded) => return Ok(encoded),
             Err(why) => reasons.push(format!("as {candidate} it {why}")),
         }
@@ -190,14 +190,14 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
     value: &T,
-    digest: ResultDigest,
+    Recognised { digest, holds_sequence }: Recognised,
     bytes_max: usize,
 ) -> Result<Encoded<T>, String> {
     let bytes = codec.write(value, bytes_max)?;
     let value_read_back = codec.read(&bytes).map_err(|why| format!("does not read back (`{why}`)"))?;
     let has_moved = ResultDigest::of(&value_read_back) != Ok(digest);
     let mut encoded = Encoded { codec_id: codec.id(), bytes, digest, value_read_back };
-    if codec == Codec::Json && !has_moved {
+    if !has_moved && (codec == Codec::Json || !holds_sequence) {
         return Ok(encoded);
     }
     let (codec_id, summed_max) =

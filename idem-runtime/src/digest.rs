@@ -54,6 +54,21 @@ impl Digest {
     }
 }
 
+/// What a result is recognised by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recognised {
+    pub(crate) digest: ResultDigest,
+    /// If it does not, no order can matter.
+    pub(crate) holds_sequence: bool,
+}
+
+impl Recognised {
+    /// How `value` is recognised.
+    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        ResultDigest::through(ResultDigest::form(), value)
+    }
+}
+
 /// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It finds misread results, not attackers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResultDigest(u64);
@@ -61,7 +76,7 @@ pub(crate) struct ResultDigest(u64);
 impl ResultDigest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        Self::through(Self::form(), value)
+        Self::through(Self::form(), value).map(|known| known.digest)
     }
 
     /// The digest of `value` if the order of the first `summed_max` elements of each sequence does not matter: a `HashSet`
@@ -70,16 +85,21 @@ impl ResultDigest {
         value: &T,
         summed_max: usize,
     ) -> Result<Self, Unwalkable> {
-        Self::through(Self::form().summing(summed_max), value)
+        Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
     }
 
     fn form() -> Tagged<ResultHasher> {
         Tagged::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
     }
 
-    fn through<T: Serialize + ?Sized>(mut form: Tagged<ResultHasher>, value: &T) -> Result<Self, Unwalkable> {
+    fn through<T: Serialize + ?Sized>(
+        mut form: Tagged<ResultHasher>,
+        value: &T,
+    ) -> Result<Recognised, Unwalkable> {
         walk(value, &mut form)?;
-        Ok(Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half))))
+        let holds_sequence = form.holds_sequence();
+        let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+        Ok(Recognised { digest, holds_sequence })
     }
 
     pub(crate) fn to_bytes(self) -> [u8; 8] {

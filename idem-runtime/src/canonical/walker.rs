@@ -206,7 +206,7 @@ impl<F: Form> Members<'_, F> {
         }
         let mut element = self.form.entry();
         value.serialize(Walker { form: &mut element, levels_left })?;
-        self.sum = self.sum.wrapping_add(u128::from_le_bytes(element.close()));
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.form.close(element)));
         self.summed += 1;
         Ok(())
     }
@@ -304,7 +304,7 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
         value.serialize(Walker { form: &mut entry, levels_left: self.levels_left })?;
-        self.closed.push(entry.close());
+        self.closed.push(self.form.close(entry));
         Ok(())
     }
 

@@ -44,11 +44,12 @@ pub(super) struct Tagged<H> {
     hash: H,
     counts_variants: bool,
     summed_max: usize,
+    holds_sequence: bool,
 }
 
 impl<H: Absorb> Tagged<H> {
     pub(super) fn new(fresh: fn() -> H) -> Self {
-        Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0 }
+        Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0, holds_sequence: false }
     }
 
     /// The same, with the index of variants beside their names, as codecs without names write it.
@@ -59,6 +60,11 @@ impl<H: Absorb> Tagged<H> {
     /// The same, with up to so many elements of a sequence taken as if they were a set's.
     pub(super) fn summing(self, summed_max: usize) -> Self {
         Self { summed_max, ..self }
+    }
+
+    /// Whether a sequence was met, be it empty.
+    pub(super) fn holds_sequence(&self) -> bool {
+        self.holds_sequence
     }
 
     pub(super) fn finish(self) -> [u8; 16] {
@@ -112,7 +118,10 @@ impl<H: Absorb> Form for Tagged<H> {
             Event::Some => self.short(0x0a, &[]),
             Event::Unit => self.short(0x0b, &[]),
             Event::UnitVariant(index, name) => self.variant(0x0c, index, name),
-            Event::Begin(Group::Seq) => self.short(0x10, &[]),
+            Event::Begin(Group::Seq) => {
+                self.holds_sequence = true;
+                self.short(0x10, &[]);
+            }
             Event::Begin(Group::Tuple) => self.short(0x11, &[]),
             Event::Begin(Group::Struct) => self.short(0x12, &[]),
             Event::Begin(Group::Map) => self.short(0x13, &[]),
@@ -133,8 +142,9 @@ impl<H: Absorb> Form for Tagged<H> {
         Self { hash, ..*self }
     }
 
-    fn close(self) -> [u8; 16] {
-        self.finish()
+    fn close(&mut self, entry: Self) -> [u8; 16] {
+        self.holds_sequence |= entry.holds_sequence;
+        entry.finish()
     }
 
     fn summed_max(&self) -> usize {

@@ -131,6 +131,20 @@ fn unordered_digests_take_sequences_for_sets() {
 }
 
 #[test]
+fn sequences_are_noted_wherever_they_are() {
+    let notes = |value| Recognised::by(&value).unwrap().holds_sequence;
+    for without in [json!(1), json!("text"), json!({"a": {"b": null}})] {
+        assert!(!notes(without.clone()), "{without}");
+    }
+    for with in [json!([1]), json!({"a": {"b": [[1, 2]]}})] {
+        assert!(notes(with.clone()), "{with}");
+    }
+    // A key of a map can hold one as well.
+    assert!(Recognised::by(&BTreeMap::from([(vec![1], 2)])).unwrap().holds_sequence);
+    assert!(!Recognised::by(&BTreeMap::from([((1, 2), "b")])).unwrap().holds_sequence);
+}
+
+#[test]
 fn what_calls_itself_a_set_has_no_order_at_any_length() {
     let set = || (0..100).collect::<HashSet<u32>>();
     let both = |value: &Vec<HashSet<u32>>| (ResultDigest::of_unordered(value, 3), ResultDigest::of(value));

@@ -56,7 +56,7 @@ impl Form for Text {
         Self::default()
     }
 
-    fn close(self) -> [u8; 16] {
+    fn close(&mut self, _: Self) -> [u8; 16] {
         // Not reached: a map is refused where it begins.
         [0; 16]
     }
