@@ -151,7 +151,8 @@ impl<P, M> Call<P, M> {
     /// How long a duplicate waits for a running call; 30 s by default. Zero refuses at once.
     ///
     /// A first call waits as long, and at least a second, for the store to take its claim: for the disk, and for other
-    /// programs that hold the write lock.
+    /// programs that hold the write lock. Only a disk that hangs in the middle of a write can hold a blocked caller that
+    /// is alone for longer, as it would with SQLite itself.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.plan.wait = wait;
         self

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::call::Prepared;
 use crate::core::Core;
+use crate::desk;
 use crate::queries::{Change, Expect};
-use crate::queue::{Request, Urgency};
+use crate::queue::{Request, Sender, Urgency};
 use crate::record::{Reason, Record, Status, StoredResult};
 use crate::signal::{Signal, deadline};
 use crate::timeline::Stamp;
@@ -65,15 +66,15 @@ impl Claim {
     }
 
     /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
-    pub(crate) fn end(mut self, ending: Ending) -> Arc<Signal<Reply>> {
+    pub(crate) fn end(mut self, ending: Ending, sender: Sender) -> Arc<Signal<Reply>> {
         self.phase = Phase::Ended;
         let reply = Signal::new();
-        self.send(ending, Some(Arc::clone(&reply)));
+        self.send(ending, Some(Arc::clone(&reply)), sender);
         reply
     }
 
     /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
-    pub(crate) fn next_attempt(&self, call: &Prepared) -> (Arc<Signal<Reply>>, Instant) {
+    pub(crate) fn next_attempt(&self, call: &Prepared, sender: Sender) -> (Arc<Signal<Reply>>, Instant) {
         let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
         // What the new attempt sends can be late as well: a doubt about it begins anew.
@@ -84,7 +85,7 @@ impl Claim {
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
         let mut request = Request::new(change, Urgency::Until(deadline), None);
         request.before = before;
-        (ask(&self.core, request), deadline)
+        (ask(&self.core, request, sender), deadline)
     }
 
     /// Another claim of the same call has taken its place.
@@ -92,21 +93,21 @@ impl Claim {
         self.phase = Phase::Ended;
     }
 
-    fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>) {
+    fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
         let now = self.core.now();
         let new = match ending {
             Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
             Ending::Released => None,
             Ending::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
         };
-        self.write(new, reply);
+        self.write(new, reply, sender);
     }
 
-    fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>) {
+    fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
         let new = new.map(|record| self.core.with_purge_time(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
-        self.core.queue.push(Request::new(change, Urgency::Persist, reply));
+        desk::send(&self.core, Request::new(change, Urgency::Persist, reply), sender);
     }
 }
 
@@ -116,20 +117,20 @@ impl Drop for Claim {
             Phase::Ended => {}
             Phase::Waiting => {
                 let back = self.before.take().map(|before| Record { claim: self.record.claim, ..*before });
-                self.write(back, None);
+                self.write(back, None, Sender::Task);
             }
             Phase::Started => {
                 let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
-                self.send(Ending::InDoubt(reason), None);
+                self.send(Ending::InDoubt(reason), None, Sender::Task);
             }
         }
     }
 }
 
 /// Asks the writer for a claim. The reply holds the [`Claim`]; if nobody takes it, its drop gives it back.
-pub(crate) fn ask(core: &Core, mut request: Request) -> Arc<Signal<Reply>> {
+pub(crate) fn ask(core: &Arc<Core>, mut request: Request, sender: Sender) -> Arc<Signal<Reply>> {
     let reply = Signal::new();
     request.reply = Some(Arc::clone(&reply));
-    core.queue.push(request);
+    desk::send(core, request, sender);
     reply
 }

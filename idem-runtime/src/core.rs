@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::context;
 use crate::decide::{Holder, Lapsed};
+use crate::desk::Desk;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::files::StorePath;
 use crate::flight::Flights;
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     /// The row of this open store in `idem_owner`.
     pub(crate) owner: i64,
     pub(crate) queue: Queue,
+    /// Empty once the writer's thread has ended: what stands there knows this core, and would keep it.
+    pub(crate) desk: Desk,
     pub(crate) readers: Readers,
     pub(crate) flights: Arc<Flights>,
     pub(crate) watch: Arc<Watch>,
@@ -87,6 +90,7 @@ impl Core {
             record_within: found.record_within,
             owner: found.owner,
             queue: Queue::default(),
+            desk: Desk::default(),
             readers,
             flights: Arc::default(),
             watch: Arc::default(),
@@ -136,6 +140,16 @@ impl Core {
     pub(crate) fn poison(&self, error: Error) {
         // The first trouble is the one to tell.
         self.poison.get_or_init(|| error);
+    }
+
+    /// Writing panicked: nobody who waits is left waiting. Gives what every later call gets.
+    pub(crate) fn break_down(&self) -> Error {
+        let error = Error::store("the store's writer ended unexpectedly; open the store again");
+        self.poison(error.clone());
+        self.queue.end(&error);
+        drop(self.desk.take());
+        self.flights.abandon();
+        error
     }
 
     /// No new calls from now on.

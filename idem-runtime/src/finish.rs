@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::{ErrPolicy, StoredError};
 use crate::policy::{Lifetime, OnErr};
+use crate::queue::Sender;
 use crate::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
 use crate::signal::{Signal, deadline};
 use crate::writer::Reply;
@@ -60,6 +61,7 @@ pub(crate) fn end<T, E, P>(
     ongoing: &Ongoing,
     outcome: Result<T, E>,
     policy: &P,
+    sender: Sender,
 ) -> Ended<T, E>
 where
     T: Value,
@@ -78,8 +80,9 @@ where
             (ending, Err(error))
         }
     };
-    let reply = claim.end(ending);
-    Ended { outcome, record, reply, deadline: deadline(core.record_within) }
+    let limit = deadline(core.record_within);
+    let reply = claim.end(ending, sender);
+    Ended { outcome, record, reply, deadline: limit }
 }
 
 /// Hands a result that a recovery hook found to the writer.
@@ -88,11 +91,13 @@ pub(crate) fn end_done<T: Value>(
     core: &Core,
     claim: Claim,
     value: T,
+    sender: Sender,
 ) -> Ended<T, Infallible> {
     let record = Arc::clone(claim.record());
     let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
-    let reply = claim.end(ending);
-    Ended { outcome: Ok(value), record, reply, deadline: deadline(core.record_within) }
+    let limit = deadline(core.record_within);
+    let reply = claim.end(ending, sender);
+    Ended { outcome: Ok(value), record, reply, deadline: limit }
 }
 
 /// The first caller gets the value as it reads back, which is what later ones get.

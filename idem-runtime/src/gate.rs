@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 const EXPECTED_WAIT_MAX: Duration = Duration::from_millis(100);
 const LONG_PAUSE: Duration = Duration::from_millis(1);
 
-/// The two files of the gate, opened for one writing thread.
+/// The two files of the gate, opened for one writer at a time.
 #[derive(Debug)]
 pub(crate) struct Gate {
     next: File,

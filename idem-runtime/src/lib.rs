@@ -85,6 +85,7 @@ mod timeline;
 mod codec;
 mod commit;
 mod count;
+mod desk;
 mod fault;
 mod purge;
 mod queries;

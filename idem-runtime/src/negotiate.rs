@@ -14,7 +14,7 @@ use crate::error::{Error, Ran};
 use crate::event;
 use crate::flight::{Baton, Landing, Waiter};
 use crate::queries::{Change, Expect};
-use crate::queue::{Request, Urgency};
+use crate::queue::{Request, Sender, Urgency};
 use crate::record::{Reason, Record, RecordRef, Status};
 use crate::refuse;
 use crate::signal::{Signal, deadline};
@@ -58,6 +58,7 @@ pub(crate) struct Negotiation<'a> {
     call: &'a Prepared,
     core: &'a Arc<Core>,
     mode: Mode,
+    sender: Sender,
     begun: Instant,
     deadline: Instant,
     known: Known,
@@ -73,11 +74,18 @@ pub(crate) struct Negotiation<'a> {
 }
 
 impl<'a> Negotiation<'a> {
-    pub(crate) fn new(call: &'a Prepared, core: &'a Arc<Core>, mode: Mode, known: Known) -> Negotiation<'a> {
+    pub(crate) fn new(
+        call: &'a Prepared,
+        core: &'a Arc<Core>,
+        mode: Mode,
+        known: Known,
+        sender: Sender,
+    ) -> Negotiation<'a> {
         Negotiation {
             call,
             core,
             mode,
+            sender,
             begun: Instant::now(),
             deadline: deadline(call.wait),
             known,
@@ -216,7 +224,7 @@ impl<'a> Negotiation<'a> {
         let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
         let mut request = Request::new(change, Urgency::Until(deadline), None);
         (request.before, request.baton, request.repeatable) = (before, self.baton.take(), repeatable);
-        Step::Claim(claim::ask(self.core, request), deadline)
+        Step::Claim(claim::ask(self.core, request, self.sender), deadline)
     }
 
     /// A place among those who wait; `None` if the call has just ended and is to be read again.

@@ -4,6 +4,7 @@
 //! store. The owner's lock is taken before its row is visible, and its row is committed before its first claim.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
@@ -28,7 +29,7 @@ use crate::schema::{self, Role, Tenancy};
 use crate::sidecar::Sidecar;
 use crate::signal::lock;
 use crate::store::{Inner, Store};
-use crate::writer::Writer;
+use crate::writer::{self, Writer};
 
 /// How long opening waits for another process that writes.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
@@ -100,7 +101,10 @@ impl StoreBuilder {
 
     /// How long a caller whose body has run waits for its record; 30 s by default.
     ///
-    /// After that it gets [`NotRecorded`](crate::ErrorKind::NotRecorded), while the store goes on trying.
+    /// After that it gets [`NotRecorded`](crate::ErrorKind::NotRecorded), while the store goes on trying: on a full disk, a
+    /// failing one, or behind a program that holds the write lock. A blocked caller that is alone makes the first attempt
+    /// itself, which takes up to 0.8 s behind such a program; and a disk that hangs in the middle of a write, without
+    /// an error, holds that caller until it answers.
     pub fn record_within(mut self, limit: Duration) -> Self {
         self.record_within = limit;
         self
@@ -171,12 +175,14 @@ impl StoreBuilder {
         {
             return Ok(Store { inner });
         }
-        let inner = Arc::new(self.open_anew(path.clone())?);
+        let (core, owner_file) = self.prepare(path.clone())?;
+        let inner = Arc::new(start(core, owner_file)?);
         stores.insert(path.database().to_owned(), Arc::downgrade(&inner));
         Ok(Store { inner })
     }
 
-    fn open_anew(self, path: StorePath) -> Result<Inner, Error> {
+    /// All but the threads.
+    pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Core>, OwnerFile), Error> {
         let sidecar = Sidecar::create(&path).map_err(problem)?;
         let io = |error| {
             Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
@@ -235,8 +241,8 @@ impl StoreBuilder {
             times,
             prober,
         }));
-        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity));
-        start(core, writer, owner_file)
+        core.desk.set(Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)));
+        Ok((core, owner_file))
     }
 
     /// A database that was deleted, or whose volume is not mounted yet, must not quietly start anew.
@@ -268,21 +274,24 @@ impl StoreBuilder {
     }
 }
 
-fn start(core: Arc<Core>, writer: Writer, owner_file: OwnerFile) -> Result<Inner, Error> {
-    let no_thread = |error| Error::store("a thread of the store cannot be started").because(error);
-    let watched = Arc::clone(&core);
-    let watch = std::thread::Builder::new()
-        .name("idem-watch".into())
-        .spawn(move || watch(&watched))
-        .map_err(no_thread)?;
-    let writing = Arc::clone(&core);
-    let writer =
-        std::thread::Builder::new().name("idem-writer".into()).spawn(move || guarded(&writing, writer));
-    if writer.is_err() {
+fn start(core: Arc<Core>, owner_file: OwnerFile) -> Result<Inner, Error> {
+    let threads = start_threads(&core).inspect_err(|_| {
         core.watch.close();
-    }
-    let writer: JoinHandle<Result<(), Error>> = writer.map_err(no_thread)?;
+        drop(core.desk.take());
+    });
+    let (writer, watch) =
+        threads.map_err(|error| Error::store("a thread of the store cannot be started").because(error))?;
     Ok(Inner::new(core, writer, watch, owner_file))
+}
+
+type Writing = JoinHandle<Result<(), Error>>;
+
+fn start_threads(core: &Arc<Core>) -> io::Result<(Writing, JoinHandle<()>)> {
+    let (writing, watched) = (Arc::clone(core), Arc::clone(core));
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let watch = thread("idem-watch").spawn(move || watch(&watched))?;
+    let writer = thread("idem-writer").spawn(move || guarded(&writing))?;
+    Ok((writer, watch))
 }
 
 /// A waker that panics must not leave the others asleep.
@@ -292,15 +301,9 @@ fn watch(core: &Core) {
 }
 
 /// A panic of the writer must not leave its callers waiting.
-fn guarded(core: &Core, writer: Writer) -> Result<(), Error> {
-    let run = std::panic::AssertUnwindSafe(|| writer.run());
-    std::panic::catch_unwind(run).unwrap_or_else(|_| {
-        let error = Error::store("the store's writer ended unexpectedly; open the store again");
-        core.poison(error.clone());
-        core.queue.end(&error);
-        core.flights.abandon();
-        Err(error)
-    })
+fn guarded(core: &Arc<Core>) -> Result<(), Error> {
+    let run = std::panic::AssertUnwindSafe(|| writer::run(core));
+    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]

@@ -16,13 +16,13 @@ use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::policy::Lifetime;
 use crate::queries::{self, Change, Expect, ReadError, Selection};
-use crate::queue::{Request, Urgency};
+use crate::queue::{Request, Sender, Urgency};
 use crate::record::{Reason, Record, Status, StoredResult};
 use crate::signal::Signal;
 use crate::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
 use crate::writer::Reply;
-use crate::{digest, purge, schema};
+use crate::{desk, digest, purge, schema};
 
 /// How long an operator's write waits for the store.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
@@ -153,7 +153,7 @@ impl Store {
         let over = changes.filter(|(had_result, change)| {
             change.new.as_ref().is_none_or(|new| *had_result && new.result.is_none())
         });
-        let replies: Vec<_> = over.map(|(_, change)| self.send(change)).collect();
+        let replies: Vec<_> = over.map(|(_, change)| self.send(change, Sender::Task)).collect();
         let mut purged = 0;
         for reply in replies {
             purged += usize::from(wait(&reply)?.is_none());
@@ -240,17 +240,17 @@ impl Store {
         Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
     }
 
-    pub(crate) fn send(&self, change: Change) -> Arc<Signal<Reply>> {
+    fn send(&self, change: Change, sender: Sender) -> Arc<Signal<Reply>> {
         let reply = Signal::new();
         let urgency = Urgency::Until(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
-        self.inner.core.queue.push(Request::new(change, urgency, reply_to));
+        desk::send(&self.inner.core, Request::new(change, urgency, reply_to), sender);
         reply
     }
 
     /// Makes a change; gives the record that stands instead where another call was faster.
     pub(crate) fn write(&self, change: Change) -> Result<Option<Standing>, Error> {
-        wait(&self.send(change))
+        wait(&self.send(change, Sender::Thread))
     }
 }
 

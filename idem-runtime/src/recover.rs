@@ -19,6 +19,7 @@ use crate::finish::{self, Ended};
 use crate::intent::Verdict;
 use crate::negotiate::{Known, Ready};
 use crate::on_err::ErrPolicy;
+use crate::queue::Sender;
 use crate::record::{Reason, Status};
 use crate::run::{Begun, answer};
 use crate::signal::Signal;
@@ -178,7 +179,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         let _entered = context::enter(scope);
         hook().into_verdict()
     };
-    match begun.judge(claim, verdict, waited) {
+    match begun.judge(claim, verdict, waited, Sender::Thread) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(ended)) => {
             let reply = ended.reply.wait(ended.deadline);
@@ -206,7 +207,7 @@ where
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
     let watch = Arc::clone(&begun.core().watch);
-    match begun.judge(claim, verdict, waited) {
+    match begun.judge(claim, verdict, waited, Sender::Task) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(ended)) => {
             let reply = ended.reply.wait_async(ended.deadline, &watch).await;
@@ -245,17 +246,18 @@ impl Begun {
         claim: Claim,
         verdict: Result<Verdict<T>, String>,
         waited: Duration,
+        sender: Sender,
     ) -> Result<Next<T>, Error> {
         match verdict {
             Ok(Verdict::Done(value)) => {
                 self.tell_recovered(&claim, waited);
-                Ok(Next::Recorded(finish::end_done(&self.call, self.core(), claim, value)))
+                Ok(Next::Recorded(finish::end_done(&self.call, self.core(), claim, value, sender)))
             }
             Ok(Verdict::DoneWithoutResult) => {
-                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)));
+                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Sender::Task);
                 Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
             }
-            Ok(Verdict::NotDone) => self.not_done(claim),
+            Ok(Verdict::NotDone) => self.not_done(claim, sender),
             Ok(Verdict::Unknown) => {
                 Err(stays_in_doubt(claim, "its recovery could not find out whether it was done"))
             }
@@ -264,7 +266,7 @@ impl Begun {
     }
 
     /// Believed only after the settle window.
-    fn not_done<T>(&self, claim: Claim) -> Result<Next<T>, Error> {
+    fn not_done<T>(&self, claim: Claim, sender: Sender) -> Result<Next<T>, Error> {
         let core = self.core();
         let left = claim.record().doubt_since.map_or(Duration::ZERO, |since| core.settles_in(since));
         if left > Duration::ZERO {
@@ -274,7 +276,7 @@ impl Begun {
             );
             return Err(stays_in_doubt(claim, &why).after(left));
         }
-        let (reply, deadline) = claim.next_attempt(&self.call);
+        let (reply, deadline) = claim.next_attempt(&self.call, sender);
         Ok(Next::Attempt { hooks: claim, reply, deadline })
     }
 
@@ -294,7 +296,7 @@ impl Begun {
 
 fn stays_in_doubt(claim: Claim, why: &str) -> Error {
     let attempt = claim.record().attempt;
-    claim.end(Ending::InDoubt(Reason::Unknown));
+    claim.end(Ending::InDoubt(Reason::Unknown), Sender::Task);
     let message =
         format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)

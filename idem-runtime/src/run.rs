@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::intent::{self, Intent, Seen};
 use crate::negotiate::{self, Known, Negotiation, Ready, Step};
 use crate::on_err::ErrPolicy;
+use crate::queue::Sender;
 use crate::record::{Record, RecordRef};
 use crate::store::Store;
 use crate::{context, event, finish, global, look, refuse};
@@ -196,7 +197,7 @@ impl Begun {
     }
 
     pub(crate) fn negotiate(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known);
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Thread);
         loop {
             match negotiation.step()? {
                 Step::Ready(ready) => return Ok(ready),
@@ -211,7 +212,7 @@ impl Begun {
     }
 
     pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known);
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Task);
         let watch = &self.core().watch;
         loop {
             match negotiation.step()? {
@@ -251,7 +252,7 @@ impl Begun {
             let _entered = context::enter(scope);
             body().into_result()
         };
-        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, policy);
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Sender::Thread);
         let reply = ended.reply.wait(ended.deadline);
         ended.outcome(reply)
     }
@@ -276,7 +277,7 @@ impl Begun {
         let (scope, ongoing) = finish::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy);
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
         let reply = ended.reply.wait_async(ended.deadline, &self.core().watch).await;
         ended.outcome(reply)
     }

@@ -1,4 +1,5 @@
-//! The one thread that writes, with group commit.
+//! What is written together, and what becomes of what cannot be: by the store's own thread, with group commit, or by
+//! a lone caller in its place (see [`crate::desk`]).
 //!
 //! # Batches
 //! Everything that came while the last commit was forced to disk shares the next one; a lone caller waits for
@@ -9,6 +10,7 @@
 //! lives. After a failure one request is tried at a time, and one that fails alone is `stuck`: it is tried alone from
 //! then on, so that it does not hold up the others.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,48 @@ pub(crate) enum Reply {
     Failed(Error),
 }
 
+/// A batch that is on disk, and what came of each.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    batch: Vec<Request>,
+    applied: Vec<Applied>,
+}
+
+impl Written {
+    /// Answers those who wait. Gives how many requests there were.
+    pub(crate) fn deliver(self, core: &Arc<Core>) -> usize {
+        let count = self.batch.len();
+        self.batch
+            .into_iter()
+            .zip(self.applied)
+            .for_each(|(request, applied)| deliver(core, request, applied));
+        count
+    }
+}
+
+/// The thread's loop, until the store closes. Gives whether everything was written and the file left in order.
+pub(crate) fn run(core: &Core) -> Result<(), Error> {
+    let mut patience = None;
+    loop {
+        let mut linger = None;
+        let requests = match core.queue.next(patience) {
+            Work::Batch(requests) => requests,
+            Work::Idle => Vec::new(),
+            // A claim that had waited for the write lock was given while the store closed: its end is awaited.
+            Work::Over if core.flights.count_here() > 0 => {
+                linger = Some(LINGER);
+                Vec::new()
+            }
+            Work::Over => break,
+        };
+        match core.desk.with(|writer| writer.round(requests)) {
+            Some(ControlFlow::Continue(pause)) => patience = pause.or(linger),
+            Some(ControlFlow::Break(())) | None => break,
+        }
+    }
+    core.desk.take().map_or_else(|| core.check_poison(), Writer::end)
+}
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     disk: Disk,
@@ -66,28 +110,28 @@ impl Writer {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn never_purge(&mut self) {
+        self.purge = purge::Rhythm::never();
+    }
+
     fn core(&self) -> &Arc<Core> {
         &self.disk.core
     }
 
-    /// Writes until the store closes. Gives whether everything was written and the file left in order.
-    pub(crate) fn run(mut self) -> Result<(), Error> {
-        let mut linger = None;
-        loop {
-            let patience = self.patience().or(linger.take());
-            match self.core().queue.next(patience) {
-                Work::Batch(requests) => self.pending.extend(requests),
-                Work::Idle => {}
-                // A claim that had waited for the write lock was given while the store closed: its end is awaited.
-                Work::Over if self.core().flights.count_here() > 0 => linger = Some(LINGER),
-                Work::Over => break,
-            }
-            if self.core().must_give_up() {
-                break;
-            }
-            let written = self.write_pending() + self.retry_stuck();
-            self.purge_slice(written);
+    /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
+    fn round(&mut self, requests: Vec<Request>) -> ControlFlow<(), Option<Duration>> {
+        self.pending.extend(requests);
+        if self.core().must_give_up() {
+            return ControlFlow::Break(());
         }
+        let written = self.write_pending() + self.retry_stuck();
+        self.purge_slice(written);
+        ControlFlow::Continue(self.patience())
+    }
+
+    /// The last of it. Gives whether everything was written and the file left in order.
+    fn end(mut self) -> Result<(), Error> {
         let lost: Vec<Request> = self.pending.drain(..).chain(self.stuck.drain(..)).collect();
         let all_written = lost.is_empty();
         for request in lost {
@@ -99,6 +143,21 @@ impl Writer {
             return Err(error);
         }
         if all_written { self.disk.leave() } else { Err(not_recorded()) }
+    }
+
+    /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
+    pub(crate) fn write_lone(&mut self, request: &mut Option<Request>) -> Written {
+        let lone = if self.has_to_retry() { None } else { request.take() };
+        self.write(lone.into_iter().collect())
+    }
+
+    /// Whether there is anything for the thread to do that is not in the queue.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        self.has_to_retry() || self.purge.is_due()
+    }
+
+    fn has_to_retry(&self) -> bool {
+        self.trouble.is_some() || !self.pending.is_empty() || !self.stuck.is_empty()
     }
 
     /// How long to wait for new requests; for ever if there is nothing else to do.
@@ -114,7 +173,7 @@ impl Writer {
         self.drop_the_late();
         let count = if self.trouble.is_some() { self.pending.len().min(1) } else { self.pending.len() };
         let batch = self.pending.drain(..count).collect();
-        self.write(batch)
+        self.write(batch).deliver(self.core())
     }
 
     /// One attempt at one of the stuck, once its time has come.
@@ -123,25 +182,23 @@ impl Writer {
             return 0;
         }
         let first = self.stuck.drain(..1).collect();
-        self.write(first)
+        self.write(first).deliver(self.core())
     }
 
-    fn write(&mut self, mut batch: Vec<Request>) -> usize {
+    fn write(&mut self, mut batch: Vec<Request>) -> Written {
         if batch.is_empty() {
-            return 0;
+            return Written::default();
         }
         match self.disk.commit(&mut batch) {
             Ok(applied) => {
                 self.trouble = None;
                 self.backoff = BACKOFF_FIRST;
                 self.retry_at = Instant::now();
-                let count = batch.len();
-                batch.into_iter().zip(applied).for_each(|(request, applied)| self.deliver(request, applied));
-                count
+                Written { batch, applied }
             }
             Err(failure) => {
                 self.keep_or_fail(batch, failure);
-                0
+                Written::default()
             }
         }
     }
@@ -160,46 +217,6 @@ impl Writer {
         }
     }
 
-    fn deliver(&self, mut request: Request, applied: Applied) {
-        let ended = request.change.expect.claim();
-        match applied {
-            Applied::Yes => {
-                if let Some(ended) = ended {
-                    self.core().flights.land(ended, request.change.new.as_ref());
-                }
-                let is_claim = request.is_claim();
-                match request.change.new.take() {
-                    Some(record) if is_claim => {
-                        // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
-                        if self.core().flights.has_waiters(record.claim) {
-                            self.core().watch.watch(record.claim, record.slot, Pace::Loose);
-                        }
-                        let claim = Claim::new(Arc::clone(self.core()), record, request.before.take());
-                        request.answer(Reply::Claimed(claim));
-                    }
-                    _ => request.answer(Reply::Written),
-                }
-            }
-            Applied::No(standing) => {
-                self.land_persistent(&request, ended, standing.as_deref());
-                request.answer(Reply::Stands(standing));
-            }
-            Applied::Damaged(what) => {
-                // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
-                self.land_persistent(&request, ended, None);
-                let error = fault::of_read(ReadError::Damaged(what), "writing to the store");
-                request.answer(Reply::Failed(error));
-            }
-        }
-    }
-
-    /// A call that has ended is over for those who wait, whatever became of its record.
-    fn land_persistent(&self, request: &Request, ended: Option<u64>, record: Option<&Record>) {
-        if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
-            self.core().flights.land(ended, record);
-        }
-    }
-
     /// What ended is kept; whoever has not started yet is refused.
     fn keep_or_fail(&mut self, mut batch: Vec<Request>, failure: Failure) {
         event::store_trouble(&failure.error.to_string());
@@ -208,7 +225,7 @@ impl Writer {
         for request in batch.drain(..) {
             match request.urgency {
                 _ if poisoned => {
-                    self.land_persistent(&request, request.change.expect.claim(), None);
+                    land_persistent(self.core(), &request, request.change.expect.claim(), None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.fault == Fault::Busy => self.pending.push(request),
@@ -244,6 +261,46 @@ impl Writer {
             // Nothing is lost: the same records are found again.
             self.purge.pause();
         }
+    }
+}
+
+fn deliver(core: &Arc<Core>, mut request: Request, applied: Applied) {
+    let ended = request.change.expect.claim();
+    match applied {
+        Applied::Yes => {
+            if let Some(ended) = ended {
+                core.flights.land(ended, request.change.new.as_ref());
+            }
+            let is_claim = request.is_claim();
+            match request.change.new.take() {
+                Some(record) if is_claim => {
+                    // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
+                    if core.flights.has_waiters(record.claim) {
+                        core.watch.watch(record.claim, record.slot, Pace::Loose);
+                    }
+                    let claim = Claim::new(Arc::clone(core), record, request.before.take());
+                    request.answer(Reply::Claimed(claim));
+                }
+                _ => request.answer(Reply::Written),
+            }
+        }
+        Applied::No(standing) => {
+            land_persistent(core, &request, ended, standing.as_deref());
+            request.answer(Reply::Stands(standing));
+        }
+        Applied::Damaged(what) => {
+            // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
+            land_persistent(core, &request, ended, None);
+            let error = fault::of_read(ReadError::Damaged(what), "writing to the store");
+            request.answer(Reply::Failed(error));
+        }
+    }
+}
+
+/// A call that has ended is over for those who wait, whatever became of its record.
+fn land_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
+    if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
+        core.flights.land(ended, record);
     }
 }
 

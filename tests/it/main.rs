@@ -39,6 +39,8 @@ mod itself;
 mod key;
 mod lifetimes;
 mod limits;
+#[cfg(unix)]
+mod lone;
 mod names;
 mod nested;
 mod on_err;

@@ -55,6 +55,7 @@ macro_rules! scenarios {
             use std::time::{Duration, Instant};
 
             use shuttle::rand::Rng;
+            use shuttle::sync::atomic::{AtomicBool, Ordering};
             use shuttle::sync::{Arc, Mutex};
             use shuttle::thread;
 
@@ -130,15 +131,17 @@ macro_rules! scenarios {
                 flights.land(claim, None);
             }
 
-            /// Callers send while the store closes: every one is answered, and the writer ends.
+            /// Callers send, or write alone, while the store closes: every one is answered, one at a time writes, and the
+            /// writer ends.
             pub(super) fn queue() {
                 let queue = Arc::new(Queue::default());
-                let writing = Arc::clone(&queue);
-                let writer = thread::spawn(move || write(&writing));
+                let desk = Arc::new(AtomicBool::new(false));
+                let (writing, written_at) = (Arc::clone(&queue), Arc::clone(&desk));
+                let writer = thread::spawn(move || write(&writing, &written_at));
                 let callers: Vec<_> = (0..CALLERS - 1)
                     .map(|n| {
-                        let queue = Arc::clone(&queue);
-                        thread::spawn(move || send(&queue, n))
+                        let (queue, desk) = (Arc::clone(&queue), Arc::clone(&desk));
+                        thread::spawn(move || send(&queue, &desk, n))
                     })
                     .collect();
                 // Half of the time the store closes after its callers: nobody but a sender wakes the writer then.
@@ -157,24 +160,37 @@ macro_rules! scenarios {
                 assert!(queue.is_idle());
             }
 
-            fn send(queue: &Queue, n: usize) {
+            /// Nobody else is there meanwhile.
+            fn write_at(desk: &AtomicBool) {
+                assert!(!desk.swap(true, Ordering::SeqCst), "two write at once");
+                thread::yield_now();
+                desk.store(false, Ordering::SeqCst);
+            }
+
+            fn send(queue: &Queue, desk: &AtomicBool, n: usize) {
+                if shuttle::rand::thread_rng().gen_range(0..2) == 0 && queue.enter() {
+                    write_at(desk);
+                    queue.leave(shuttle::rand::thread_rng().gen_range(0..2) == 0);
+                    return;
+                }
                 let urgency = if n == 0 { Urgency::Persist } else { Urgency::Until(Instant::now() + LONG) };
                 let reply = Signal::new();
                 queue.push(Request::new(Change { new: None }, urgency, Some(Arc::clone(&reply))));
                 assert!(reply.wait(Instant::now() + LONG).is_some());
             }
 
-            fn write(queue: &Queue) -> usize {
+            fn write(queue: &Queue, desk: &AtomicBool) -> usize {
                 let mut written = 0;
                 loop {
                     match queue.next(None) {
                         Work::Batch(batch) => {
+                            write_at(desk);
                             written += batch.len();
                             for request in batch {
                                 request.answer(Reply::Written);
                             }
                         }
-                        Work::Idle => {}
+                        Work::Idle => write_at(desk),
                         Work::Over => {
                             queue.end(&crate::real::$variant::core::closed());
                             return written;

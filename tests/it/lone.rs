@@ -1,0 +1,125 @@
+//! A blocked caller that is alone writes its own records: what that must not change.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store};
+use idem_tests::form::Form;
+use idem_tests::halt::{Halt, a_moment};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::worker::{Place, Worker, effect};
+
+const WAIT: Duration = Duration::from_secs(60);
+const NAME: &str = "tests.effect";
+/// Longer than any of it takes, and shorter than a completion is waited for.
+const SOON: Duration = Duration::from_secs(20);
+
+fn pay(store: &Store, key: &str) -> Result<String, Error> {
+    effect(Form::Sync, store, key, OnInterrupt::Refuse, WAIT, || Ok(key.to_owned()))
+}
+
+#[test]
+fn two_processes_with_a_lone_caller_each_have_one_effect_per_key() {
+    let place = Place::new();
+    let mut workers = [Worker::start(&place), Worker::start(&place)];
+    for worker in &mut workers {
+        worker.tell("all storm sync 1 150");
+    }
+    let [one, other] = workers.each_mut().map(|worker| worker.hear("all ok"));
+    assert_eq!(one, other, "the processes got different values");
+    for n in 0..150 {
+        assert_eq!(place.effects(&format!("k{n}")).len(), 1, "k{n}");
+    }
+    workers.into_iter().for_each(Worker::leave);
+    assert!(place.open().verify().unwrap().is_empty());
+}
+
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+impl tracing::Subscriber for Panicking {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "idem" && *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a subscriber that panics");
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Nobody is left waiting, nothing is written any more, and the store can be opened again.
+fn assert_ended(place: &Place, store: Store) {
+    assert_eq!(pay(&store, "later").unwrap_err().kind(), ErrorKind::Store);
+    let begun = Instant::now();
+    assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Store);
+    assert!(begun.elapsed() < SOON);
+    drop(store);
+    let store = place.open();
+    assert_eq!(pay(&store, "later").unwrap(), "later");
+    store.close().unwrap();
+}
+
+#[test]
+fn a_panic_while_a_lone_caller_writes_ends_the_store() {
+    let place = Place::new();
+    let store = place.open();
+    pay(&store, "before").unwrap();
+    a_moment();
+    let lock = Connection::open_with_flags(place.database(), OpenFlags::default()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = Instant::now();
+    // It is told that the write lock is taken.
+    let error = tracing::subscriber::with_default(Panicking, || pay(&store, "k")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.to_string().contains("ended unexpectedly"), "{error}");
+    assert!(begun.elapsed() < SOON);
+    drop(lock);
+    assert_ended(&place, store);
+    assert!(place.open().get(NAME, "k").unwrap().is_none());
+}
+
+#[test]
+fn a_panic_of_a_waiter_that_a_lone_caller_wakes_ends_the_store() {
+    let place = Place::new();
+    let store = place.open();
+    let halt = Halt::new();
+    std::thread::scope(|scope| {
+        let (store, halt) = (&store, &halt);
+        let body = || {
+            halt.stand();
+            Ok("paid".to_owned())
+        };
+        let paying = scope.spawn(move || effect(Form::Sync, store, "k", OnInterrupt::Refuse, WAIT, body));
+        halt.wait_for(1);
+        let call = idem_runtime::call(NAME).store(store).key("k");
+        let mut waiter = pin!(call.run_async(async || Ok::<String, Error>("again".to_owned())));
+        let waker = Waker::from(Arc::new(Panicking));
+        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let begun = Instant::now();
+        halt.let_all_go();
+        let error = paying.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotRecorded);
+        assert!(begun.elapsed() < SOON);
+    });
+    assert_ended(&place, store);
+    assert_eq!(place.open().get(NAME, "k").unwrap().unwrap().status(), Status::Done);
+}
