@@ -14,8 +14,11 @@ use crate::tournament::{Result, run};
 const CROWD: usize = 64;
 /// First calls in a turn: for a crowd, and for one caller. Who forces each call to disk alone takes a quarter of them,
 /// so that a turn is short and neighbours see the same disk.
-const CROWD_CALLS: u64 = 64 * 24;
+const CROWD_CALLS: u64 = 64 * 100;
 const ALONE_CALLS: u64 = 150;
+/// First calls of one caller before the first turn that counts. A file that grows takes longer to force than one that is
+/// written over, and with these every log has begun at its start again.
+const ALONE_WARMING: u64 = 800;
 /// Replays in a turn.
 const REPLAYS: usize = 3_000;
 
@@ -81,8 +84,10 @@ fn alone(place: &str, folder: &Path, settings: &Settings, report: &mut Report) -
     for appends in [2, 1] {
         contenders.push(Box::new(bare::Fsyncs::open(folder, pages, appends)?));
     }
-    let results =
-        run(&contenders, settings.rounds, |who, round| who.first_calls(1, keys(round, ALONE_CALLS)))?;
+    let results = run(&contenders, settings.rounds, |who, round| {
+        let first = ALONE_WARMING + round as u64 * ALONE_CALLS;
+        who.first_calls(1, if round == 0 { 0..ALONE_WARMING } else { first..first + ALONE_CALLS })
+    })?;
     report.table(&format!("first call, 1 caller, {place}"), &results);
     for ours in results.iter().filter(|result| result.name.starts_with("idempotent")) {
         let has_one_commit = ours.name.ends_with("rerun") || ours.name.ends_with("tx");

@@ -12,6 +12,11 @@ pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
     u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
 }
 
+/// How many records there should be.
+pub(crate) fn records(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("SELECT records FROM idem_count WHERE id = 1", [], |row| row.get(0))
+}
+
 /// Writes the highest claim number, if one was issued, and by how many the records have become more or fewer.
 pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusqlite::Result<()> {
     const WRITE: &str = "UPDATE idem_count SET claims = max(claims, ?1), records = records + ?2 WHERE id = 1";
@@ -28,6 +33,7 @@ pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusql
 /// every claim writes, so it comes from the log, and the records from the copy.
 pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     // The table itself is counted: its indexes were compared with it.
+    // Both in one statement, which sees one state of the store.
     let counts = conn.query_row(
         "SELECT (SELECT count(*) FROM idem_record NOT INDEXED), (SELECT records FROM idem_count WHERE id = 1)",
         [],

@@ -67,7 +67,7 @@ impl Store {
         Ok(snapshots)
     }
 
-    /// Counts and sizes. Counting reads the whole index: it is for operators, not for every call.
+    /// Counts and sizes, without reading the records.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
@@ -75,8 +75,7 @@ impl Store {
         let core = &self.inner.core;
         core.check_usable()?;
         let (records, unfinished) = core.readers.read("counting records", |conn| {
-            let records: i64 = conn.query_row("SELECT count(*) FROM idem_record", [], |row| row.get(0))?;
-            Ok((records.unsigned_abs(), queries::count_unfinished(conn)?.unsigned_abs()))
+            Ok((count::records(conn)?.unsigned_abs(), queries::count_unfinished(conn)?.unsigned_abs()))
         })?;
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         Ok(Stats {
