@@ -326,6 +326,23 @@ fn a_record_that_was_tampered_with_is_an_error_until_it_is_forgotten() {
     }
 }
 
+/// Its end looks for it by the number of its row first.
+#[test]
+fn a_call_whose_row_was_numbered_anew_while_it_ran_still_ends() {
+    for form in FORMS {
+        let place = Place::new();
+        let store = place.open();
+        let renumbered = || {
+            let conn = connect(&place);
+            conn.execute_batch("UPDATE idem_record SET id = 99").unwrap();
+            Ok("value of k".to_owned())
+        };
+        effect(form, &store, "k", OnInterrupt::Refuse, WAIT, renumbered).unwrap();
+        assert_eq!(rerun(form, &store, "k").unwrap(), "value of k");
+        assert!(store.verify().unwrap().is_empty());
+    }
+}
+
 // Rule 6, in the file itself: SQLite has no checksums of its own.
 #[test]
 fn no_flipped_byte_of_a_record_repeats_its_call_or_changes_its_result() {
