@@ -42,10 +42,15 @@ struct Threadless {
 
 impl Threadless {
     fn new() -> Threadless {
+        let place = Threadless::with_purging();
+        place.core().desk.with(Writer::never_purge).unwrap();
+        place
+    }
+
+    fn with_purging() -> Threadless {
         let folder = tempfile::tempdir().unwrap();
         let path = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
         let (core, owner_file) = Store::builder().record_within(MOMENT).prepare(path).unwrap();
-        core.desk.with(Writer::never_purge).unwrap();
         let inner = Inner::new(core, thread::spawn(|| Ok(())), thread::spawn(|| ()), owner_file);
         Threadless { store: Store { inner: Arc::new(inner) }, _folder: folder }
     }
@@ -176,6 +181,16 @@ fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
         place.store.close().unwrap();
         thread.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn the_thread_is_called_when_something_may_be_purged() {
+    let place = Threadless::with_purging();
+    assert!(place.store.record_done(NAME, &1, &1_u32).unwrap());
+    let core = Arc::clone(place.core());
+    let thread = thread::spawn(move || core.queue.next(None));
+    until("the thread is called", || thread.is_finished());
+    assert!(matches!(thread.join().unwrap(), Work::Idle));
 }
 
 #[test]
