@@ -115,7 +115,14 @@ pub(crate) struct Changes<'conn> {
 
 impl<'conn> Changes<'conn> {
     pub(crate) fn new(conn: &'conn Connection) -> Changes<'conn> {
-        Changes { conn, claim: None, replace: None, replace_row: None, added: 0, facts: Vec::with_capacity(FACTS_BYTES) }
+        Changes {
+            conn,
+            claim: None,
+            replace: None,
+            replace_row: None,
+            added: 0,
+            facts: Vec::with_capacity(FACTS_BYTES),
+        }
     }
 
     /// Applies a change. A claim's number must be assigned by then.
