@@ -121,7 +121,11 @@ impl Writer {
 
     /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
     fn round(&mut self, requests: Vec<Request>) -> ControlFlow<(), Option<Duration>> {
-        self.pending.extend(requests);
+        if self.pending.is_empty() {
+            self.pending = requests;
+        } else {
+            self.pending.extend(requests);
+        }
         if self.core().must_give_up() {
             return ControlFlow::Break(());
         }
@@ -171,8 +175,10 @@ impl Writer {
     /// One attempt at what is pending; gives how many requests it wrote.
     fn write_pending(&mut self) -> usize {
         self.drop_the_late();
-        let count = if self.trouble.is_some() { self.pending.len().min(1) } else { self.pending.len() };
-        let batch = self.pending.drain(..count).collect();
+        let batch = match self.trouble {
+            Some(_) => self.pending.drain(..self.pending.len().min(1)).collect(),
+            None => std::mem::take(&mut self.pending),
+        };
         self.write(batch).deliver(self.core())
     }
 
@@ -206,13 +212,19 @@ impl Writer {
     /// Requests nobody waits for are skipped; those whose time is over fail.
     fn drop_the_late(&mut self) {
         let now = Instant::now();
+        let is_late =
+            |request: &Request| matches!(request.urgency, Urgency::Until(deadline) if deadline <= now);
+        // Almost always there is none, and a request is large enough not to be moved for nothing.
+        if !self.pending.iter().any(|request| request.is_abandoned() || is_late(request)) {
+            return;
+        }
         for request in std::mem::take(&mut self.pending) {
-            match request.urgency {
-                _ if request.is_abandoned() => {}
-                Urgency::Until(deadline) if deadline <= now => {
-                    request.answer(Reply::Failed(self.trouble.clone().unwrap_or_else(too_late)));
-                }
-                _ => self.pending.push(request),
+            if request.is_abandoned() {
+                drop(request);
+            } else if is_late(&request) {
+                request.answer(Reply::Failed(self.trouble.clone().unwrap_or_else(too_late)));
+            } else {
+                self.pending.push(request);
             }
         }
     }
