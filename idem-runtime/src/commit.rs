@@ -105,7 +105,7 @@ impl Disk {
         self.core.check_poison().map_err(Failure::refused)?;
         if self.is_spent {
             // Whatever stands in the place of the files now would be opened.
-            check_files(&self.core, &self.identity)?;
+            check_files(&self.core, &mut self.identity)?;
             self.reopen()?;
         }
         self.force(!batch.iter().all(|request| request.repeatable))?;
@@ -124,7 +124,7 @@ impl Disk {
             event::store_trouble(&format!("the high-water file could not be written ({error})"));
         }
         drop(turn);
-        check_files(&self.core, &self.identity)?;
+        check_files(&self.core, &mut self.identity)?;
         Ok(applied)
     }
 
@@ -188,7 +188,7 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 }
 
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
-fn check_files(core: &Core, identity: &Identity) -> Result<(), Failure> {
+fn check_files(core: &Core, identity: &mut Identity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
         let error = Error::store(format!(
             "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \

@@ -222,7 +222,7 @@ impl StoreBuilder {
             // the tables of a new store stand in the database from the start, so that a lost log does not take them.
             conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
         }
-        let identity = Identity::capture(&path).map_err(io)?;
+        let identity = Identity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
         let Registered { owner: Owner { number, store_id, times, dead }, owner_file, prober } = registered;
         for token in &dead {

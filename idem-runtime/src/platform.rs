@@ -38,6 +38,32 @@ pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
     }
 }
 
+/// What changes with every change to the entries of a folder, and with nothing else that anybody can undo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FolderState {
+    identity: (u64, u64),
+    /// Seconds and nanoseconds. Unlike the time of the last modification it cannot be set back.
+    changed: (i64, i64),
+}
+
+impl FolderState {
+    /// `None` where the system does not tell.
+    #[cfg_attr(unix, expect(clippy::unnecessary_wraps, reason = "Windows has no such time"))]
+    pub(crate) fn of(folder: &Metadata) -> Option<FolderState> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let changed = (folder.ctime(), folder.ctime_nsec());
+            Some(FolderState { identity: device_and_inode(folder), changed })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = folder;
+            None
+        }
+    }
+}
+
 /// Under how many names the file can be reached.
 pub(crate) fn hard_links(metadata: &Metadata) -> u64 {
     #[cfg(unix)]

@@ -9,7 +9,7 @@ use idem_runtime::{Error, ErrorKind, Filter, OnInterrupt, Ran, Status, Store};
 use idem_tests::form::Form;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::worker::{FORMS, Place, Worker, effect, pause};
+use crate::worker::{FORMS, Place, Worker, effect, pause, pause_for};
 
 const WAIT: Duration = Duration::from_secs(60);
 const NAME: &str = "tests.effect";
@@ -52,6 +52,9 @@ fn once_a_file_of_the_store_was_replaced_or_deleted_no_body_runs_any_more() {
             let place = Place::new();
             let store = place.open();
             run(form, &store, "before").unwrap();
+            // By then a look at the folder is enough for a store in which nothing happens.
+            pause_for(Duration::from_millis(150));
+            run(form, &store, "later").unwrap();
             take_away(&place.beside(file), how);
             for _ in 0..2 {
                 let error = rerun(form, &store, "after").unwrap_err();
