@@ -15,6 +15,8 @@ const CROWD: usize = 64;
 /// First calls in a turn: for a crowd, and for one caller. Who forces each call to disk alone takes a quarter of them,
 /// so that a turn is short and neighbours see the same disk.
 const CROWD_CALLS: u64 = 64 * 100;
+/// In memory a turn of as many calls would be over before all callers run.
+const CROWD_CALLS_MEMORY: u64 = 4 * CROWD_CALLS;
 const ALONE_CALLS: u64 = 150;
 /// First calls of one caller before the first turn that counts. A file that grows takes longer to force than one that is
 /// written over, and with these every log has begun at its start again.
@@ -44,8 +46,9 @@ pub fn first_calls(settings: &Settings, report: &mut Report) -> Outcome<()> {
     judge_crowd(&results, report);
 
     let contenders = all(memory.path(), "crowd", &[&own[..], &bare].concat())?;
-    let results =
-        run(&contenders, settings.rounds, |who, round| who.first_calls(CROWD, keys(round, CROWD_CALLS)))?;
+    let results = run(&contenders, settings.rounds, |who, round| {
+        who.first_calls(CROWD, keys(round, CROWD_CALLS_MEMORY))
+    })?;
     report.table("first call, 64 callers, tmpfs", &results);
     let floors =
         [("bare: claim", 0.6), ("bare: finished rows through", 0.3), ("bare: finished rows in batches", 0.3)];
