@@ -8,10 +8,11 @@
 //! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
 //!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
 //!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
-//!   that a codec may have written the other form.
+//!   that a codec may have written the other form. Only an element that is summed up without its order, and asks who reads
+//!   it, is walked once more as for a machine: numbers that changed places would else look like elements that did.
 //! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::ser::{self, Serialize};
 
@@ -80,7 +81,7 @@ pub(crate) trait Form: Sized {
 
 /// Walks `value` and tells `form` about it.
 pub(crate) fn walk<T: Serialize + ?Sized, F: Form>(value: &T, form: &mut F) -> Result<(), Unwalkable> {
-    value.serialize(walker::Walker::new(form))
+    value.serialize(walker::Walker::new(form, &Cell::new(false)))
 }
 
 /// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
@@ -271,6 +272,72 @@ mod tests {
         assert_eq!(counted(&[7u8; 3]), (0, 0));
         assert_eq!(counted(&vec![vec![7u8; 1000]; 1000]), (1 + 980, 20 + 1000 * 20));
         assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1, 1000));
+    }
+
+    /// Counts how often it is walked; and asks who reads it, or does not.
+    #[derive(Default)]
+    struct Walked<const ASKS: bool>(Cell<usize>);
+
+    impl<const ASKS: bool> Serialize for Walked<ASKS> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.set(self.0.get() + 1);
+            let shown = ASKS && serializer.is_human_readable();
+            serializer.serialize_bool(shown)
+        }
+    }
+
+    fn list<const ASKS: bool>(count: usize) -> Vec<Walked<ASKS>> {
+        (0..count).map(|_| Walked::default()).collect()
+    }
+
+    fn walks<const ASKS: bool>(list: &[Walked<ASKS>]) -> Vec<usize> {
+        list.iter().map(|walked| walked.0.get()).collect()
+    }
+
+    #[test]
+    fn only_what_asks_and_is_summed_is_walked_for_a_machine_as_well() {
+        let (asks, does_not, pair) = (list::<true>(25), list::<false>(25), <[Walked<true>; 2]>::default());
+        walk(&(&asks, &does_not, &pair), &mut Counting::default()).unwrap();
+        assert_eq!(walks(&asks), [vec![2; 20], vec![1; 5]].concat());
+        assert_eq!(walks(&does_not), [1; 25]);
+        assert_eq!(walks(&pair), [1, 1]);
+        // However deep it lies, if it alone asks; but what is told as it comes belongs to the element around it.
+        let nested = vec![vec![(list::<false>(2), list::<true>(2)), (list(0), list(25))]];
+        walk(&nested, &mut Counting::default()).unwrap();
+        assert_eq!((walks(&nested[0][0].0), walks(&nested[0][0].1)), (vec![1, 1], vec![2, 2]));
+        assert_eq!(walks(&nested[0][1].1), [vec![3; 20], vec![2; 5]].concat());
+    }
+
+    #[test]
+    fn a_map_in_a_list_asks_with_its_keys_and_with_its_values() {
+        struct Entry<const KEY: bool, const VALUE: bool>(Walked<KEY>, Walked<VALUE>);
+        impl<const KEY: bool, const VALUE: bool> Serialize for Entry<KEY, VALUE> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map([(&self.0, &self.1)])
+            }
+        }
+        fn walked<const KEY: bool, const VALUE: bool>() -> [usize; 2] {
+            let entries = vec![Entry(Walked::<KEY>::default(), Walked::<VALUE>::default())];
+            walk(&entries, &mut Counting::default()).unwrap();
+            [entries[0].0.0.get(), entries[0].1.0.get()]
+        }
+        assert_eq!(walked::<false, false>(), [1, 1]);
+        assert_eq!(walked::<true, false>(), [2, 2]);
+        assert_eq!(walked::<false, true>(), [2, 2]);
+    }
+
+    #[test]
+    fn what_asks_at_every_depth_is_walked_no_more_often_than_it_lies_deep() {
+        #[derive(Serialize)]
+        struct Node(Walked<true>, Vec<Node>);
+        let leaf = Node(Walked::default(), Vec::new());
+        let tree = (0..40).fold(leaf, |node, _| Node(Walked::default(), vec![node]));
+        walk(&tree, &mut Counting::default()).unwrap();
+        let mut node = &tree;
+        for depth in 0..=40 {
+            assert_eq!(node.0.0.get(), depth + 1);
+            node = node.1.first().unwrap_or(node);
+        }
     }
 
     #[derive(Serialize)]

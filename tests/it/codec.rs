@@ -245,6 +245,69 @@ fn a_type_that_changed_is_undecodable_and_never_a_rerun() {
     assert_eq!(stored_then_read::<_, NewState>(Codec::Json, OldState::Paid), Ok(NewState::Paid));
 }
 
+/// A name for people and a number for machines, and those numbers may change places.
+#[derive(Clone, Debug, PartialEq)]
+enum Level<const LOW: u8> {
+    Low,
+    High,
+}
+
+impl<const LOW: u8> Serialize for Level<LOW> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_low = *self == Self::Low;
+        if serializer.is_human_readable() {
+            serializer.serialize_str(if is_low { "low" } else { "high" })
+        } else {
+            serializer.serialize_u8(if is_low { LOW } else { 1 - LOW })
+        }
+    }
+}
+
+impl<'de, const LOW: u8> Deserialize<'de> for Level<LOW> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let is_low = if deserializer.is_human_readable() {
+            String::deserialize(deserializer)? == "low"
+        } else {
+            u8::deserialize(deserializer)? == LOW
+        };
+        Ok(if is_low { Self::Low } else { Self::High })
+    }
+}
+
+// The map and the set have another order each time, so the row is never written as it was.
+#[test]
+fn a_list_whose_elements_changed_places_with_their_type_is_never_replayed() {
+    type Report<const LOW: u8> = (Vec<Level<LOW>>, Vec<Vec<Level<LOW>>>, HashMap<u32, u32>, HashSet<u32>);
+    fn report<const LOW: u8>(count: u32) -> Report<LOW> {
+        let steps = vec![Level::Low, Level::High];
+        (steps.clone(), vec![steps], (0..count).map(|n| (n, n)).collect(), (0..count).collect())
+    }
+    for count in [0, 2, 8, 40] {
+        let read = || stored_then_read::<_, Report<1>>(Codec::Bincode, report::<0>(count));
+        (0..5).for_each(|_| assert_eq!(read(), Err(ErrorKind::Undecodable), "{count} elements"));
+        comes_back(report::<0>(count));
+        assert_eq!(stored_then_read(Codec::Json, report::<0>(count)), Ok(report::<1>(count)));
+    }
+}
+
+#[test]
+fn what_is_written_in_another_order_each_time_reads_back_each_time() {
+    fn as_set<S: Serializer>(list: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
+        list.iter().collect::<HashSet<_>>().serialize(serializer)
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Tags(#[serde(serialize_with = "as_set")] Vec<u32>);
+    let store = Store::temporary().unwrap();
+    for key in 0..20 {
+        for _ in 0..10 {
+            let made = call(NAME).store(&store).key(&key).run(|| Ok::<_, Error>(Tags(vec![1, 2])));
+            let mut tags = made.unwrap().0;
+            tags.sort_unstable();
+            assert_eq!(tags, [1, 2]);
+        }
+    }
+}
+
 #[test]
 fn renaming_a_type_changes_nothing() {
     #[derive(Serialize, Deserialize)]

@@ -1,18 +1,40 @@
 //! The serde side of the walk: every value becomes events of a form.
 
+use std::cell::Cell;
+
 use serde::ser::{self, Serialize, Serializer};
 
 use super::{DEPTH_MAX, Event, Form, Group, Unwalkable, mentions_hash_set};
+
+/// Whom a value is told that it is read by.
+#[derive(Clone, Copy)]
+enum Reader<'f> {
+    /// People, and whether it has asked: what does not ask shows machines the same.
+    People(&'f Cell<bool>),
+    Machine,
+}
+
+impl Reader<'_> {
+    /// The same one, with a note of its own on whether it was asked for.
+    fn noting(self, asked: &Cell<bool>) -> Reader<'_> {
+        match self {
+            Self::People(_) => Reader::People(asked),
+            Self::Machine => Reader::Machine,
+        }
+    }
+}
 
 /// Walks one value.
 pub(super) struct Walker<'f, F> {
     form: &'f mut F,
     levels_left: u8,
+    reader: Reader<'f>,
 }
 
 impl<'f, F: Form> Walker<'f, F> {
-    pub(super) fn new(form: &'f mut F) -> Self {
-        Self { form, levels_left: DEPTH_MAX }
+    /// The walker for people, and where it notes that the value asked who reads it.
+    pub(super) fn new(form: &'f mut F, asked: &'f Cell<bool>) -> Self {
+        Self { form, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
     }
 
     /// The walker for what is inside this value.
@@ -22,10 +44,10 @@ impl<'f, F: Form> Walker<'f, F> {
     }
 
     fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        let Self { form, levels_left } = self.deeper()?;
+        let Self { form, levels_left, reader } = self.deeper()?;
         form.event(Event::Begin(group))?;
         let summed_max = if matches!(group, Group::Seq) { form.summed_max() } else { 0 };
-        Ok(Members { form, levels_left, group, variant: None, summed_max, summed: 0, sum: 0 })
+        Ok(Members { form, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
     }
 
     /// `variant` is the group that holds `group` alone.
@@ -116,9 +138,9 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unwalkable> {
-        let Self { form, levels_left } = self.deeper()?;
+        let Self { form, levels_left, reader } = self.deeper()?;
         form.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(Walker { form, levels_left })?;
+        value.serialize(Walker { form, levels_left, reader })?;
         form.event(Event::End(Group::Variant(index, variant)))
     }
 
@@ -174,13 +196,19 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
-        let Self { form, levels_left } = self.deeper()?;
+        let Self { form, levels_left, reader } = self.deeper()?;
         form.event(Event::Begin(Group::Map))?;
-        Ok(Entries { form, levels_left, open: None, closed: Vec::new() })
+        Ok(Entries { form, levels_left, reader, open: None, closed: Vec::new() })
     }
 
     fn is_human_readable(&self) -> bool {
-        true
+        match self.reader {
+            Reader::People(asked) => {
+                asked.set(true);
+                true
+            }
+            Reader::Machine => false,
+        }
     }
 }
 
@@ -188,6 +216,7 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
 pub(super) struct Members<'f, F> {
     form: &'f mut F,
     levels_left: u8,
+    reader: Reader<'f>,
     group: Group,
     /// The variant that ends where its members end.
     variant: Option<Group>,
@@ -200,12 +229,20 @@ pub(super) struct Members<'f, F> {
 
 impl<F: Form> Members<'_, F> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
-        let levels_left = self.levels_left;
+        let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
-            return value.serialize(Walker { form: &mut *self.form, levels_left });
+            return value.serialize(Walker { form: &mut *self.form, levels_left, reader });
         }
+        let asked = Cell::new(false);
         let mut element = self.form.entry();
-        value.serialize(Walker { form: &mut element, levels_left })?;
+        value.serialize(Walker { form: &mut element, levels_left, reader: reader.noting(&asked) })?;
+        // Codecs write what machines are shown. Where its numbers changed places, the names and the numbers are the same
+        // without their order, and only which name goes with which number tells. Elements further in that are summed up
+        // note this for themselves, and a walk for a machine doubles nothing: each sequence around a part of the value
+        // costs it one walk at most.
+        if asked.get() {
+            value.serialize(Walker { form: &mut element, levels_left, reader: Reader::Machine })?;
+        }
         self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.form.close(element)));
         self.summed += 1;
         Ok(())
@@ -283,6 +320,7 @@ named!(SerializeStruct, SerializeStructVariant);
 pub(super) struct Entries<'f, F> {
     form: &'f mut F,
     levels_left: u8,
+    reader: Reader<'f>,
     /// The entry whose key was told and whose value is to come.
     open: Option<F>,
     closed: Vec<[u8; 16]>,
@@ -294,7 +332,8 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
         let mut entry = self.form.entry();
-        key.serialize(Walker { form: &mut entry, levels_left: self.levels_left })?;
+        let Self { levels_left, reader, .. } = *self;
+        key.serialize(Walker { form: &mut entry, levels_left, reader })?;
         self.open = Some(entry);
         Ok(())
     }
@@ -303,7 +342,8 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
         let Some(mut entry) = self.open.take() else {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
-        value.serialize(Walker { form: &mut entry, levels_left: self.levels_left })?;
+        let Self { levels_left, reader, .. } = *self;
+        value.serialize(Walker { form: &mut entry, levels_left, reader })?;
         self.closed.push(self.form.close(entry));
         Ok(())
     }

@@ -131,6 +131,27 @@ fn unordered_digests_take_sequences_for_sets() {
 }
 
 #[test]
+fn unordered_digests_take_the_name_and_the_number_of_an_element_together() {
+    /// A name for people and a number for machines.
+    struct Coded(&'static str, u8);
+    impl Serialize for Coded {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if serializer.is_human_readable() {
+                serializer.serialize_str(self.0)
+            } else {
+                serializer.serialize_u8(self.1)
+            }
+        }
+    }
+    let unordered = |value: &[Coded]| ResultDigest::of_unordered(value, 3).unwrap();
+    let known = unordered(&[Coded("a", 0), Coded("b", 1)]);
+    assert_eq!(known, unordered(&[Coded("b", 1), Coded("a", 0)]));
+    assert_ne!(known, unordered(&[Coded("a", 1), Coded("b", 0)]));
+    // This is stored as well.
+    assert_eq!(hex(&known.to_bytes()), "bbfaf7a537c33348");
+}
+
+#[test]
 fn sequences_are_noted_wherever_they_are() {
     let notes = |value| Recognised::by(&value).unwrap().holds_sequence;
     for without in [json!(1), json!("text"), json!({"a": {"b": null}})] {
@@ -159,6 +180,7 @@ fn stored_forms_do_not_change() {
     let value = (1u8, "text", Some(-5i64), BTreeMap::from([("b", 2.5f64), ("a", 1.0)]));
     assert_eq!(hex(&Digest::of(&value).unwrap().to_bytes()), "6ba2ae4d7b0c3afb743e6171b00ddb0e");
     assert_eq!(hex(&ResultDigest::of(&value).unwrap().to_bytes()), "74f6ab9164042570");
+    assert_eq!(hex(&ResultDigest::of_unordered(&vec![value], 20).unwrap().to_bytes()), "b1df20bc75d4db91");
     assert_eq!(hex(&slot("shop.charge", &key("7"))), "2abc5c5cba1fbc63a5e710d1");
     assert_eq!(hex(&Checksum::new().number(-1).bytes(b"row").finish()), "b3eb956704de7ea7");
     assert_eq!(
