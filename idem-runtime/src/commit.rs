@@ -103,9 +103,9 @@ impl Disk {
 
     fn commit_once(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         self.core.check_poison().map_err(Failure::refused)?;
+        // What stands in the place of the files now is somebody else's: it is neither opened nor written over.
+        check_files(&self.core, &mut self.identity)?;
         if self.is_spent {
-            // Whatever stands in the place of the files now would be opened.
-            check_files(&self.core, &mut self.identity)?;
             self.reopen()?;
         }
         self.force(!batch.iter().all(|request| request.repeatable))?;

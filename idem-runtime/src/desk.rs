@@ -12,6 +12,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
+use crate::context;
 use crate::core::Core;
 use crate::queue::{Request, Sender};
 use crate::signal::{Signal, lock};
@@ -56,6 +57,8 @@ pub(crate) fn send(core: &Arc<Core>, request: Request, sender: Sender) {
 
 /// Gives the request back if there is something to try again before it.
 fn write_here(core: &Arc<Core>, request: Request) -> Option<Request> {
+    // Whom it wakes and what it tells stand outside of the call that this thread is making.
+    let _outside = context::enter(Arc::default());
     let reply = request.reply.clone();
     let mut request = Some(request);
     let mut turn = CallersTurn { core, call: true };

@@ -19,8 +19,11 @@ use crate::{
 };
 
 /// Changes nearer to each other than this may leave a folder with the same time: the clock of a file system goes in
-/// steps, of 10 ms at most.
-const STEP_MAX: Duration = Duration::from_millis(100);
+/// steps, of 10 ms mostly, of a second on ext4 with small inodes, of two on FAT.
+const STEP_MAX: Duration = Duration::from_secs(3);
+
+/// How long a look at the folder is enough: a mount over a file, and a clock that was set back, do not show in it.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Device and inode of the database, `-wal` and `-shm` when the store was opened.
 #[derive(Debug)]
@@ -38,8 +41,16 @@ struct Seen {
     state: FolderState,
     /// Since when it has been found so.
     since: Instant,
-    /// The files were compared when the next change to it could no longer have left it with the same time.
-    is_settled: bool,
+    /// When the files were compared last.
+    compared: Instant,
+}
+
+impl Seen {
+    /// Whether the files are as they were then if the folder is.
+    fn is_enough(&self, now: Instant) -> bool {
+        let is_settled = self.compared.saturating_duration_since(self.since) >= STEP_MAX;
+        is_settled && now.saturating_duration_since(self.compared) < TRUSTED_FOR
+    }
 }
 
 /// A file of the store is not the one that was opened.
@@ -68,18 +79,18 @@ impl Identity {
     /// # Errors
     /// [`Replaced`] if one is gone or is another file now. What was written since is not safe.
     pub(crate) fn check(&mut self) -> Result<(), Replaced> {
-        // Looked at before the files: what happens to them meanwhile shows at the next look.
+        // Before the files: what happens to them meanwhile shows at the next look.
+        let now = Instant::now();
         let folder = self.folder.as_deref().and_then(|folder| fs::metadata(folder).ok());
         let state = folder.as_ref().and_then(FolderState::of);
         let before = self.seen.take().filter(|seen| state.as_ref() == Some(&seen.state));
-        if before.as_ref().is_some_and(|seen| seen.is_settled) {
+        if before.as_ref().is_some_and(|seen| seen.is_enough(now)) {
             self.seen = before;
             return Ok(());
         }
-        let since = before.map_or_else(Instant::now, |seen| seen.since);
-        let is_settled = since.elapsed() >= STEP_MAX;
+        let since = before.map_or(now, |seen| seen.since);
         self.compare()?;
-        self.seen = state.map(|state| Seen { state, since, is_settled });
+        self.seen = state.map(|state| Seen { state, since, compared: now });
         Ok(())
     }
 
@@ -134,7 +145,7 @@ mod tests {
         identity.check().unwrap();
         identity.seen.as_mut().unwrap().since -= STEP_MAX;
         identity.check().unwrap();
-        assert!(identity.seen.as_ref().unwrap().is_settled);
+        assert!(identity.seen.as_ref().unwrap().is_enough(Instant::now()));
     }
 
     #[test]
@@ -169,6 +180,12 @@ mod tests {
         settle(&mut identity);
         put_in_place(&mut identity);
         assert_eq!(identity.check(), Ok(()), "the files are not looked at for nothing");
+        identity.seen.as_mut().unwrap().compared -= TRUSTED_FOR;
+        assert!(identity.check().is_err(), "the folder does not show everything");
+
+        let mut identity = Identity::capture(&store, false).unwrap();
+        settle(&mut identity);
+        put_in_place(&mut identity);
         fs::write(folder.path().join("another"), "x").unwrap();
         assert!(identity.check().is_err(), "the folder has changed");
 

@@ -95,6 +95,8 @@ struct State {
     /// The writer's thread sleeps, and nobody has called it yet.
     asleep: bool,
     phase: Phase,
+    /// Nobody writes any more, whatever the phase says: a store that broke down can still be closed.
+    is_over: bool,
 }
 
 /// Who writes.
@@ -145,7 +147,7 @@ pub(crate) enum Work {
 impl Queue {
     pub(crate) fn push(&self, request: Request) {
         let mut state = lock(&self.state);
-        if state.phase == Phase::Ended || state.phase != Phase::Open && !request.inside {
+        if state.is_over || state.phase != Phase::Open && !request.inside {
             drop(state);
             request.answer(Reply::Failed(closed()));
             return;
@@ -260,6 +262,7 @@ impl Queue {
         let rest = {
             let mut state = lock(&self.state);
             state.phase = Phase::Ended;
+            state.is_over = true;
             std::mem::take(&mut state.requests)
         };
         for request in rest {

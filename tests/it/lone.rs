@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store, call, current};
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, a_moment};
 use rusqlite::{Connection, OpenFlags};
@@ -122,4 +122,70 @@ fn a_panic_of_a_waiter_that_a_lone_caller_wakes_ends_the_store() {
     });
     assert_ended(&place, store);
     assert_eq!(place.open().get(NAME, "k").unwrap().unwrap().status(), Status::Done);
+}
+
+/// Polls its task on the thread that wakes it.
+struct Inline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut task = self.0.lock().unwrap();
+        if let Some(future) = task.as_mut()
+            && future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        {
+            *task = None;
+        }
+    }
+}
+
+#[test]
+fn a_task_that_a_lone_caller_wakes_does_not_stand_in_its_call() {
+    let place = Place::new();
+    let store = place.open();
+    let (tell, found) = std::sync::mpsc::channel();
+    let there = store.clone();
+    let task = async move {
+        let inner = call("lone.inner").store(&there).key("k").run_async(async || Ok::<u32, Error>(1)).await;
+        let stands_in = current().map(|call| call.name().to_owned());
+        let outer = call("lone.outer").store(&there).key("k").wait(Duration::ZERO);
+        let outer = outer.run_async(async || Ok::<u32, Error>(3)).await.map_err(|error| error.kind());
+        tell.send((inner.unwrap(), stands_in, outer)).unwrap();
+    };
+    let task = Arc::new(Inline(Mutex::new(Some(Box::pin(task)))));
+    let outer: Result<u32, Error> = call("lone.outer").store(&store).key("k").run(|| {
+        call("lone.inner").store(&store).key("k").run(|| {
+            let task = Arc::clone(&task);
+            // It comes to wait for this very call, and is woken by its end.
+            std::thread::spawn(move || task.wake()).join().unwrap();
+            Ok(1)
+        })
+    });
+    assert_eq!(outer.unwrap(), 1);
+    assert_eq!(found.recv_timeout(SOON).unwrap(), (1, None, Err(ErrorKind::Running)));
+}
+
+#[test]
+fn what_ends_after_a_broken_store_was_closed_is_answered_at_once() {
+    let place = Place::new();
+    let store = place.open();
+    let halt = Halt::new();
+    std::thread::scope(|scope| {
+        let (store, halt) = (&store, &halt);
+        let body = || {
+            halt.stand();
+            Ok("paid".to_owned())
+        };
+        let paying = scope.spawn(move || effect(Form::Sync, store, "k", OnInterrupt::Refuse, WAIT, body));
+        halt.wait_for(1);
+        let lock = Connection::open_with_flags(place.database(), OpenFlags::default()).unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        tracing::subscriber::with_default(Panicking, || pay(store, "other")).unwrap_err();
+        drop(lock);
+        assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Store);
+        let begun = Instant::now();
+        halt.let_all_go();
+        assert_eq!(paying.join().unwrap().unwrap_err().kind(), ErrorKind::NotRecorded);
+        assert!(begun.elapsed() < SOON);
+    });
 }

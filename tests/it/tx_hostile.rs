@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, on_err};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, on_err};
 use rusqlite::Connection;
 
 use crate::books::{
@@ -314,6 +316,30 @@ fn a_body_that_takes_its_record_away_is_found_out() {
     assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Yes), "{error}");
     assert!(postings(&books.open()).is_empty());
     refused(booking("a").tx(&conn).run(not_run), ErrorKind::InDoubt);
+}
+
+/// Else a kill between two commits would leave a store that is refused, and give a claim number twice.
+#[test]
+fn a_doubt_that_is_noted_outside_of_a_transaction_is_counted_in_the_same_commit() {
+    let books = Books::new();
+    let mut conn = books.open();
+    let commits = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&commits);
+    // After the body, the first commit happens and the second does not.
+    conn.commit_hook(Some(move || counted.fetch_add(1, Ordering::SeqCst) == 1)).unwrap();
+    let error = ours(booking("one").tx(&conn).run(|| {
+        conn.execute_batch("ROLLBACK")?;
+        commits.store(0, Ordering::SeqCst);
+        Ok(1)
+    }));
+    assert_eq!(error.kind(), ErrorKind::InDoubt);
+    conn.commit_hook(None::<fn() -> bool>).unwrap();
+    assert_eq!(status(&conn, "one"), Some(IN_DOUBT));
+    booking("two").tx(&conn).run(|| post(&conn, "two")).unwrap();
+    let numbers = "SELECT count(*), count(DISTINCT claim), (SELECT records FROM idem_count) FROM idem_record";
+    let numbers = conn.query_row(numbers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    assert_eq!(numbers.unwrap(), (2, 2, 2));
+    Store::builder().shared().open(books.path()).unwrap();
 }
 
 #[test]

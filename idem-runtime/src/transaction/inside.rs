@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::queries::{self, Applied, Change, Expect, ReadError};
 use crate::record::{NO_OWNER, Reason, Record, Status};
 use crate::timeline::Timeline;
+use crate::write_transaction::WriteTransaction;
 use crate::{count, fault, times};
 
 /// Savepoints are told apart: a body must not be able to release ours with one of its own.
@@ -205,6 +206,9 @@ impl<'conn> InTransaction<'conn> {
 
     fn note_doubt(&self, record: &Record, standing: Option<Record>) -> Result<(), Error> {
         let doubt = record.in_doubt(Reason::TransactionEnded, self.timeline.now());
+        // Where no transaction is open, the record and the counts are one commit all the same.
+        let own = self.conn.is_autocommit().then(|| WriteTransaction::begin(self.conn));
+        let own = own.transpose().map_err(failed)?;
         let (issued, expect) = match standing {
             Some(standing) if standing.claim == record.claim => {
                 (None, Expect::Exactly(standing.claim, standing.status))
@@ -217,7 +221,11 @@ impl<'conn> InTransaction<'conn> {
         };
         let new = Record { claim: issued.unwrap_or(record.claim), ..doubt };
         let mut change = Change { slot: record.slot, expect, new: Some(new) };
-        queries::apply(self.conn, &mut change, issued).map(drop).map_err(unreadable)
+        match queries::apply(self.conn, &mut change, issued).map_err(unreadable)? {
+            Applied::Yes => own.map_or(Ok(()), WriteTransaction::commit).map_err(failed),
+            Applied::No(_) => Err(Error::store("another call's record stands there by now")),
+            Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),
+        }
     }
 }
 
