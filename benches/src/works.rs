@@ -1,6 +1,8 @@
 //! First calls and replays: who takes part in which work, and the goals it is judged by.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::Outcome;
 use crate::contender::{Contender, bare, embedded, redis};
@@ -87,9 +89,14 @@ fn alone(place: &str, folder: &Path, settings: &Settings, report: &mut Report) -
     for appends in [2, 1] {
         contenders.push(Box::new(bare::Fsyncs::open(folder, pages, appends)?));
     }
+    for who in &contenders {
+        who.first_calls(1, 0..ALONE_WARMING)?;
+    }
+    // A store that was just opened looks more closely after its files.
+    thread::park_timeout(Duration::from_millis(3_200));
     let results = run(&contenders, settings.rounds, |who, round| {
         let first = ALONE_WARMING + round as u64 * ALONE_CALLS;
-        who.first_calls(1, if round == 0 { 0..ALONE_WARMING } else { first..first + ALONE_CALLS })
+        who.first_calls(1, first..first + ALONE_CALLS)
     })?;
     report.table(&format!("first call, 1 caller, {place}"), &results);
     for ours in results.iter().filter(|result| result.name.starts_with("idempotent")) {
