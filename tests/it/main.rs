@@ -56,6 +56,7 @@ mod recover;
 #[cfg(unix)]
 mod recover_late;
 mod recover_window;
+mod replaced;
 mod scoped;
 mod secrets;
 mod shapes;
