@@ -147,7 +147,9 @@ impl Core {
         let error = Error::store("the store's writer ended unexpectedly; open the store again");
         self.poison(error.clone());
         self.queue.end(&error);
-        drop(self.desk.take());
+        if let Some(writer) = self.desk.take() {
+            writer.break_down(&error);
+        }
         self.flights.abandon();
         error
     }

@@ -141,6 +141,56 @@ fn what_a_lone_caller_cannot_write_the_thread_does() {
     thread.join().unwrap().unwrap();
 }
 
+#[cfg(feature = "tracing")]
+mod panics {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tracing::span;
+
+    use super::*;
+    use crate::open::guarded;
+
+    /// A subscriber that panics when it is told of so many troubles.
+    struct PanicAt(u32, AtomicU32);
+
+    impl tracing::Subscriber for PanicAt {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target() == "idem" && *metadata.level() == tracing::Level::ERROR
+        }
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            assert_ne!(self.1.fetch_add(1, Ordering::SeqCst) + 1, self.0, "a subscriber that panics");
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn whoever_waits_for_a_thread_that_panics_is_told() {
+        let place = Threadless::new();
+        let requests = [request(), request(), request()];
+        let replies = requests.each_ref().map(|request| request.reply.clone().unwrap());
+        for request in requests {
+            place.core().queue.push(request);
+        }
+        let conn = schema::connect(place.store.path()).unwrap();
+        conn.execute_batch("ALTER TABLE idem_record RENAME TO gone").unwrap();
+        // By the third failure one is stuck, one is being written and one is pending.
+        let third = PanicAt(3, AtomicU32::new(0));
+        assert!(tracing::subscriber::with_default(third, || guarded(place.core())).is_err());
+        for reply in replies {
+            assert!(matches!(reply.take(), Some(Reply::Failed(_))));
+        }
+    }
+}
+
 #[test]
 fn a_lone_caller_does_not_overtake_what_is_tried_again_later() {
     let place = Threadless::new();

@@ -294,14 +294,14 @@ fn start_threads(core: &Arc<Core>) -> io::Result<(Writing, JoinHandle<()>)> {
     Ok((writer, watch))
 }
 
-/// A waker that panics must not leave the others asleep.
+/// A panic must not leave those asleep whose deadlines are kept here.
 fn watch(core: &Core) {
     let run = || core.watch.run(|slot, claim| core.look(slot, claim));
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {}
 }
 
 /// A panic of the writer must not leave its callers waiting.
-fn guarded(core: &Arc<Core>) -> Result<(), Error> {
+pub(crate) fn guarded(core: &Arc<Core>) -> Result<(), Error> {
     let run = std::panic::AssertUnwindSafe(|| writer::run(core));
     std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
 }

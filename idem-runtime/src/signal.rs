@@ -5,6 +5,7 @@
 //! it guards (a [`crate::claim::Claim`], a baton) is given back by its own `Drop`.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,6 +17,11 @@ use crate::watch::{Alarm, Watch};
 /// Locks, also after a panic elsewhere: every critical section here leaves the data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes a task. A waker is code of others: one that panics harms its own task, and not whoever else is to be told.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// The moment a wait of this length is over; one that is too long for the clock is a year.
@@ -57,7 +63,7 @@ impl<T> Signal<T> {
             (state.waker.take(), state.asleep)
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         // A wake-up nobody needs is still a system call.
         if sleeps {

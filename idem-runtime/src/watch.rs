@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::record::Slot;
-use crate::signal::lock;
+use crate::signal::{lock, wake};
 
 /// How often a claim is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Watch {
         let at = (deadline, state.alarm_number);
         if state.closing {
             drop(state);
-            waker.wake();
+            wake(waker);
         } else {
             state.alarms.insert(at, waker);
             self.call(&state, deadline);
@@ -115,7 +115,7 @@ impl Watch {
             let due = take_due(&mut state, now);
             if !due.is_empty() {
                 drop(state);
-                due.into_iter().for_each(Waker::wake);
+                due.into_iter().for_each(wake);
                 state = lock(&self.state);
                 continue;
             }
@@ -140,7 +140,7 @@ impl Watch {
         }
         let rest = std::mem::take(&mut state.alarms);
         drop(state);
-        rest.into_values().for_each(Waker::wake);
+        rest.into_values().for_each(wake);
     }
 }
 
@@ -241,6 +241,32 @@ mod tests {
         watch.close();
         thread.join().unwrap();
         assert_eq!(dropped.0.load(Ordering::SeqCst), 0);
+    }
+
+    struct Panicking;
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_leaves_nobody_else_asleep() {
+        let watch = Arc::new(Watch::default());
+        let soon = Instant::now();
+        let late = soon + Duration::from_secs(3_600);
+        let counts = [soon, late].map(|at| {
+            let count = Arc::new(Count::default());
+            let alarms = [Arc::new(Panicking).into(), Arc::clone(&count).into()];
+            (count, alarms.map(|waker: Waker| watch.alarm(at, waker)))
+        });
+        let inside = Arc::clone(&watch);
+        let thread = std::thread::spawn(move || inside.run(|_, _| Look::Over));
+        until(|| counts[0].0.0.load(Ordering::SeqCst) == 1);
+        watch.close();
+        thread.join().unwrap();
+        assert_eq!(counts[1].0.0.load(Ordering::SeqCst), 1, "the end wakes all");
+        drop(watch.alarm(late, Arc::new(Panicking).into()));
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(crate) fn run(core: &Core) -> Result<(), Error> {
 pub(crate) struct Writer {
     disk: Disk,
     pending: Vec<Request>,
+    /// What is being written: here a panic does not take it along.
+    batch: Vec<Request>,
     /// What failed alone, and when to try again.
     stuck: Vec<Request>,
     retry_at: Instant,
@@ -102,6 +104,7 @@ impl Writer {
         Writer {
             disk,
             pending: Vec::new(),
+            batch: Vec::new(),
             stuck: Vec::new(),
             retry_at: Instant::now(),
             backoff: BACKOFF_FIRST,
@@ -149,6 +152,14 @@ impl Writer {
         if all_written { self.disk.leave() } else { Err(not_recorded()) }
     }
 
+    /// Writing panicked: whoever waits for it is told.
+    pub(crate) fn break_down(self, error: &Error) {
+        let Writer { batch, pending, stuck, .. } = self;
+        for request in batch.into_iter().chain(pending).chain(stuck) {
+            request.answer(Reply::Failed(error.clone()));
+        }
+    }
+
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
     pub(crate) fn write_lone(&mut self, request: &mut Option<Request>) -> Written {
         let lone = if self.has_to_retry() { None } else { request.take() };
@@ -191,19 +202,20 @@ impl Writer {
         self.write(first).deliver(self.core())
     }
 
-    fn write(&mut self, mut batch: Vec<Request>) -> Written {
+    fn write(&mut self, batch: Vec<Request>) -> Written {
         if batch.is_empty() {
             return Written::default();
         }
-        match self.disk.commit(&mut batch) {
+        self.batch = batch;
+        match self.disk.commit(&mut self.batch) {
             Ok(applied) => {
                 self.trouble = None;
                 self.backoff = BACKOFF_FIRST;
                 self.retry_at = Instant::now();
-                Written { batch, applied }
+                Written { batch: std::mem::take(&mut self.batch), applied }
             }
             Err(failure) => {
-                self.keep_or_fail(batch, failure);
+                self.keep_or_fail(failure);
                 Written::default()
             }
         }
@@ -230,11 +242,11 @@ impl Writer {
     }
 
     /// What ended is kept; whoever has not started yet is refused.
-    fn keep_or_fail(&mut self, mut batch: Vec<Request>, failure: Failure) {
+    fn keep_or_fail(&mut self, failure: Failure) {
         event::store_trouble(&failure.error.to_string());
         let poisoned = self.core().check_poison().is_err();
-        let alone = batch.len() == 1;
-        for request in batch.drain(..) {
+        let alone = self.batch.len() == 1;
+        for request in std::mem::take(&mut self.batch) {
             match request.urgency {
                 _ if poisoned => {
                     land_persistent(self.core(), &request, request.change.expect.claim(), None);
