@@ -107,18 +107,11 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::files::StorePath;
-
-    fn sidecar() -> (tempfile::TempDir, Sidecar) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
-        let sidecar = Sidecar::create(&store).unwrap();
-        (folder, sidecar)
-    }
+    use crate::sidecar;
 
     #[test]
     fn one_writer_is_inside_at_a_time_and_all_get_their_turns() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let (inside, turns) = (AtomicU32::new(0), AtomicU32::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -140,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_never_ends_costs_the_limit_and_no_more() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let (mut first, mut second) = (Gate::open(&sidecar).unwrap(), Gate::open(&sidecar).unwrap());
         let turn = first.enter(Duration::ZERO);
         assert!(turn.is_held());
@@ -153,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_turn_ends_though_the_descriptor_is_shared() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let (mut first, mut second) = (Gate::open(&sidecar).unwrap(), Gate::open(&sidecar).unwrap());
         // What a fork does to the descriptor.
         let _shared = first.main.try_clone().unwrap();

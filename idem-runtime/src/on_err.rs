@@ -78,8 +78,7 @@ pub trait ErrPolicy<E> {
     /// The reason, in words.
     #[doc(hidden)]
     fn decode(&self, _stored: &StoredError) -> Result<E, String> {
-        Err("an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`"
-            .to_owned())
+        Err(REMEMBERS_NONE.to_owned())
     }
 }
 

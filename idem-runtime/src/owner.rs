@@ -154,14 +154,7 @@ fn parse_start(stat: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::StorePath;
-
-    fn sidecar() -> (tempfile::TempDir, Sidecar) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
-        let sidecar = Sidecar::create(&store).unwrap();
-        (folder, sidecar)
-    }
+    use crate::sidecar;
 
     #[test]
     fn the_start_is_found_behind_any_process_name() {
@@ -178,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_token_is_used_once() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let owner = OwnerFile::create(&sidecar, "a1").unwrap();
         assert_eq!(OwnerFile::create(&sidecar, "a1").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         drop(owner);
@@ -187,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_lead_out_of_the_folder() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         for token in ["", "../a", "a/b", "a.b", "a\0", "ü", &"a".repeat(65)] {
             assert_eq!(
                 owner_path(&sidecar, token).unwrap_err().kind(),
@@ -200,7 +193,7 @@ mod tests {
 
     #[test]
     fn closing_removes_the_file_and_dropping_leaves_it() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let (closed, dropped) =
             (OwnerFile::create(&sidecar, "closed").unwrap(), OwnerFile::create(&sidecar, "dropped").unwrap());
         let paths = (closed.path.clone(), dropped.path.clone());
@@ -212,7 +205,7 @@ mod tests {
     /// A fork shares the descriptor just as a clone of the handle does, and has another process id.
     #[test]
     fn a_forked_child_neither_frees_the_lock_nor_removes_the_file() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         for by_close in [false, true] {
             let token = format!("forked-{by_close}");
             let parent = OwnerFile::create(&sidecar, &token).unwrap();
@@ -233,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_owner_frees_the_lock_though_a_forked_child_shares_it() {
-        let (_folder, sidecar) = sidecar();
+        let (_folder, sidecar) = sidecar::alone();
         let owner = OwnerFile::create(&sidecar, "a1").unwrap();
         let path = owner.path.clone();
         let _shared = owner.file.try_clone().unwrap();

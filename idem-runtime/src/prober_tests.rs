@@ -9,16 +9,9 @@ use std::{
 };
 
 use super::*;
-use crate::{files::StorePath, owner::OwnerFile};
+use crate::{files::StorePath, owner::OwnerFile, sidecar};
 
 const OWNER_IN: &str = "IDEM_TEST_OWNER_IN";
-
-fn sidecar() -> (tempfile::TempDir, Sidecar) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
-    let sidecar = Sidecar::create(&store).unwrap();
-    (folder, sidecar)
-}
 
 /// Facts that prove nothing, so that only the lock can.
 fn no_facts() -> OwnerFacts {
@@ -72,7 +65,7 @@ fn hold_the_lock_until_killed() {
 
 /// How long it takes to see that a killed owner is dead.
 fn time_to_see_a_death() -> Duration {
-    let (folder, sidecar) = sidecar();
+    let (folder, sidecar) = sidecar::alone();
     let mut owner = OwnerProcess::start(&folder);
     let prober = Prober::new(&sidecar, "me");
     assert_eq!(prober.probe("child", &no_facts()), Liveness::Alive);
@@ -94,7 +87,7 @@ fn a_killed_owner_is_dead_within_20_ms() {
 
 #[test]
 fn a_stopped_owner_is_alive() {
-    let (folder, sidecar) = sidecar();
+    let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
     owner.signal("-STOP");
     let prober = Prober::new(&sidecar, "me");
@@ -108,7 +101,7 @@ fn a_stopped_owner_is_alive() {
 
 #[test]
 fn a_kept_descriptor_tells_the_truth_after_the_file_was_swept_away() {
-    let (folder, sidecar) = sidecar();
+    let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
     let (before, after) = (Prober::new(&sidecar, "me"), Prober::new(&sidecar, "you"));
     assert_eq!(before.probe("child", &no_facts()), Liveness::Alive);
@@ -122,7 +115,7 @@ fn a_kept_descriptor_tells_the_truth_after_the_file_was_swept_away() {
 
 #[test]
 fn without_a_file_only_proof_makes_an_owner_dead() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let here = OwnerFacts::here();
     let cases = [
         ("running", here.clone(), Liveness::Unknown),
@@ -145,7 +138,7 @@ fn without_a_file_only_proof_makes_an_owner_dead() {
 
 #[test]
 fn another_boot_proves_nothing_where_other_machines_write() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let prober = Prober { is_remote: true, ..Prober::new(&sidecar, "me") };
     let elsewhere = OwnerFacts { boot_id: Some("another".to_owned()), ..OwnerFacts::here() };
     assert_eq!(prober.probe("them", &elsewhere), Liveness::Unknown);
@@ -153,7 +146,7 @@ fn another_boot_proves_nothing_where_other_machines_write() {
 
 #[test]
 fn death_is_final() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     drop(OwnerFile::create(&sidecar, "a1").unwrap());
     let prober = Prober::new(&sidecar, "me");
     assert_eq!(prober.probe("a1", &no_facts()), Liveness::Dead);
@@ -165,7 +158,7 @@ fn death_is_final() {
 
 #[test]
 fn my_own_owner_is_alive_and_is_not_reaped() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let owner = OwnerFile::create(&sidecar, "me").unwrap();
     let (mine, other) = (Prober::new(&sidecar, "me"), Prober::new(&sidecar, "you"));
     for prober in [&mine, &other] {
@@ -183,7 +176,7 @@ fn my_own_owner_is_alive_and_is_not_reaped() {
 
 #[test]
 fn only_the_dead_are_reaped() {
-    let (folder, sidecar) = sidecar();
+    let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
     let prober = Prober::new(&sidecar, "me");
     assert!(!prober.reap("child").unwrap());
@@ -199,7 +192,7 @@ fn only_the_dead_are_reaped() {
 
 #[test]
 fn many_probers_do_not_take_each_other_for_the_owner() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let living = OwnerFile::create(&sidecar, "living").unwrap();
     drop(OwnerFile::create(&sidecar, "dead").unwrap());
     let until = Instant::now() + Duration::from_millis(300);
@@ -224,7 +217,7 @@ fn many_probers_do_not_take_each_other_for_the_owner() {
 
 #[test]
 fn one_prober_serves_many_threads() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let _living = OwnerFile::create(&sidecar, "living").unwrap();
     let prober = Prober::new(&sidecar, "me");
     thread::scope(|scope| {
@@ -240,7 +233,7 @@ fn one_prober_serves_many_threads() {
 
 #[test]
 fn descriptors_are_bounded() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let owners: Vec<_> =
         (0..KEPT_MAX + 10).map(|n| OwnerFile::create(&sidecar, &format!("o{n}")).unwrap()).collect();
     let prober = Prober::new(&sidecar, "me");
@@ -253,7 +246,7 @@ fn descriptors_are_bounded() {
 /// Not a benchmark: it only catches a probe that opens the file each time, or worse.
 #[test]
 fn a_repeated_probe_is_one_system_call() {
-    let (_folder, sidecar) = sidecar();
+    let (_folder, sidecar) = sidecar::alone();
     let _living = OwnerFile::create(&sidecar, "living").unwrap();
     let (prober, facts) = (Prober::new(&sidecar, "me"), no_facts());
     let started = Instant::now();

@@ -92,3 +92,12 @@ impl Sidecar {
         }
     }
 }
+
+/// A folder beside a database that is never made.
+#[cfg(test)]
+pub(crate) fn alone() -> (tempfile::TempDir, Sidecar) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
+    let sidecar = Sidecar::create(&store).unwrap();
+    (folder, sidecar)
+}

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::worker::skip;
+use crate::itself::skip;
 
 fn run(program: &str) -> String {
     let output = Command::new(program).output().unwrap();

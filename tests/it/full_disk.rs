@@ -8,8 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store};
+use idem_tests::halt::eventually;
 
-use crate::worker::{FORMS, Place, effect, skip, until};
+use crate::itself::skip;
+use crate::worker::{FORMS, Place, effect};
 
 const WAIT: Duration = Duration::from_secs(60);
 const NAME: &str = "tests.effect";
@@ -92,7 +94,7 @@ fn on_a_full_disk_claims_fail_closed_and_completions_are_written_when_there_is_s
         );
 
         disk.free();
-        until("it is written", || store.get(NAME, "big").unwrap().unwrap().status() == Status::Done);
+        eventually("it is written", || store.get(NAME, "big").unwrap().unwrap().status() == Status::Done);
         assert_eq!(effect(form, &store, "big", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
         make("new").unwrap();
         store.close().unwrap();

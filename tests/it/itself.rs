@@ -3,12 +3,11 @@
 //! A part is a test that does nothing in an ordinary run, because nobody gave it its words.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use idem_tests::halt::LONG;
+use crate::lines::Lines;
 
 const WORDS: &str = "IDEM_TEST_PART";
 /// Marks the lines that are meant for the test, among those of the harness.
@@ -49,8 +48,7 @@ pub(crate) fn command(part: &str, words: &[&str]) -> Command {
 pub(crate) struct Program {
     child: Child,
     input: Option<ChildStdin>,
-    lines: Receiver<String>,
-    heard: Vec<String>,
+    lines: Lines,
 }
 
 impl Program {
@@ -58,42 +56,22 @@ impl Program {
         let mut command = command(part, words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            let lines = output.lines().map_while(Result::ok);
-            lines
-                .filter_map(|line| line.strip_prefix(MARK).map(str::to_owned))
-                .try_for_each(|line| sender.send(line))
-        });
-        Program { input: child.stdin.take(), child, lines, heard: Vec::new() }
+        let lines = Lines::of(child.stdout.take().unwrap(), MARK);
+        Program { input: child.stdin.take(), child, lines }
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input.as_ref().unwrap(), "{line}").unwrap();
     }
 
-    /// The rest of the next line that begins so. Other lines are kept for later.
+    /// See [`Lines::hear`].
     pub(crate) fn hear(&mut self, start: &str) -> String {
-        let deadline = Instant::now() + LONG;
-        loop {
-            if let Some(at) = self.heard.iter().position(|line| line.starts_with(start)) {
-                return self.heard.remove(at).split_off(start.len()).trim_start().to_owned();
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => self.heard.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("`{start}` was not heard, but {:?}", self.heard)
-                }
-            }
-        }
+        self.lines.hear(start)
     }
 
-    /// Whether a line that begins so has come already.
+    /// See [`Lines::has_come`].
     pub(crate) fn has_said(&mut self, start: &str) -> bool {
-        self.heard.extend(self.lines.try_iter());
-        self.heard.iter().any(|line| line.starts_with(start))
+        self.lines.has_come(start)
     }
 
     /// SIGKILL.

@@ -13,7 +13,7 @@ use idem_tests::form::Form;
 use idem_tests::halt::{Halt, a_moment, eventually};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::worker::{Place, Worker, effect};
+use crate::worker::{Place, Worker, effect, halting};
 
 const WAIT: Duration = Duration::from_secs(60);
 const NAME: &str = "tests.effect";
@@ -119,12 +119,8 @@ fn a_waiter_that_panics_when_a_lone_caller_wakes_it_harms_nobody_else() {
     a_moment();
     let halt = Halt::new();
     std::thread::scope(|scope| {
-        let (store, halt) = (&store, &halt);
-        let body = || {
-            halt.stand();
-            Ok("paid".to_owned())
-        };
-        let paying = scope.spawn(move || effect(Form::Sync, store, "k", OnInterrupt::Refuse, WAIT, body));
+        let store = &store;
+        let paying = scope.spawn(|| halting(Form::Sync, store, &halt, "k", "paid"));
         halt.wait_for(1);
         let again = || {
             let call = call(NAME).store(store).key("k");
@@ -200,12 +196,8 @@ fn what_ends_after_a_broken_store_was_closed_is_answered_at_once() {
     let store = place.open();
     let halt = Halt::new();
     std::thread::scope(|scope| {
-        let (store, halt) = (&store, &halt);
-        let body = || {
-            halt.stand();
-            Ok("paid".to_owned())
-        };
-        let paying = scope.spawn(move || effect(Form::Sync, store, "k", OnInterrupt::Refuse, WAIT, body));
+        let store = &store;
+        let paying = scope.spawn(|| halting(Form::Sync, store, &halt, "k", "paid"));
         halt.wait_for(1);
         break_down(&place, store, "other");
         assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Store);

@@ -39,6 +39,7 @@ mod itself;
 mod key;
 mod lifetimes;
 mod limits;
+mod lines;
 #[cfg(unix)]
 mod lone;
 mod names;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::{ErrorKind, OnInterrupt, Ran, Status};
 use idem_tests::form::Form;
+use idem_tests::halt::eventually;
 use rusqlite::OpenFlags;
 
-use crate::worker::{FORMS, Place, Worker, effect, pause, until};
+use crate::worker::{FORMS, Place, Worker, effect, pause};
 
 const WAIT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
@@ -247,6 +248,6 @@ fn a_killed_process_leaves_nothing_behind_once_the_store_was_opened_and_closed()
     owner.hold("first", Form::Sync, "refuse", "k");
     owner.kill();
     place.open().close().unwrap();
-    until("no lock file is left", || place.owner_files().is_empty());
+    eventually("no lock file is left", || place.owner_files().is_empty());
     assert!(!place.beside("-wal").exists() && !place.beside("-shm").exists());
 }

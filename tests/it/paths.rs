@@ -9,7 +9,8 @@ use std::process::Command;
 use idem_runtime::{Error, ErrorKind, Ran, Store};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::worker::{Place, Worker, skip};
+use crate::itself::skip;
+use crate::worker::{Place, Worker};
 
 /// Refused, with these words in the message and the path in it.
 fn refused(path: impl AsRef<Path>, words: &[&str]) -> Error {

@@ -10,7 +10,8 @@ use idem_runtime::{ErrorKind, OnInterrupt, Ran};
 use idem_tests::form::Form;
 
 use crate::damage::{WAIT, connect, rerun, run};
-use crate::worker::{FORMS, Place, effect, pause_for, skip};
+use crate::itself::skip;
+use crate::worker::{FORMS, Place, effect, pause_for};
 
 /// Unlinks a file, or puts a copy of it in its place.
 fn take_away(file: &Path, how: &str) {

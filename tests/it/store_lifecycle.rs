@@ -12,7 +12,7 @@ use idem_tests::form::Form;
 use idem_tests::halt::Halt;
 use tracing::field::{Field, Visit};
 
-use crate::worker::{FORMS, Place, Worker, effect, pause};
+use crate::worker::{FORMS, Place, Worker, effect, halting, pause};
 
 const WAIT: Duration = Duration::from_secs(60);
 const NAME: &str = "tests.effect";
@@ -40,12 +40,7 @@ fn the_same_file_twice_is_the_same_store() {
         // A duplicate through the other handle joins the call in memory.
         let halt = Halt::new();
         std::thread::scope(|scope| {
-            let (first, halt) = (&first, &halt);
-            let body = || {
-                halt.stand();
-                Ok("one".to_owned())
-            };
-            let running = scope.spawn(move || effect(form, first, "joined", OnInterrupt::Refuse, WAIT, body));
+            let running = scope.spawn(|| halting(form, &first, &halt, "joined", "one"));
             halt.wait_for(1);
             let joining = scope.spawn(|| replay(form, &second, "joined"));
             pause();
@@ -141,13 +136,7 @@ fn closing_waits_for_running_calls_and_everything_they_did_is_written() {
             let calls: Vec<_> = (0..4)
                 .map(|n| {
                     let (store, halt) = (&store, &halt);
-                    scope.spawn(move || {
-                        let body = || {
-                            halt.stand();
-                            Ok(n.to_string())
-                        };
-                        effect(form, store, &format!("k{n}"), OnInterrupt::Refuse, WAIT, body)
-                    })
+                    scope.spawn(move || halting(form, store, halt, &format!("k{n}"), &n.to_string()))
                 })
                 .collect();
             halt.wait_for(4);
@@ -173,12 +162,8 @@ fn a_call_that_does_not_end_keeps_the_store_from_being_closed_and_nothing_is_los
     let store = place.open();
     let halt = Halt::new();
     std::thread::scope(|scope| {
-        let (store, halt) = (&store, &halt);
-        let body = || {
-            halt.stand();
-            Ok("in the end".to_owned())
-        };
-        let running = scope.spawn(move || effect(Form::Sync, store, "k", OnInterrupt::Refuse, WAIT, body));
+        let store = &store;
+        let running = scope.spawn(|| halting(Form::Sync, store, &halt, "k", "in the end"));
         halt.wait_for(1);
         let begun = Instant::now();
         let error = store.close().unwrap_err();

@@ -1,18 +1,17 @@
 //! The other end of `tests/bin/worker.rs`: programs with a store that can be watched, paused and killed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use idem_runtime::{Error, OnInterrupt, Store, call};
 use idem_tests::form::Form;
+use idem_tests::halt::{Halt, LONG, eventually};
 
-/// Longer than anything takes here, on a busy machine as well.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::lines::Lines;
 
 /// Every behaviour is the same in both. The workers make async calls on an executor of their own.
 pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Tokio];
@@ -32,6 +31,20 @@ pub(crate) fn effect(
     body: impl FnOnce() -> Result<String, Error>,
 ) -> Result<String, Error> {
     form.make(call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait), body)
+}
+
+/// The same with a body that stands at `halt` before it gives `value`.
+pub(crate) fn halting(
+    form: Form,
+    store: &Store,
+    halt: &Halt,
+    key: &str,
+    value: &str,
+) -> Result<String, Error> {
+    effect(form, store, key, OnInterrupt::Refuse, LONG, || {
+        halt.stand();
+        Ok(value.to_owned())
+    })
 }
 
 /// A folder with a store, and the ledger in which bodies leave their traces.
@@ -81,8 +94,7 @@ impl Place {
 pub(crate) struct Worker {
     child: Child,
     input: Option<ChildStdin>,
-    lines: Receiver<String>,
-    heard: Vec<String>,
+    lines: Lines,
 }
 
 impl Worker {
@@ -102,12 +114,8 @@ impl Worker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
         command.arg(database).arg(place.folder().join("ledger"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        Worker { input: child.stdin.take(), child, lines, heard: Vec::new() }
+        let lines = Lines::of(child.stdout.take().unwrap(), "");
+        Worker { input: child.stdin.take(), child, lines }
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
@@ -125,27 +133,14 @@ impl Worker {
         self.hear(&format!("{tag} started"));
     }
 
-    /// The rest of the next line that begins so. Other lines are kept for later.
+    /// See [`Lines::hear`].
     pub(crate) fn hear(&mut self, start: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(at) = self.heard.iter().position(|line| line.starts_with(start)) {
-                return self.heard.remove(at).split_off(start.len()).trim_start().to_owned();
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => self.heard.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("`{start}` was not heard, but {:?}", self.heard)
-                }
-            }
-        }
+        self.lines.hear(start)
     }
 
-    /// Whether a line that begins so has come already.
+    /// See [`Lines::has_come`].
     pub(crate) fn has_said(&mut self, start: &str) -> bool {
-        self.heard.extend(self.lines.try_iter());
-        self.heard.iter().any(|line| line.starts_with(start))
+        self.lines.has_come(start)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -162,7 +157,7 @@ impl Worker {
     pub(crate) fn pause(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.pid());
-        until("the process is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        eventually("the process is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
     }
 
     /// SIGCONT.
@@ -194,21 +189,6 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Waits for what nobody signals.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-}
-
-/// Says on the terminal what could not be tested here, past the capture of the test harness.
-pub(crate) fn skip(why: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
 
 /// Gives waiters the time to wait: they give no sign. One that is late makes a test weaker, not wrong.
