@@ -1,5 +1,6 @@
 //! What the store tells `tracing` subscribers: names, keys and attempts, never arguments or results.
 //!
+//! A subscriber must not call the store: it may be told by the thread that writes, which would wait for itself.
 //! Without the `tracing` feature every function here is empty.
 
 #![cfg_attr(

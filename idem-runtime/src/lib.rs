@@ -67,6 +67,7 @@
 //! - `tokio` (default) adds [`detach`](Call::detach). Everything else runs without it.
 //! - `tx` adds `tx = conn`, and with it rusqlite to the public interface.
 //! - `tracing` sends events to `tracing` subscribers: names, keys, attempts; never arguments or results.
+//!   A subscriber must not call the store it hears of: the thread that tells it may be the one that writes.
 
 // In reading order. The pure core: no I/O, no clock, no SQLite.
 mod bounds;
