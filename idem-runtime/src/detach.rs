@@ -16,8 +16,9 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::negotiate::{Known, Ready};
 use crate::on_err::ErrPolicy;
+use crate::record::Status;
 use crate::recover::{IntoVerdict, Recovered, State};
-use crate::run::{Begun, answer};
+use crate::run::{Begun, Looked, answer};
 use crate::signal::lock;
 
 /// A call that does not end with its caller; see [`Call::detach`].
@@ -78,8 +79,14 @@ impl<P, M> Detached<P, M> {
     {
         let Call { plan, on_err, map_err } = self.0;
         let made = match runtime().and_then(|runtime| Ok((runtime, Begun::new(plan)?))) {
-            Ok((runtime, begun)) => match begun.negotiate_async(begun.mode(), Known::Nothing).await {
-                Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
+            Ok((runtime, begun)) => match begun.look(&on_err, Status::is_finished) {
+                Ok(Looked::Answer(answer)) => answer.map_err(|error| begun.call.about(error)),
+                Ok(Looked::At(record)) => {
+                    match begun.negotiate_async(begun.mode(), Known::Found(record)).await {
+                        Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
+                        Err(error) => Err(begun.call.about(error)),
+                    }
+                }
                 Err(error) => Err(begun.call.about(error)),
             },
             Err(error) => Err(error),

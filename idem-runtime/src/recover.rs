@@ -18,10 +18,10 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::finish::{self, Ended};
 use crate::intent::Verdict;
 use crate::negotiate::{Known, Ready};
-use crate::on_err::ErrPolicy;
+use crate::on_err::{ErrPolicy, Release};
 use crate::queue::Sender;
 use crate::record::{Reason, Status};
-use crate::run::{Begun, answer};
+use crate::run::{Begun, Looked, answer};
 use crate::signal::Signal;
 use crate::writer::Reply;
 
@@ -165,7 +165,11 @@ impl<T: Value, P, M> Recovered<T, P, M> {
 }
 
 fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) -> State<T> {
-    let ready = match begun.negotiate(Mode::Recover, Known::Nothing) {
+    let known = match begun.known() {
+        Ok(known) => known,
+        Err(over) => return over,
+    };
+    let ready = match begun.negotiate(Mode::Recover, known) {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };
@@ -195,7 +199,11 @@ where
     V: IntoVerdict<T>,
     Fut: Future<Output = V>,
 {
-    let ready = match begun.negotiate_async(Mode::Recover, Known::Nothing).await {
+    let known = match begun.known() {
+        Ok(known) => known,
+        Err(over) => return over,
+    };
+    let ready = match begun.negotiate_async(Mode::Recover, known).await {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };
@@ -237,6 +245,15 @@ impl Ready {
 }
 
 impl Begun {
+    /// The record, for a negotiation. A call that is done is over; a remembered `Err` is for whoever knows its type.
+    fn known<T: Value>(&self) -> Result<Known, State<T>> {
+        match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
+            Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
+            Ok(Looked::At(record)) => Ok(Known::Found(record)),
+            Err(error) => Err(self.over(Err(error))),
+        }
+    }
+
     fn over<T>(&self, result: Result<T, Error>) -> State<T> {
         State::Over(result.map_err(|error| self.call.about(error)))
     }

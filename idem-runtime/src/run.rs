@@ -16,7 +16,7 @@ use crate::intent::{self, Intent, Seen};
 use crate::negotiate::{self, Known, Negotiation, Ready, Step};
 use crate::on_err::ErrPolicy;
 use crate::queue::Sender;
-use crate::record::{Record, RecordRef};
+use crate::record::{Record, RecordRef, Status};
 use crate::store::Store;
 use crate::{context, event, finish, global, look, refuse};
 
@@ -101,7 +101,7 @@ pub(crate) struct Begun {
 }
 
 /// What a first look gave.
-enum Looked<T, E> {
+pub(crate) enum Looked<T, E> {
     Answer(Result<Result<T, E>, Error>),
     /// The record, if there is one, which is not done, or does not answer this call.
     At(Option<Arc<Record>>),
@@ -137,7 +137,7 @@ impl Begun {
         R: Outcome,
         P: ErrPolicy<R::Err>,
     {
-        match self.look(policy)? {
+        match self.look(policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
             Looked::At(record) => {
                 let ready = self.negotiate(self.mode(), Known::Found(record))?;
@@ -156,7 +156,7 @@ impl Begun {
         P: ErrPolicy<R::Err>,
         Fut: Future<Output = R>,
     {
-        match self.look(&policy)? {
+        match self.look(&policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
             Looked::At(record) => {
                 let ready = self.negotiate_async(self.mode(), Known::Found(record)).await?;
@@ -165,26 +165,31 @@ impl Begun {
         }
     }
 
-    /// The first look at the record. Nearly all later calls end here: what is done is decoded in its row.
-    fn look<T, E, P>(&self, policy: &P) -> Result<Looked<T, E>, Error>
+    /// The first look at the record. Nearly all later calls end here: what has ended so is decoded in its row.
+    pub(crate) fn look<T, E, P>(
+        &self,
+        policy: &P,
+        has_ended: fn(Status) -> bool,
+    ) -> Result<Looked<T, E>, Error>
     where
         T: Value,
         P: ErrPolicy<E>,
     {
         let mut answer = None;
-        let record = self.read_unless_done(&mut |record, age_ms| {
+        let record = self.read_unless_ended(has_ended, &mut |record, age_ms| {
             answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
         })?;
         Ok(answer.map_or_else(|| Looked::At(record.map(Arc::new)), Looked::Answer))
     }
 
-    fn read_unless_done(
+    fn read_unless_ended(
         &self,
+        has_ended: fn(Status) -> bool,
         replay: &mut dyn FnMut(&RecordRef<'_>, Option<i64>),
     ) -> Result<Option<Record>, Error> {
         self.core().check_not_ended()?;
         self.core().read_unless(&self.call.slots, &mut |record| {
-            if !record.status.is_finished() {
+            if !has_ended(record.status) {
                 return false;
             }
             let age_ms = self.core().age_ms(record.at);
