@@ -95,8 +95,6 @@ struct State {
     /// The writer's thread sleeps, and nobody has called it yet.
     asleep: bool,
     phase: Phase,
-    /// Nobody writes any more, whatever the phase says: a store that broke down can still be closed.
-    is_over: bool,
 }
 
 /// Who writes.
@@ -109,6 +107,22 @@ enum Turn {
 }
 
 impl State {
+    /// Nothing follows the end: a store that broke down can still be closed.
+    fn pass_to(&mut self, phase: Phase) {
+        if self.phase != Phase::Ended {
+            self.phase = phase;
+        }
+    }
+
+    /// Whether a request comes too late.
+    fn refuses(&self, request: &Request) -> bool {
+        match self.phase {
+            Phase::Open => false,
+            Phase::Closing | Phase::Last => !request.inside,
+            Phase::Ended => true,
+        }
+    }
+
     /// So many requests were written together.
     fn note(&mut self, count: usize) {
         let was_alone = count == 1 && self.requests.is_empty();
@@ -124,7 +138,7 @@ enum Phase {
     Closing,
     /// Nothing more is to come: the writer ends when the queue is empty.
     Last,
-    /// The writer has ended.
+    /// The writer has ended, and nobody writes any more.
     Ended,
 }
 
@@ -147,7 +161,7 @@ pub(crate) enum Work {
 impl Queue {
     pub(crate) fn push(&self, request: Request) {
         let mut state = lock(&self.state);
-        if state.is_over || state.phase != Phase::Open && !request.inside {
+        if state.refuses(&request) {
             drop(state);
             request.answer(Reply::Failed(closed()));
             return;
@@ -229,7 +243,7 @@ impl Queue {
     pub(crate) fn begin_close(&self) {
         let refused: Vec<Request> = {
             let mut state = lock(&self.state);
-            state.phase = Phase::Closing;
+            state.pass_to(Phase::Closing);
             let (kept, refused): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut state.requests).into_iter().partition(|request| request.inside);
             state.requests = kept.into();
@@ -242,7 +256,7 @@ impl Queue {
 
     /// New calls again.
     pub(crate) fn reopen(&self) {
-        lock(&self.state).phase = Phase::Open;
+        lock(&self.state).pass_to(Phase::Open);
     }
 
     /// Nothing is queued and nothing is being written: every claim that was granted is known in memory.
@@ -253,7 +267,7 @@ impl Queue {
 
     /// Lets the writer end once everything is written.
     pub(crate) fn close(&self) {
-        lock(&self.state).phase = Phase::Last;
+        lock(&self.state).pass_to(Phase::Last);
         self.filled.notify_all();
     }
 
@@ -262,7 +276,6 @@ impl Queue {
         let rest = {
             let mut state = lock(&self.state);
             state.phase = Phase::Ended;
-            state.is_over = true;
             std::mem::take(&mut state.requests)
         };
         for request in rest {

@@ -1,8 +1,8 @@
 //! The store's clock: the timeline behind a lock, and the boot rows that keep it across processes.
 //!
 //! The rows are never purged: without the row of its boot the age of a record is unknown, so it would never expire, and
-//! which boots records still name is known to nobody short of reading them all. A row takes 125 bytes in the file: 10,000
-//! boots are 1.2 MB, which an open reads in some 20 ms.
+//! which boots records still name is known to nobody short of reading them all. A row takes 125 bytes in the file, so
+//! 10,000 boots are 1.2 MB. Where the kernel does not tell its boots each process counts as one, and leaves a row.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -21,8 +21,8 @@ const DEFECTS: &[(&str, &str, &str)] = &[
     // A writer that sleeps is not told that nothing more is to come.
     (
         "queue",
-        "lock(&self.state).phase = Phase::Last;\n        self.filled.notify_all();",
-        "lock(&self.state).phase = Phase::Last;",
+        "lock(&self.state).pass_to(Phase::Last);\n        self.filled.notify_all();",
+        "lock(&self.state).pass_to(Phase::Last);",
     ),
 ];
 
