@@ -118,7 +118,7 @@ impl ResultDigest {
 pub(crate) fn slot(name: &str, key: &Key) -> Slot {
     let mut hasher = SlotHasher::new_with_key(b"idem   slot   1 ");
     for text in [name, key.as_str()] {
-        hasher.write(&length(text.as_bytes()));
+        hasher.write_u64(word(text.len() as u64));
         hasher.write(text.as_bytes());
     }
     hasher.finish128().as_bytes().first_chunk().copied().unwrap_or_default()
@@ -135,12 +135,12 @@ impl Checksum {
     }
 
     pub(crate) fn number(mut self, number: i64) -> Self {
-        self.0.write_u64(number.cast_unsigned().to_le());
+        self.0.write_u64(word(number.cast_unsigned()));
         self
     }
 
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.write(&length(bytes));
+        self.0.write_u64(word(bytes.len() as u64));
         self.0.write(bytes);
         self
     }
@@ -205,6 +205,12 @@ fn labelled(label: &str) -> Sha256 {
     hash.update(length(label.as_bytes()));
     hash.update(label);
     hash
+}
+
+/// The word that `SipHash` takes as the number's bytes, the lowest first, on every machine. As bytes it would be one more
+/// piece of some length.
+fn word(number: u64) -> u64 {
+    number.to_le()
 }
 
 fn length(bytes: &[u8]) -> [u8; 8] {
