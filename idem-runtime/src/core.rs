@@ -1,6 +1,7 @@
 //! What the handle, the writer and the claims of one open store share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,8 @@ pub(crate) struct Core {
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
     pid: u32,
-    phase: Mutex<Phase>,
+    /// A [`Phase`]. Every call looks at it, from all threads: none is to queue for a lock.
+    phase: AtomicU8,
     give_up_at: OnceLock<Instant>,
     poison: OnceLock<Error>,
 }
@@ -98,7 +100,7 @@ impl Core {
             prober: found.prober,
             owners: Mutex::default(),
             pid: std::process::id(),
-            phase: Mutex::new(Phase::Open),
+            phase: AtomicU8::new(Phase::Open as u8),
             give_up_at: OnceLock::new(),
             poison: OnceLock::new(),
         }
@@ -125,7 +127,15 @@ impl Core {
     }
 
     fn phase(&self) -> Phase {
-        *lock(&self.phase)
+        match self.phase.load(Ordering::Acquire) {
+            open if open == Phase::Open as u8 => Phase::Open,
+            closing if closing == Phase::Closing as u8 => Phase::Closing,
+            _ => Phase::Closed,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {
@@ -156,19 +166,19 @@ impl Core {
 
     /// No new calls from now on.
     pub(crate) fn begin_close(&self) {
-        *lock(&self.phase) = Phase::Closing;
+        self.set_phase(Phase::Closing);
         self.queue.begin_close();
     }
 
     /// The store could not be closed.
     pub(crate) fn reopen(&self) {
-        *lock(&self.phase) = Phase::Open;
+        self.set_phase(Phase::Open);
         self.queue.reopen();
     }
 
     /// The writer has ended. Whoever still waits is told.
     pub(crate) fn end(&self) {
-        *lock(&self.phase) = Phase::Closed;
+        self.set_phase(Phase::Closed);
         self.watch.close();
         self.flights.abandon();
         if self.check_poison().is_ok() { self.readers.close() } else { self.readers.leak() }
@@ -207,10 +217,11 @@ impl Core {
         &self,
         slots: &[Slot],
         answer: &mut dyn FnMut(&RecordRef<'_>) -> bool,
-    ) -> Result<Option<Record>, Error> {
+    ) -> Result<Option<Arc<Record>>, Error> {
         self.readers.read("reading a record", |conn| {
             for slot in slots {
-                let unanswered = |record: &RecordRef<'_>| (!answer(record)).then(|| record.to_record());
+                let unanswered =
+                    |record: &RecordRef<'_>| (!answer(record)).then(|| Arc::new(record.to_record()));
                 if let Some(record) = queries::look(conn, slot, unanswered)? {
                     return Ok(record);
                 }

@@ -113,10 +113,9 @@ pub(crate) fn saw(observer: Option<&Intent>, record: &Record, replayed: Option<D
     }
 }
 
-/// The intent in scope, for the first call that asks; a further call goes its own way, but for one that is not to be
+/// The intent of a scope, for the first call that asks; a further call goes its own way, but for one that is not to be
 /// made at all.
-pub(crate) fn take_up() -> Result<Option<Arc<Intent>>, Error> {
-    let scope = context::scope();
+pub(crate) fn take_up(scope: &Scope) -> Result<Option<Arc<Intent>>, Error> {
     let Some(intent) = &scope.intent else { return Ok(None) };
     match intent.taken.swap(true, Ordering::AcqRel) {
         false => Ok(Some(Arc::clone(intent))),

@@ -110,14 +110,14 @@ pub(crate) enum Looked<T, E> {
 impl Begun {
     /// Prepares the call, unless it is only to be looked at.
     pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
-        let observer = intent::take_up()?;
+        let scope = context::scope();
+        let observer = intent::take_up(&scope)?;
         let prepared = prepare(plan);
         if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
             look::answer(look, prepared);
             return Err(intent::not_made());
         }
         let (call, store) = prepared?;
-        let scope = context::scope();
         if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
             return Err(call.about(refuse::beside_transaction()));
         }
@@ -179,14 +179,14 @@ impl Begun {
         let record = self.read_unless_ended(has_ended, &mut |record, age_ms| {
             answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
         })?;
-        Ok(answer.map_or_else(|| Looked::At(record.map(Arc::new)), Looked::Answer))
+        Ok(answer.map_or_else(|| Looked::At(record), Looked::Answer))
     }
 
     fn read_unless_ended(
         &self,
         has_ended: fn(Status) -> bool,
         replay: &mut dyn FnMut(&RecordRef<'_>, Option<i64>),
-    ) -> Result<Option<Record>, Error> {
+    ) -> Result<Option<Arc<Record>>, Error> {
         self.core().check_not_ended()?;
         self.core().read_unless(&self.call.slots, &mut |record| {
             if !has_ended(record.status) {

@@ -125,7 +125,7 @@ where
     R: Outcome,
     P: ErrPolicy<R::Err>,
 {
-    let observer = intent::take_up()?;
+    let observer = intent::take_up(&context::scope())?;
     if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
         look::answer(look, prepare(plan));
         return Err(intent::not_made());

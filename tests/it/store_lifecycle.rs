@@ -131,6 +131,7 @@ fn closing_waits_for_running_calls_and_everything_they_did_is_written() {
     for form in FORMS {
         let place = Place::new();
         let store = place.open();
+        run(form, &store, "done").unwrap();
         let halt = Halt::new();
         std::thread::scope(|scope| {
             let calls: Vec<_> = (0..4)
@@ -143,6 +144,10 @@ fn closing_waits_for_running_calls_and_everything_they_did_is_written() {
             let closing = scope.spawn(|| store.close());
             pause();
             assert!(!closing.is_finished());
+            for key in ["done", "new"] {
+                let error = effect(form, &store, key, OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+                assert_eq!((error.kind(), error.ran()), (ErrorKind::Closed, Ran::No), "{key}");
+            }
             halt.let_all_go();
             closing.join().unwrap().unwrap();
             for (n, call) in calls.into_iter().enumerate() {
