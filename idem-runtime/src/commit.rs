@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::checkpoint::{self, Added, Checkpoints};
 use crate::core::Core;
 use crate::error::Error;
 use crate::fault::{self, Fault};
@@ -54,6 +55,7 @@ pub(crate) struct Disk {
     pub(crate) gate: Gate,
     pub(crate) high_water: HighWater,
     pub(crate) identity: Identity,
+    checkpoints: Checkpoints,
     /// Whether the connection forces its commits to disk.
     forcing: bool,
     /// The highest claim number given since the last commit that was.
@@ -71,18 +73,21 @@ impl Disk {
         gate: Gate,
         high_water: HighWater,
         identity: Identity,
-    ) -> Disk {
-        Disk {
+    ) -> Result<Disk, Error> {
+        let checkpoints = Checkpoints::new(core.log_bytes, schema::page_bytes(&conn)?);
+        schema::set_log_limit(&conn, core.tenancy, checkpoint::longest_log(core.log_bytes))?;
+        Ok(Disk {
             core,
             conn,
             gate,
             high_water,
             identity,
+            checkpoints,
             forcing: true,
             unforced: None,
             highest: 0,
             is_spent: false,
-        }
+        })
     }
 
     /// Commits a batch. If the outcome is unknown, once more on a new connection.
@@ -108,13 +113,18 @@ impl Disk {
         if self.is_spent {
             self.reopen()?;
         }
-        self.force(!batch.iter().all(|request| request.repeatable))?;
+        let repeatable = batch.iter().all(|request| request.repeatable) && !self.checkpoints.is_beside();
+        self.force(!repeatable)?;
         // The clock's row waits for a batch that is forced to disk.
         let due = if self.forcing { self.core.times.take_due() } else { None };
+        self.checkpoints.give_way();
         let turn = self.gate.enter(TURN);
         let written = write(&self.conn, &self.core, batch, self.highest, due.as_ref());
         self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
         let (applied, issued) = written.inspect_err(|_| self.core.times.give_back(due))?;
+        if let Err(error) = self.checkpoints.note_commit(&self.conn, added(batch)) {
+            event::store_trouble(&format!("the length of the log could not be read ({error})"));
+        }
         self.unforced = issued.or(self.unforced);
         // Raised for a claim that a power cut takes, the mark would cry for records that nobody misses.
         if self.forcing
@@ -138,9 +148,37 @@ impl Disk {
         Ok(())
     }
 
+    /// Whether there is anything to do about the log before the next commit. It begins after one that was forced: what
+    /// a failed force takes with it while a thread folds the log in would not be missed by the commits meanwhile.
+    pub(crate) fn log_is_due(&self) -> bool {
+        self.unforced.is_none() && !self.is_spent && self.checkpoints.is_due()
+    }
+
+    /// Between two commits: does what is due.
+    pub(crate) fn tend_log(&mut self) {
+        // What stands in the place of the files now is not folded over. The next commit tells.
+        if !self.log_is_due() || check_files(&self.core, &mut self.identity).is_err() {
+            return;
+        }
+        let (core, identity) = (&self.core, &mut self.identity);
+        let connect = || {
+            let conn = schema::connect(core.path.database())?;
+            schema::set_modes(&conn, core.tenancy, Role::Reader)?;
+            check_files(core, identity).map_err(|failure| failure.error)?;
+            Ok(conn)
+        };
+        if let Err(error) = self.checkpoints.step(&self.conn, connect) {
+            event::store_trouble(&format!("the log could not be folded into the database ({error})"));
+            self.is_spent |= fault::of_commit(&error) == Fault::Unknown;
+        }
+    }
+
     fn reopen(&mut self) -> Result<(), Failure> {
+        self.checkpoints.stop();
         let fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
         schema::set_modes(&fresh, self.core.tenancy, Role::Writer).map_err(Failure::refused)?;
+        let longest = checkpoint::longest_log(self.core.log_bytes);
+        schema::set_log_limit(&fresh, self.core.tenancy, longest).map_err(Failure::refused)?;
         schema::restart_log(&fresh).map_err(Failure::statement)?;
         self.conn = fresh;
         (self.forcing, self.is_spent) = (true, false);
@@ -149,13 +187,15 @@ impl Disk {
 
     /// The files are not ours any more. Closing the connection would write into them, so it stays open as long as the
     /// program runs.
-    pub(crate) fn abandon(self) {
+    pub(crate) fn abandon(mut self) {
+        self.checkpoints.abandon();
         std::mem::forget(self.conn);
     }
 
     /// A clean end: nothing names this owner any more, and the WAL is folded into the database.
     pub(crate) fn leave(mut self) -> Result<(), Error> {
         let left = |error| fault::error(error, "closing the store");
+        self.checkpoints.stop();
         // There is nothing else to do until the end of the close.
         self.conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
         self.force(true).map_err(|failure| failure.error)?;
@@ -239,6 +279,13 @@ fn apply(changes: &mut Changes<'_>, request: &mut Request) -> Result<Applied, Fa
     }
 }
 
+fn added(batch: &[Request]) -> Added {
+    let result_bytes = |request: &Request| {
+        request.change.new.as_ref().and_then(|new| new.result.as_ref()).map_or(0, |result| result.bytes.len())
+    };
+    Added { records: batch.len(), result_bytes: batch.iter().map(result_bytes).sum() }
+}
+
 /// The number of a claim that has one.
 fn claim_number(request: &Request) -> Option<u64> {
     let new = request.change.new.as_ref().filter(|_| request.is_claim())?;
@@ -282,3 +329,7 @@ fn stands(conn: &Connection, new: &Record) -> rusqlite::Result<bool> {
         Err(ReadError::Sqlite(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

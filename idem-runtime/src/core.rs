@@ -36,6 +36,8 @@ pub(crate) struct Core {
     /// How long after a crash "not done" is not believed.
     pub(crate) settle_window: Duration,
     pub(crate) result_bytes_max: usize,
+    /// The log is folded into the database when it is so long.
+    pub(crate) log_bytes: u64,
     /// How long the caller of a finished body waits for its record.
     pub(crate) record_within: Duration,
     /// The row of this open store in `idem_owner`.
@@ -73,6 +75,7 @@ pub(crate) struct Found {
     pub(crate) token_namespace: Option<Arc<str>>,
     pub(crate) settle_window: Duration,
     pub(crate) result_bytes_max: usize,
+    pub(crate) log_bytes: u64,
     pub(crate) record_within: Duration,
     pub(crate) owner: i64,
     pub(crate) times: Times,
@@ -89,6 +92,7 @@ impl Core {
             token_namespace: found.token_namespace,
             settle_window: found.settle_window,
             result_bytes_max: found.result_bytes_max,
+            log_bytes: found.log_bytes,
             record_within: found.record_within,
             owner: found.owner,
             queue: Queue::default(),

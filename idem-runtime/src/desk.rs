@@ -101,4 +101,4 @@ impl Drop for CallersTurn<'_> {
 
 #[cfg(test)]
 #[path = "desk_tests.rs"]
-mod tests;
+pub(crate) mod tests;

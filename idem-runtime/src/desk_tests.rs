@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
+use crate::commit::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::files::StorePath;
 use crate::queries::{Change, Expect};
@@ -35,13 +36,13 @@ fn a_moment() {
 }
 
 /// A store without threads: what is written is written by its callers.
-struct Threadless {
-    store: Store,
+pub(crate) struct Threadless {
+    pub(crate) store: Store,
     _folder: tempfile::TempDir,
 }
 
 impl Threadless {
-    fn new() -> Threadless {
+    pub(crate) fn new() -> Threadless {
         let place = Threadless::with_purging();
         place.core().desk.with(Writer::never_purge).unwrap();
         place
@@ -57,6 +58,10 @@ impl Threadless {
 
     fn core(&self) -> &Arc<Core> {
         &self.store.inner.core
+    }
+
+    pub(crate) fn disk<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
+        self.core().desk.with(|writer| look(writer.disk())).unwrap()
     }
 
     /// Another program that holds the write lock.

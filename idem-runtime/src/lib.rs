@@ -83,6 +83,7 @@ mod record;
 mod row;
 mod timeline;
 // How it is kept.
+mod checkpoint;
 mod codec;
 mod commit;
 mod count;

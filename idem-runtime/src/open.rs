@@ -37,6 +37,11 @@ const OPEN_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
 /// What `SQLite` stores in a row without trouble.
 const RESULT_BYTES_LIMIT: usize = 256 << 20;
+/// Folded in more often, pages that many calls change are written more often; less often, all the more at once.
+const LOG_BYTES: u64 = 8 << 20;
+/// Anything shorter is folded in all the time.
+const LOG_BYTES_LEAST: u64 = 64 << 10;
+const LOG_BYTES_MOST: u64 = 1 << 30;
 const RECORD_WITHIN: Duration = Duration::from_secs(30);
 const SETTLE_WINDOW: Duration = Duration::from_secs(30);
 
@@ -58,6 +63,7 @@ static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Inner>>>> = Mutex::new(None);
 pub struct StoreBuilder {
     pub(crate) tenancy: Tenancy,
     result_bytes_max: usize,
+    log_bytes: u64,
     record_within: Duration,
     settle_window: Duration,
     token_namespace: Option<Arc<str>>,
@@ -71,6 +77,7 @@ impl Default for StoreBuilder {
         StoreBuilder {
             tenancy: Tenancy::Own,
             result_bytes_max: RESULT_BYTES_MAX,
+            log_bytes: LOG_BYTES,
             record_within: RECORD_WITHIN,
             settle_window: SETTLE_WINDOW,
             token_namespace: None,
@@ -96,6 +103,16 @@ impl StoreBuilder {
     /// [`ResultGone`](crate::ErrorKind::ResultGone). More than 256 MiB count as 256 MiB.
     pub fn result_bytes_max(mut self, bytes: usize) -> Self {
         self.result_bytes_max = bytes.min(RESULT_BYTES_LIMIT);
+        self
+    }
+
+    /// How long the write-ahead log gets before it is folded into the database, in bytes; 8 MiB by default.
+    ///
+    /// That is done beside the calls, by a thread that ends with it. If the disk cannot keep up, and the log is four
+    /// times as long, they wait for it. A program that holds a read transaction open makes the log longer than that: nothing
+    /// can be folded in that it may still read. Less than 64 KiB count as 64 KiB, more than 1 GiB as 1 GiB.
+    pub fn log_bytes(mut self, bytes: u64) -> Self {
+        self.log_bytes = bytes.clamp(LOG_BYTES_LEAST, LOG_BYTES_MOST);
         self
     }
 
@@ -236,12 +253,13 @@ impl StoreBuilder {
             token_namespace: self.token_namespace,
             settle_window: self.settle_window,
             result_bytes_max: self.result_bytes_max,
+            log_bytes: self.log_bytes,
             record_within: self.record_within,
             owner: number,
             times,
             prober,
         }));
-        core.desk.set(Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)));
+        core.desk.set(Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?));
         Ok((core, owner_file))
     }
 

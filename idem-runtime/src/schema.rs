@@ -28,10 +28,6 @@ pub(crate) const VERSION: i64 = 1;
 const APPLICATION_ID: i64 = 0x4964_656d;
 /// How long a statement waits for a lock before the caller looks at its deadline.
 pub(crate) const BUSY: Duration = Duration::from_millis(250);
-/// Checkpoint after this many pages: with 1,000 the 99th percentile of a commit was seven times as long.
-const CHECKPOINT_PAGES: i64 = 4_000;
-/// The WAL is cut back to this size when it is reset.
-const WAL_BYTES_MAX: i64 = 64 << 20;
 /// The lowest `SQLite` without the WAL-reset race, which can lose committed writes.
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -217,7 +213,7 @@ pub(crate) fn set_modes(conn: &Connection, tenancy: Tenancy, role: Role) -> Resu
             )),
         });
     }
-    let mut modes = vec![
+    let modes = [
         ("synchronous", 2),
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
@@ -228,12 +224,23 @@ pub(crate) fn set_modes(conn: &Connection, tenancy: Tenancy, role: Role) -> Resu
         ("mmap_size", 0),
         ("cache_size", -8_000),
         ("query_only", i64::from(role == Role::Reader)),
-        ("wal_autocheckpoint", if role == Role::Writer { CHECKPOINT_PAGES } else { 0 }),
+        // See `checkpoint`.
+        ("wal_autocheckpoint", 0),
     ];
-    if tenancy == Tenancy::Own {
-        modes.push(("journal_size_limit", WAL_BYTES_MAX));
-    }
     modes.into_iter().try_for_each(|(name, value)| set_and_read_back(conn, name, value))
+}
+
+/// The log is cut back to this size when it is begun anew. In a shared file that is the application's to say.
+pub(crate) fn set_log_limit(conn: &Connection, tenancy: Tenancy, bytes: u64) -> Result<(), Error> {
+    match tenancy {
+        Tenancy::Own => set_and_read_back(conn, "journal_size_limit", bytes.cast_signed()),
+        Tenancy::Shared => Ok(()),
+    }
+}
+
+/// The size of a page of the database, and of what a frame of its log holds.
+pub(crate) fn page_bytes(conn: &Connection) -> Result<u32, Error> {
+    pragma(conn, "page_size").map_err(|error| fault::error(error, "setting up the store"))
 }
 
 /// A mistyped value, or one a build of `SQLite` does not know, is silently ignored by it.

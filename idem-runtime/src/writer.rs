@@ -114,6 +114,11 @@ impl Writer {
     }
 
     #[cfg(test)]
+    pub(crate) fn disk(&mut self) -> &mut Disk {
+        &mut self.disk
+    }
+
+    #[cfg(test)]
     pub(crate) fn never_purge(&mut self) {
         self.purge = purge::Rhythm::never();
     }
@@ -134,6 +139,7 @@ impl Writer {
         }
         let written = self.write_pending() + self.retry_stuck();
         self.purge_slice(written);
+        self.disk.tend_log();
         ControlFlow::Continue(self.patience())
     }
 
@@ -168,7 +174,7 @@ impl Writer {
 
     /// Whether there is anything for the thread to do that is not in the queue.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        self.has_to_retry() || self.purge.is_due()
+        self.has_to_retry() || self.purge.is_due() || self.disk.log_is_due()
     }
 
     fn has_to_retry(&self) -> bool {

@@ -10,6 +10,7 @@
 
 mod async_trait;
 mod books;
+mod checkpoints;
 mod classify;
 mod codec;
 mod concurrency;

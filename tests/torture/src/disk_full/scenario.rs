@@ -24,7 +24,7 @@ pub(super) struct Scenario {
 
 impl Scenario {
     pub(super) fn new(folder: &Path) -> Scenario {
-        let builder = Store::builder().record_within(Duration::from_millis(120));
+        let builder = Store::builder().record_within(Duration::from_millis(120)).log_bytes(0);
         let store = builder.open(folder.join("idem.db")).expect("a store");
         let hand = Connection::open(folder.join("hand.db")).expect("a database");
         let make =

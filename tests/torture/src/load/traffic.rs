@@ -13,8 +13,8 @@ use crate::tally::Tally;
 
 const WORKERS: usize = 16;
 const BRIEF: Duration = Duration::from_millis(20);
-/// The log is cut back to 64 MB and checkpointed every 16 MB; a batch may come on top.
-const LOG_BYTES_MAX: u64 = 96 << 20;
+/// The log is folded in every 8 MB, and callers wait for that when it has 32; a batch may come on top.
+const LOG_BYTES_MAX: u64 = 40 << 20;
 const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -193,7 +193,12 @@ impl Driver {
 }
 
 fn open(path: &Path, clock: &Hands) -> Store {
-    Store::builder().clock(clock.clone()).settle_window(Duration::ZERO).open(path).expect("a store")
+    Store::builder()
+        .clock(clock.clone())
+        .settle_window(Duration::ZERO)
+        .log_bytes(0)
+        .open(path)
+        .expect("a store")
 }
 
 fn settled(store: &Store, key: u8, verdict: Verdict<u32>) -> Result<bool, idem_runtime::ErrorKind> {
