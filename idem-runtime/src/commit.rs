@@ -154,6 +154,11 @@ impl Disk {
         self.unforced.is_none() && !self.is_spent && self.checkpoints.is_due()
     }
 
+    /// Whether the log is being folded in beside the commits.
+    pub(crate) fn is_folding(&self) -> bool {
+        self.checkpoints.is_beside()
+    }
+
     /// Between two commits: does what is due.
     pub(crate) fn tend_log(&mut self) {
         // What stands in the place of the files now is not folded over. The next commit tells.

@@ -13,7 +13,7 @@ use crate::record::Record;
 /// How often to look while there is nothing to purge.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The least number of records a slice takes.
-const SLICE_MIN: usize = 64;
+const SLICE_MIN: usize = 16;
 /// How long past its end a record stays, for waiters in other processes that have not looked yet.
 const GRACE_MS: i64 = 60_000;
 /// When to look again at a record that the index named too early.

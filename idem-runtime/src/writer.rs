@@ -174,7 +174,12 @@ impl Writer {
 
     /// Whether there is anything for the thread to do that is not in the queue.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        self.has_to_retry() || self.purge.is_due() || self.disk.log_is_due()
+        self.has_to_retry() || self.may_purge() || self.disk.log_is_due()
+    }
+
+    /// While the log is folded in the disk has enough to do.
+    fn may_purge(&self) -> bool {
+        self.purge.is_due() && !self.disk.is_folding()
     }
 
     fn has_to_retry(&self) -> bool {
@@ -281,7 +286,7 @@ impl Writer {
     }
 
     fn purge_slice(&mut self, written: usize) {
-        if self.trouble.is_some() || !self.purge.is_due() {
+        if self.trouble.is_some() || !self.may_purge() {
             return;
         }
         let limit = purge::limit(written);
