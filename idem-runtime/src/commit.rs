@@ -172,7 +172,11 @@ impl Disk {
             check_files(core, identity).map_err(|failure| failure.error)?;
             Ok(conn)
         };
-        if let Err(error) = self.checkpoints.step(&self.conn, connect) {
+        // Else another process commits meanwhile, and again, and the log is never folded in as a whole.
+        let turn = self.gate.enter(TURN);
+        let done = self.checkpoints.step(&self.conn, connect);
+        drop(turn);
+        if let Err(error) = done {
             event::store_trouble(&format!("the log could not be folded into the database ({error})"));
             self.is_spent |= fault::of_commit(&error) == Fault::Unknown;
         }
