@@ -12,7 +12,8 @@
 //! # When it fails
 //! Folding forces the log to disk first. A force that failed may have taken commits with it that were not forced
 //! before, and the kernel tells that once: the writer then goes on as after a failed commit of its own. For the same
-//! reason every commit is forced while the thread runs.
+//! reason every commit is forced while the thread runs. A force of the database that failed may have taken pages with it
+//! that count as folded in: `commit` has all of them written again.
 //!
 //! SQLite's own way, a checkpoint at the end of a COMMIT, is made while the callers wait for that COMMIT, and nobody hears
 //! that it failed.
@@ -201,10 +202,11 @@ impl Checkpoints {
         self.due = self.frames.saturating_add(self.every);
     }
 
-    /// Waits for the thread and closes its connection. What it could not do the caller finds out by itself.
-    pub(crate) fn stop(&mut self) {
-        let _ = self.join();
+    /// Waits for the thread and closes its connection.
+    pub(crate) fn stop(&mut self) -> rusqlite::Result<()> {
+        let folded = self.join();
         self.idle = None;
+        folded
     }
 
     /// The same without closing the connection.
@@ -232,7 +234,7 @@ impl Checkpoints {
 /// No thread outlives the writer.
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.stop();
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) struct Disk {
     highest: u64,
     /// A commit has failed, and the connection is not to be used any more.
     is_spent: bool,
+    /// Folding the log in has failed, and with it maybe a force of the database: it may miss pages on disk, also such as
+    /// count as folded in.
+    is_torn: bool,
 }
 
 impl Disk {
@@ -87,6 +90,7 @@ impl Disk {
             unforced: None,
             highest: 0,
             is_spent: false,
+            is_torn: false,
         })
     }
 
@@ -178,20 +182,40 @@ impl Disk {
         drop(turn);
         if let Err(error) = done {
             event::store_trouble(&format!("the log could not be folded into the database ({error})"));
-            self.is_spent |= fault::of_commit(&error) == Fault::Unknown;
+            self.note_unfolded(&error);
+        }
+    }
+
+    /// The log could not be folded in.
+    fn note_unfolded(&mut self, error: &rusqlite::Error) {
+        if fault::of_commit(error) == Fault::Unknown {
+            (self.is_spent, self.is_torn) = (true, true);
         }
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
-        self.checkpoints.stop();
-        let fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
+        self.stop_folding();
+        let mut fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
         schema::set_modes(&fresh, self.core.tenancy, Role::Writer).map_err(Failure::refused)?;
         let longest = checkpoint::longest_log(self.core.log_bytes);
         schema::set_log_limit(&fresh, self.core.tenancy, longest).map_err(Failure::refused)?;
-        schema::restart_log(&fresh).map_err(Failure::statement)?;
+        if self.is_torn {
+            let source = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
+            schema::rewrite(&source, &mut fresh).map_err(Failure::statement)?;
+        }
+        schema::restart_log(&fresh).map_err(|error| {
+            self.note_unfolded(&error);
+            Failure::statement(error)
+        })?;
         self.conn = fresh;
-        (self.forcing, self.is_spent) = (true, false);
+        (self.forcing, self.is_spent, self.is_torn) = (true, false, false);
         Ok(())
+    }
+
+    fn stop_folding(&mut self) {
+        if let Err(error) = self.checkpoints.stop() {
+            self.note_unfolded(&error);
+        }
     }
 
     /// The files are not ours any more. Closing the connection would write into them, so it stays open as long as the
@@ -203,8 +227,23 @@ impl Disk {
 
     /// A clean end: nothing names this owner any more, and the WAL is folded into the database.
     pub(crate) fn leave(mut self) -> Result<(), Error> {
+        let left = self.put_in_order();
+        self.let_go();
+        left
+    }
+
+    /// Closes the connection, unless the log is still needed: the last one to go would delete it, and it has all that the
+    /// database may miss.
+    pub(crate) fn let_go(self) {
+        if self.is_torn {
+            self.abandon();
+        }
+    }
+
+    fn put_in_order(&mut self) -> Result<(), Error> {
         let left = |error| fault::error(error, "closing the store");
-        self.checkpoints.stop();
+        self.stop_folding();
+        self.mend()?;
         // There is nothing else to do until the end of the close.
         self.conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
         self.force(true).map_err(|failure| failure.error)?;
@@ -214,13 +253,20 @@ impl Disk {
         // Busy where another process reads: then the last one to close folds it in.
         if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             event::store_trouble(&format!("the checkpoint at close failed ({error})"));
+            self.note_unfolded(&error);
         }
+        self.mend()?;
         if running > 0 {
             return Err(Error::store(format!(
                 "{running} calls were cut off while the store closed; they are in doubt"
             )));
         }
         Ok(())
+    }
+
+    /// Nothing is folded in before what may be missing is written again.
+    fn mend(&mut self) -> Result<(), Error> {
+        if self.is_torn { self.reopen().map_err(|failure| failure.error) } else { Ok(()) }
     }
 }
 

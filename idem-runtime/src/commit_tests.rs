@@ -41,7 +41,7 @@ fn every_commit_is_forced_while_the_log_is_folded_in_beside() {
     let tell = place.disk(folding);
     assert!(rerun(&place, 2));
     tell.send(Ok(())).unwrap();
-    place.disk(|disk| disk.checkpoints.stop());
+    place.disk(|disk| disk.checkpoints.stop().unwrap());
     assert!(!rerun(&place, 3));
 }
 
@@ -77,7 +77,7 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
                 thread::yield_now();
             }
             disk.tend_log();
-            assert_eq!(disk.is_spent, is_spent, "code {code}");
+            assert_eq!((disk.is_spent, disk.is_torn), (is_spent, is_spent), "code {code}");
             assert!(!disk.log_is_due(), "it is put off");
         });
         let reader = schema::connect(place.store.path()).unwrap();
@@ -87,6 +87,31 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
         rerun(&place, 2);
         assert_eq!(frames() < before, is_spent, "code {code}");
     }
+}
+
+// What a pass that did not reach the end of the log has folded in counts as folded in, and is not on disk either.
+#[test]
+fn after_a_force_that_failed_beside_every_page_is_written_again() {
+    let place = Threadless::new();
+    (10..20).for_each(|key| assert!(!rerun(&place, key)));
+    let reader = schema::connect(place.store.path()).unwrap();
+    let number =
+        |pragma: &str, column| -> u32 { reader.query_row(pragma, [], |row| row.get(column)).unwrap() };
+    let frames = || number("PRAGMA wal_checkpoint(NOOP)", 1);
+    let before = frames();
+    place.disk(|disk| {
+        disk.is_spent = true;
+        disk.reopen().unwrap();
+        assert_eq!(frames(), before, "a commit that failed tears nothing");
+        folding(disk).send(failed_with(ffi::SQLITE_IOERR_FSYNC)).unwrap();
+        // Whoever reopens it hears how the thread ended.
+        disk.reopen().unwrap();
+        assert!(!disk.is_torn && !disk.is_spent);
+    });
+    assert_eq!(frames(), number("PRAGMA page_count", 0), "each page once, in a new log");
+    assert_eq!(number("PRAGMA wal_checkpoint(NOOP)", 2), frames(), "all is folded in");
+    assert!(place.store.verify().unwrap().is_empty());
+    assert!(!rerun(&place, 2) && frames() < before, "the log is begun anew");
 }
 
 #[test]

@@ -15,6 +15,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
@@ -289,6 +290,20 @@ pub(crate) fn restart_log(conn: &Connection) -> rusqlite::Result<()> {
         Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None))
     } else {
         Ok(())
+    }
+}
+
+/// Writes every page of the database anew, through `target`, with what stands in it.
+///
+/// A checkpoint that does not reach the end of the log forces nothing to disk, and the next one goes on where it ended. If
+/// the force of that one fails, the kernel takes the pages of both for written, and nobody would write the first again.
+pub(crate) fn rewrite(source: &Connection, target: &mut Connection) -> rusqlite::Result<()> {
+    let copy = Backup::new(source, target)?;
+    // The first step copies nothing: it takes the write lock, so that the second finds the newest there is.
+    copy.step(0)?;
+    match copy.step(-1)? {
+        StepResult::Done => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None)),
     }
 }
 

@@ -155,15 +155,20 @@ impl Writer {
             self.disk.abandon();
             return Err(error);
         }
-        if all_written { self.disk.leave() } else { Err(not_recorded()) }
+        if all_written {
+            return self.disk.leave();
+        }
+        self.disk.let_go();
+        Err(not_recorded())
     }
 
     /// Writing panicked: whoever waits for it is told.
     pub(crate) fn break_down(self, error: &Error) {
-        let Writer { batch, pending, stuck, .. } = self;
+        let Writer { disk, batch, pending, stuck, .. } = self;
         for request in batch.into_iter().chain(pending).chain(stuck) {
             request.answer(Reply::Failed(error.clone()));
         }
+        disk.let_go();
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
