@@ -9,7 +9,7 @@ mod workload;
 use std::path::Path;
 
 use crate::frame::{Dice, Options, Report, fast_folder};
-use crate::vfs::{Event, Synchronous};
+use crate::vfs::{Event, Failing, Synchronous};
 use workload::Kind;
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
     let real = ext4::run(options);
     #[cfg(not(target_os = "linux"))]
     let real = Report::skipped("power cuts of a real file system", "needs Linux, root and loop devices");
-    vec![simulated(options), forces::run(), real]
+    vec![simulated(options), failing(options), forces::run(), real]
 }
 
 pub(crate) fn child(args: &[&str]) {
@@ -52,6 +52,31 @@ fn simulated(options: &Options) -> Report {
         format!("`synchronous = NORMAL`, states with a loss (OFF: {off} of {STATES_OF_A_LOG})"),
         shown,
     );
+    report
+}
+
+/// A sync that fails while calls are made and the log is folded in all the time.
+fn failing(options: &Options) -> Report {
+    let mut report =
+        Report::new("EIO once at any sync of 180 calls whose log is folded in; then a power cut");
+    let mut dice = Dice::new(options.seed);
+    for first in (1..).step_by(if options.short { 16 } else { 1 }) {
+        let folder = fast_folder();
+        let syncs = Failing::Syncs { first, count: 1 };
+        let (log, failed) = workload::play_failing(folder.path(), Synchronous::AsAsked, syncs, dice.roll());
+        if failed == 0 {
+            break;
+        }
+        for _ in 0..if options.short { 5 } else { 10 } {
+            let found = cut(&log, &mut dice);
+            report.point(found.into_iter().map(|what| format!("EIO at sync {first}: {what}")).collect());
+        }
+    }
+    let folder = fast_folder();
+    let never = Failing::Syncs { first: usize::MAX, count: 1 };
+    let (log, _) = workload::play_failing(folder.path(), Synchronous::Normal, never, dice.roll());
+    let lost = (0..100).filter(|_| !cut(&log, &mut dice).is_empty()).count();
+    report.control("`synchronous = NORMAL`, states with a loss", lost);
     report
 }
 

@@ -6,7 +6,7 @@
 
 mod methods;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -99,6 +99,8 @@ struct State {
     synchronous: Synchronous,
     /// By the address of the file object: its name, and the methods of the system.
     files: HashMap<usize, (PathBuf, Methods)>,
+    /// File objects whose file had a failed sync through another one, and which have not told it yet.
+    untold: HashSet<usize>,
     /// The copies, by the address of what they are copies of.
     copies: HashMap<usize, Methods>,
 }
@@ -120,6 +122,7 @@ fn state() -> MutexGuard<'static, State> {
             failed: 0,
             synchronous: Synchronous::AsAsked,
             files: HashMap::new(),
+            untold: HashSet::new(),
             copies: HashMap::new(),
         })
     };
@@ -195,6 +198,13 @@ impl State {
         };
         self.failed += 1;
         Some(code)
+    }
+
+    /// A sync failed: as Linux does since 4.13, each other descriptor of the file tells of it once.
+    fn tell_others(&mut self, file: *mut sqlite3_file) {
+        let Some((path, _)) = self.files.get(&(file as usize)) else { return };
+        let others = self.files.iter().filter(|(other, (its, _))| **other != file as usize && its == path);
+        self.untold.extend(others.map(|(other, _)| *other));
     }
 
     /// The name of a file that is written down.

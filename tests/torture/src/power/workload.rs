@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::frame::Dice;
 use crate::shop::shop;
-use crate::vfs::{self, Event, Synchronous};
+use crate::vfs::{self, Event, Failing, Synchronous};
 
 pub(super) const NAME: &str = "torture.power";
 const OPENS: usize = 3;
@@ -29,11 +29,24 @@ pub(super) fn play(folder: &Path, kind: Kind, synchronous: Synchronous, seed: u6
     vfs::record(folder, synchronous);
     for open in 0..OPENS {
         match kind {
-            Kind::Store => in_a_store(folder, open, seed),
+            Kind::Store => in_a_store(folder, open, seed, None),
             Kind::Tx => in_transactions(folder, open, seed),
         }
     }
     vfs::stop()
+}
+
+/// The same in a store whose log is folded in all the time, on a disk that fails. Gives how often it did.
+pub(super) fn play_failing(
+    folder: &Path,
+    synchronous: Synchronous,
+    failing: Failing,
+    seed: u64,
+) -> (Vec<Event>, usize) {
+    vfs::record(folder, synchronous);
+    in_a_store(folder, OPENS - 1, seed & !1, Some(failing));
+    let failed = vfs::failed();
+    (vfs::stop(), failed)
 }
 
 pub(super) fn value(key: &str, dice: &mut Dice) -> String {
@@ -42,16 +55,20 @@ pub(super) fn value(key: &str, dice: &mut Dice) -> String {
     format!("{key}:{}", "x".repeat(size))
 }
 
-fn in_a_store(folder: &Path, open: usize, seed: u64) {
+fn in_a_store(folder: &Path, open: usize, seed: u64, failing: Option<Failing>) {
     // Every other one folds its log in all the time.
     let log_bytes = if seed.is_multiple_of(2) { 0 } else { u64::MAX };
     let store = Store::builder().log_bytes(log_bytes).open(folder.join("idem.db")).expect("a store");
+    if failing.is_some() {
+        vfs::fail(failing);
+    }
     thread::scope(|scope| {
         for worker in 0..WORKERS {
             let store = &store;
             scope.spawn(move || {
                 let mut dice = Dice::new(seed ^ ((open * WORKERS + worker) as u64));
-                for n in 0..CALLS {
+                let calls = if failing.is_some() { 5 * CALLS } else { CALLS };
+                for n in 0..calls {
                     let rerun = dice.below(2) == 0;
                     let key = format!("{}-{open}-{worker}-{n}", if rerun { "rerun" } else { "refuse" });
                     let mode = if rerun { OnInterrupt::rerun() } else { OnInterrupt::Refuse };
@@ -61,7 +78,10 @@ fn in_a_store(folder: &Path, open: usize, seed: u64) {
                         vfs::mark(format!("effect {key}"));
                         Ok(value)
                     });
-                    vfs::mark(format!("ack {key} {}", done.expect("an undisturbed call").len()));
+                    match done {
+                        Ok(value) => vfs::mark(format!("ack {key} {}", value.len())),
+                        Err(error) => assert!(failing.is_some(), "an undisturbed call: {error}"),
+                    }
                 }
             });
         }

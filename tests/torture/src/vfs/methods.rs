@@ -99,7 +99,11 @@ unsafe extern "C" fn open(
 
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     let methods = original(file);
-    state().files.remove(&(file as usize));
+    {
+        let mut state = state();
+        state.files.remove(&(file as usize));
+        state.untold.remove(&(file as usize));
+    }
     // SAFETY: the object is given back its own methods, which then close it.
     unsafe {
         (*file).pMethods = methods;
@@ -170,6 +174,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
         let mut state = state();
         let name = state.name(file);
         if let Some(code) = name.as_ref().and_then(|_| state.fault(Change::Sync)) {
+            state.tell_others(file);
             state.log.extend(name.map(|file| Event::FailedSync { file }));
             return code;
         }
@@ -177,8 +182,11 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     };
     // SAFETY: SQLite's arguments are passed on as they came.
     let code = unsafe { (methods.xSync.expect("a method"))(file, flags) };
+    let mut state = state();
+    if state.untold.remove(&(file as usize)) {
+        return ffi::SQLITE_IOERR_FSYNC;
+    }
     if let Some(file) = name.filter(|_| code == ffi::SQLITE_OK) {
-        let mut state = state();
         state.log.push(Event::Sync { file, upto });
         state.look_beside();
     }
