@@ -101,7 +101,7 @@ impl Checkpoints {
         if self.added < self.every / LOOKS && !matches!(self.phase, Phase::Rest { .. }) {
             return Ok(());
         }
-        let frames = log_frames(conn)?;
+        let Some(frames) = log_frames(conn)? else { return Ok(()) };
         if frames < self.frames {
             // It was begun anew: by this commit, or by another process.
             self.due = self.every;
@@ -265,8 +265,10 @@ fn fold_down(conn: &Connection, mut folded: i64) -> rusqlite::Result<i64> {
 }
 
 /// Reads no file and takes no lock. `SQLite` before 3.51 does not know `NOOP` and makes a checkpoint, which does no harm.
-fn log_frames(conn: &Connection) -> rusqlite::Result<u32> {
-    conn.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))
+/// Gives nothing while another process writes the index of the log.
+fn log_frames(conn: &Connection) -> rusqlite::Result<Option<u32>> {
+    let frames: i64 = conn.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))?;
+    Ok(u32::try_from(frames).ok())
 }
 
 /// How long the log was when a checkpoint began, and how much of it was folded in at its end.
