@@ -78,7 +78,7 @@ impl Disk {
         identity: Identity,
     ) -> Result<Disk, Error> {
         let checkpoints = Checkpoints::new(core.log_bytes, schema::page_bytes(&conn)?);
-        schema::set_log_limit(&conn, core.tenancy, checkpoint::longest_log(core.log_bytes))?;
+        limit_log(&core, &conn)?;
         Ok(Disk {
             core,
             conn,
@@ -197,8 +197,7 @@ impl Disk {
         self.stop_folding();
         let mut fresh = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
         schema::set_modes(&fresh, self.core.tenancy, Role::Writer).map_err(Failure::refused)?;
-        let longest = checkpoint::longest_log(self.core.log_bytes);
-        schema::set_log_limit(&fresh, self.core.tenancy, longest).map_err(Failure::refused)?;
+        limit_log(&self.core, &fresh).map_err(Failure::refused)?;
         if self.is_torn {
             let source = schema::connect(self.core.path.database()).map_err(Failure::refused)?;
             schema::rewrite(&source, &mut fresh).map_err(Failure::statement)?;
@@ -268,6 +267,10 @@ impl Disk {
     fn mend(&mut self) -> Result<(), Error> {
         if self.is_torn { self.reopen().map_err(|failure| failure.error) } else { Ok(()) }
     }
+}
+
+fn limit_log(core: &Core, conn: &Connection) -> Result<(), Error> {
+    schema::set_log_limit(conn, core.tenancy, checkpoint::longest_log(core.log_bytes))
 }
 
 /// Deletes the owner's row, unless running records name it. Gives how many do.
