@@ -3,7 +3,7 @@
 
 use syn::{Expr, Ident, Lit, LitInt, LitStr};
 
-use crate::options::{literal, word};
+use crate::expr::{literal, word};
 
 const DAY_MS: u64 = 86_400_000;
 /// Longer lifetimes are spelt `"forever"`.

@@ -15,8 +15,9 @@ use syn::{
 use crate::{
     args::Opt,
     duration::Duration,
+    expr::word,
     func::Param,
-    options::{Codec, OnErr, OnInterrupt, word},
+    options::{Codec, OnErr, OnInterrupt},
     plan::{Compare, Compared, Plan},
     shape::{Boxed, Shape},
 };

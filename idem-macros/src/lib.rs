@@ -12,6 +12,7 @@ mod args;
 mod duration;
 mod errors;
 mod expand;
+mod expr;
 mod func;
 mod mentions;
 mod options;

@@ -1,11 +1,12 @@
 //! What the value of an option means, checked as far as one option alone can be wrong.
 
-use syn::{Expr, ExprCall, Ident, Lit, LitStr, Path};
+use syn::{Expr, ExprCall, Ident, Lit, LitStr, Path, ext::IdentExt};
 
 use crate::{
     args::{Args, Opt, closest},
     duration::Duration,
     errors::Errors,
+    expr::{literal, mode, root, word},
     func::Func,
 };
 
@@ -89,6 +90,13 @@ impl Options {
             krate: args.krate,
             key_is_begun: args.key_is_begun,
         }
+    }
+
+    /// Whether an argument counts: not with `skip`, and not when it is the connection or the store itself.
+    pub(crate) fn compares(&self, argument: &Ident) -> bool {
+        let skipped = self.skip.iter().flat_map(|skip| &skip.value);
+        let places = [&self.tx, &self.store].into_iter().flatten().filter_map(|place| root(&place.value));
+        !skipped.chain(places).any(|name| name.unraw() == argument.unraw())
     }
 }
 
@@ -211,44 +219,6 @@ pub(crate) fn check_name_text(text: &LitStr) -> syn::Result<()> {
         return Err(syn::Error::new_spanned(text, message));
     }
     Ok(())
-}
-
-/// A literal, also one that a `macro_rules!` fragment or parentheses wrap.
-pub(crate) fn literal(value: &Expr) -> Option<&Lit> {
-    match value {
-        Expr::Lit(literal) => Some(&literal.lit),
-        Expr::Group(group) => literal(&group.expr),
-        Expr::Paren(paren) => literal(&paren.expr),
-        Expr::Reference(reference) => literal(&reference.expr),
-        _ => None,
-    }
-}
-
-/// A single name such as `rerun`.
-pub(crate) fn word(value: &Expr) -> Option<&Ident> {
-    match value {
-        Expr::Path(path) if path.qself.is_none() => path.path.get_ident(),
-        Expr::Group(group) => word(&group.expr),
-        _ => None,
-    }
-}
-
-/// The name behind `conn`, `&conn`, `&mut *conn`: an expression that is an argument itself.
-pub(crate) fn root(value: &Expr) -> Option<&Ident> {
-    match value {
-        Expr::Reference(reference) => root(&reference.expr),
-        Expr::Unary(unary) => root(&unary.expr),
-        Expr::Paren(paren) => root(&paren.expr),
-        _ => word(value),
-    }
-}
-
-/// `name` or `name(…)`
-fn mode(value: &Expr) -> Option<(Ident, Option<&ExprCall>)> {
-    match value {
-        Expr::Call(call) => Some((word(&call.func)?.clone(), Some(call))),
-        _ => Some((word(value)?.clone(), None)),
-    }
 }
 
 fn only_argument(call: &ExprCall, mode: &Ident) -> syn::Result<Expr> {

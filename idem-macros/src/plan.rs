@@ -1,12 +1,12 @@
 //! What to expand: the options, understood, and the function they fit.
 
-use syn::{Attribute, Expr, Ident, ext::IdentExt};
+use syn::{Attribute, Expr, Ident};
 
 use crate::{
     args::{Args, Opt},
     errors::Errors,
     func::Func,
-    options::{Fingerprint, Options, root},
+    options::{Fingerprint, Options},
     rules,
     shape::Shape,
 };
@@ -57,18 +57,11 @@ impl Compare {
 
 fn compared(options: &Options, func: &Func) -> Vec<Compared> {
     let compared = func.params.iter().flat_map(|param| {
-        param.bindings.iter().filter(|binding| is_compared(options, binding)).map(|ident| Compared {
+        param.bindings.iter().filter(|binding| options.compares(binding)).map(|ident| Compared {
             cfgs: param.cfgs.clone(),
             ident: ident.clone(),
             is_reference: param.is_reference,
         })
     });
     compared.collect()
-}
-
-/// Whether an argument counts: not with `skip`, and not when it is the connection or the store itself.
-pub(crate) fn is_compared(options: &Options, argument: &Ident) -> bool {
-    let skipped = options.skip.iter().flat_map(|skip| &skip.value);
-    let places = [&options.tx, &options.store].into_iter().flatten().filter_map(|place| root(&place.value));
-    !skipped.chain(places).any(|name| name.unraw() == argument.unraw())
 }

@@ -8,10 +8,10 @@ use crate::{
     args::{Opt, closest},
     duration::Duration,
     errors::Errors,
+    expr::literal,
     func::{Func, Param},
     mentions::{self, Borrow},
-    options::{OnErr, OnInterrupt, Options, check_name, check_name_text, literal},
-    plan::is_compared,
+    options::{OnErr, OnInterrupt, Options, check_name, check_name_text},
     shape,
 };
 
@@ -297,7 +297,7 @@ fn detached_body_owns_its_arguments(options: &Options, func: &Func, errors: &mut
 
 fn compared<'a>(options: &'a Options, func: &'a Func) -> impl Iterator<Item = (&'a Param, &'a Ident)> {
     let arguments = func.params.iter().flat_map(|param| param.bindings.iter().map(move |name| (param, name)));
-    arguments.filter(|(_, name)| options.fingerprint.is_none() && is_compared(options, name))
+    arguments.filter(|(_, name)| options.fingerprint.is_none() && options.compares(name))
 }
 
 fn at_type(param: &Param, name: &Ident, message: String, errors: &mut Errors) {

@@ -3,7 +3,8 @@
 //! Each trait stands for a serde bound. It has one blanket implementation that the compiler is told not to
 //! recommend: when the bound fails, it prints the message below instead of a list of serde's types.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::Error;
 

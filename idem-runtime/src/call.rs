@@ -5,18 +5,30 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::bounds::{Argument, FromError, KeyValue};
-use crate::codec::Codec;
+use crate::encoding::codec::Codec;
+use crate::encoding::digest;
+use crate::encoding::digest::Slot;
+use crate::encoding::fingerprint::Fingerprint;
+use crate::encoding::key::Key;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::fingerprint::Fingerprint;
-use crate::global;
-use crate::key::Key;
 use crate::on_err::Release;
 use crate::policy::{Lifetime, OnInterrupt};
-use crate::queries::{Change, Expect};
-use crate::record::{Record, RecordRef, Slot, Status};
+use crate::protocol::change::{Change, Expect};
+use crate::protocol::record::{Record, RecordRef, Status};
+use crate::protocol::timeline::Stamp;
+use crate::scope::context;
 use crate::store::Store;
-use crate::timeline::Stamp;
-use crate::{context, digest};
+
+pub(crate) mod acquire;
+pub(crate) mod claim;
+#[cfg(feature = "tokio")]
+pub(crate) mod detach;
+pub(crate) mod inspect;
+pub(crate) mod names;
+pub(crate) mod outcome;
+pub(crate) mod recover;
+pub(crate) mod refusal;
+pub(crate) mod run;
 
 /// How long a duplicate waits where the call says nothing.
 const WAIT: Duration = Duration::from_secs(30);
@@ -109,7 +121,7 @@ impl<P, M> Call<P, M> {
     /// never meet: `("a", "bc")` is not `("ab", "c")`. `Some(x)` is `x`, a newtype is what it holds, and on its own
     /// `7` is `"7"`. `None`, empty text, floats, maps and more than 1,024 bytes make no key.
     pub fn key<K: KeyValue + ?Sized>(mut self, key: &K) -> Self {
-        let bad = |bad: crate::key::BadKey| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string());
+        let bad = |bad: crate::encoding::key::BadKey| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string());
         self.plan.key = Some(Key::of(key).map_err(bad));
         self
     }
@@ -230,7 +242,7 @@ impl Plan {
         check_name(&self.name)?;
         let about = |error: Error| error.about_name(&self.name);
         if let Some(site) = self.site {
-            global::check_name(&self.name, site)?;
+            names::check(&self.name, site)?;
         }
         let key =
             self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;

@@ -103,6 +103,20 @@ impl Error {
         Error::new(ErrorKind::Store, Ran::No, message)
     }
 
+    /// `SQLite` has a table of locks in memory: a child inherits the table and not the locks.
+    pub(crate) fn forked() -> Error {
+        Error::new(
+            ErrorKind::Closed,
+            Ran::No,
+            "the store was opened before a fork and belongs to the parent process; SQLite cannot open its file in the \
+             child. Open the store after the fork, or start the child's program with `exec`",
+        )
+    }
+
+    pub(crate) fn closed() -> Error {
+        Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again")
+    }
+
     #[must_use]
     pub(crate) fn about(mut self, name: &str, key: &str) -> Error {
         self.0.name = Some(name.into());

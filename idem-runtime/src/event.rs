@@ -8,7 +8,7 @@
     allow(unused_variables, reason = "events go nowhere without the feature")
 )]
 
-use crate::record::{Record, RecordRef};
+use crate::protocol::record::{Record, RecordRef};
 
 macro_rules! tell {
     ($level:ident, $($event:tt)*) => {{

@@ -69,93 +69,64 @@
 //! - `tracing` sends events to `tracing` subscribers: names, keys, attempts; never arguments or results.
 //!   A subscriber must not call the store it hears of: the thread that tells it may be the one that writes.
 
-// In reading order. The pure core: no I/O, no clock, no SQLite.
-mod bounds;
-mod canonical;
-mod decide;
-mod digest;
-mod error;
-mod fingerprint;
-mod key;
-pub mod on_err;
+// In dependency order: each module names only those above it.
+// What a call asks for.
 mod policy;
-mod record;
-mod row;
-mod timeline;
-// How it is kept.
-mod checkpoint;
-mod codec;
-mod commit;
-mod count;
-mod desk;
-mod fault;
-mod purge;
-mod queries;
-mod queue;
-mod readers;
-mod schema;
-mod write_transaction;
-mod writer;
-// Where it is kept.
-mod files;
-mod gate;
-mod high_water;
-mod identity;
-mod mounts;
-mod path_problem;
-mod platform;
-mod sidecar;
-mod temporary;
-// Who holds it.
-mod claim;
-mod clock;
-mod core;
-mod flight;
-mod owner;
-mod prober;
-mod signal;
-mod times;
-mod watch;
-// What a user calls.
-mod call;
-mod context;
-#[cfg(feature = "tokio")]
-mod detach;
+// Values to keys, digests and bytes. Pure.
+mod encoding;
+// What a record is and what may happen to it. Pure.
+mod protocol;
+// `tracing` events.
 mod event;
-mod finish;
-mod global;
-mod intent;
-mod look;
-mod negotiate;
-mod open;
-mod operators;
-mod recover;
-mod refuse;
-mod register;
-mod run;
-mod snapshot;
+// The one error type.
+mod error;
+// Clocks, paths, private files.
+mod host;
+// Locks, wakers, deadlines.
+mod sync;
+// Waiting for a value, a deadline, a running call.
+mod waiting;
+// Kernel file locks.
+mod locks;
+// Tables, statements, connections.
+mod sqlite;
+// One open store at work.
+mod engine;
+// Bounds with messages of their own.
+mod bounds;
+// The handle.
 mod store;
-#[cfg(feature = "tx")]
-mod transaction;
+// The store in scope, the running call.
+mod scope;
+// Opening a store.
+mod open;
+// What an `Err` means.
+pub mod on_err;
+// Making a call.
+mod call;
+// A call in a transaction of the caller's.
 #[cfg(feature = "tx")]
 mod tx;
+// What an operator does.
+mod admin;
 
 pub use bounds::{Argument, ErrorValue, FromError, IntoError, KeyValue, Outcome, Value};
-pub use call::{Call, call};
-pub use clock::{Clock, SystemClock};
-pub use codec::Codec;
-pub use context::{CurrentCall, current, with_store, with_store_async};
 #[cfg(feature = "tokio")]
-pub use detach::{Detached, DetachedRecovered, drain};
+pub use call::detach::{Detached, DetachedRecovered, drain};
+pub use call::inspect::{observe, observe_async, peek, peek_async, settle, settle_async};
+pub use call::recover::{IntoVerdict, Recovered};
+pub use call::{Call, call};
+pub use encoding::codec::Codec;
 pub use error::{Error, ErrorKind, Ran};
-pub use global::{init, init_with};
+pub use host::clock::{Clock, SystemClock};
 pub use idem_macros::idempotent;
-pub use intent::{Seen, Settled, Verdict, observe, observe_async, peek, peek_async, settle, settle_async};
 pub use open::StoreBuilder;
 pub use policy::{Lifetime, OnErr, OnInterrupt};
-pub use record::Status;
-pub use recover::{IntoVerdict, Recovered};
-pub use snapshot::{Filter, Snapshot};
+pub use protocol::record::Status;
+pub use scope::context::{CurrentCall, current, with_store, with_store_async};
+pub use scope::default_store::{init, init_with};
+pub use scope::intent::{Seen, Settled, Verdict};
+pub use store::snapshot::{Filter, Snapshot};
 pub use store::{Stats, Store};
 #[cfg(feature = "tx")]
 pub use tx::{TxCall, install};

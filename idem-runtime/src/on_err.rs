@@ -2,8 +2,9 @@
 //! ([`Classify`]).
 
 use crate::bounds::ErrorValue;
-use crate::codec::{self, Codec};
-use crate::digest::ResultDigest;
+use crate::encoding::codec;
+use crate::encoding::codec::Codec;
+use crate::encoding::digest::ResultDigest;
 use crate::policy::OnErr;
 
 /// An `Err` means that nothing happened: the key is free again. The default.

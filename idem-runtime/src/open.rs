@@ -12,24 +12,29 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::clock::Clock;
-use crate::commit::Disk;
-use crate::core::{Core, Found};
+use crate::engine::commit::Disk;
+use crate::engine::shared::{Core, Found};
+use crate::engine::submit::Engine;
+use crate::engine::writer::Writer;
 use crate::error::Error;
-use crate::fault;
-use crate::files::{Creation, StorePath};
-use crate::gate::Gate;
-use crate::high_water::HighWater;
-use crate::identity::Identity;
-use crate::owner::OwnerFile;
-use crate::path_problem::PathProblem;
-use crate::queries::ReadError;
-use crate::register::{Owner, Registered};
-use crate::schema::{self, Role, Tenancy};
-use crate::sidecar::Sidecar;
-use crate::signal::lock;
+use crate::host::clock::Clock;
+use crate::host::file_identity::Identity;
+use crate::host::high_water::HighWater;
+use crate::host::path_error::PathProblem;
+use crate::host::sidecar::Sidecar;
+use crate::host::store_path::{Creation, StorePath};
+use crate::host::temporary;
+use crate::locks::owner_lock::OwnerFile;
+use crate::locks::write_turn::Gate;
+use crate::open::register::{Owner, Registered, Registration};
+use crate::scope::context;
+use crate::sqlite::failure::opening;
+use crate::sqlite::schema;
+use crate::sqlite::schema::{Role, Tenancy};
 use crate::store::{Inner, Store};
-use crate::writer::{self, Writer};
+use crate::sync::lock;
+
+pub(crate) mod register;
 
 /// How long opening waits for another process that writes.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
@@ -70,6 +75,36 @@ pub struct StoreBuilder {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     remote: bool,
     pub(crate) accept_lost_records: bool,
+}
+
+impl Store {
+    /// Opens the store in our own file at `path`, or makes it; its folder must exist.
+    ///
+    /// Beside it stands a folder named `<file>-idem` with the locks of the programs that have it open. Opening the
+    /// same file twice in one process gives the same store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) with what is wrong with the path, the file or the disk. Nothing was changed then.
+    pub fn open(path: impl AsRef<Path>) -> Result<Store, Error> {
+        Store::builder().open(path)
+    }
+
+    /// More ways to open a store.
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::default()
+    }
+
+    /// A store in a folder of its own under the system's temporary one, removed when the last handle is dropped.
+    /// For tests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the folder or the store cannot be made.
+    pub fn temporary() -> Result<Store, Error> {
+        let folder = temporary::folder()?;
+        let store = Store::open(folder.join("idem.db"))?;
+        *lock(&store.inner.folder) = Some(folder);
+        Ok(store)
+    }
 }
 
 impl Default for StoreBuilder {
@@ -185,10 +220,10 @@ impl StoreBuilder {
         if let Some(inherited) = stores.get(path.database()).and_then(Weak::upgrade)
             && !inherited.core.is_of_this_process()
         {
-            return Err(crate::core::forked());
+            return Err(Error::forked());
         }
         if let Some(inner) = stores.get(path.database()).and_then(Weak::upgrade)
-            && inner.core.check_usable().is_ok()
+            && context::check_usable(&inner.core).is_ok()
         {
             return Ok(Store { inner });
         }
@@ -199,8 +234,8 @@ impl StoreBuilder {
     }
 
     /// All but the threads.
-    pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Core>, OwnerFile), Error> {
-        let sidecar = Sidecar::create(&path).map_err(problem)?;
+    pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Engine>, OwnerFile), Error> {
+        let sidecar = Sidecar::create(path.sidecar()).map_err(problem)?;
         let io = |error| {
             Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
         };
@@ -231,7 +266,12 @@ impl StoreBuilder {
         if creation != Creation::Existing {
             high_water.reset(0).map_err(io)?;
         }
-        let registered = self.register(&conn, had_log, &sidecar, &mut high_water)?;
+        let registered = Registration {
+            tenancy: self.tenancy,
+            clock: self.clock.clone(),
+            accept_lost_records: self.accept_lost_records,
+        }
+        .register(&conn, had_log, &sidecar, &mut high_water)?;
         sidecar.finish_creation().map_err(io)?;
         conn.busy_timeout(schema::BUSY).map_err(opening)?;
         if had_log || creation != Creation::Existing {
@@ -259,8 +299,8 @@ impl StoreBuilder {
             times,
             prober,
         }));
-        core.desk.set(Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?));
-        Ok((core, owner_file))
+        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?);
+        Ok((Arc::new(Engine::new(core, writer)), owner_file))
     }
 
     /// A database that was deleted, or whose volume is not mounted yet, must not quietly start anew.
@@ -292,10 +332,10 @@ impl StoreBuilder {
     }
 }
 
-fn start(core: Arc<Core>, owner_file: OwnerFile) -> Result<Inner, Error> {
+fn start(core: Arc<Engine>, owner_file: OwnerFile) -> Result<Inner, Error> {
     let threads = start_threads(&core).inspect_err(|_| {
         core.watch.close();
-        drop(core.desk.take());
+        drop(core.take_writer());
     });
     let (writer, watch) =
         threads.map_err(|error| Error::store("a thread of the store cannot be started").because(error))?;
@@ -304,7 +344,7 @@ fn start(core: Arc<Core>, owner_file: OwnerFile) -> Result<Inner, Error> {
 
 type Writing = JoinHandle<Result<(), Error>>;
 
-fn start_threads(core: &Arc<Core>) -> io::Result<(Writing, JoinHandle<()>)> {
+fn start_threads(core: &Arc<Engine>) -> io::Result<(Writing, JoinHandle<()>)> {
     let (writing, watched) = (Arc::clone(core), Arc::clone(core));
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let watch = thread("idem-watch").spawn(move || watch(&watched))?;
@@ -319,20 +359,12 @@ fn watch(core: &Core) {
 }
 
 /// A panic of the writer must not leave its callers waiting.
-pub(crate) fn guarded(core: &Arc<Core>) -> Result<(), Error> {
-    let run = std::panic::AssertUnwindSafe(|| writer::run(core));
+pub(crate) fn guarded(core: &Engine) -> Result<(), Error> {
+    let run = std::panic::AssertUnwindSafe(|| core.run());
     std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]
 fn problem(problem: PathProblem) -> Error {
     Error::store(problem.to_string())
-}
-
-pub(crate) fn opening(error: rusqlite::Error) -> Error {
-    fault::error(error, "opening the store")
-}
-
-pub(crate) fn unreadable(failure: ReadError) -> Error {
-    fault::of_read(failure, "opening the store")
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::core::Core;
+use crate::engine::submit::Engine;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::open::StoreBuilder;
-use crate::owner::OwnerFile;
-use crate::signal::lock;
-use crate::temporary;
+use crate::locks::owner_lock::OwnerFile;
+use crate::sync::lock;
+
+pub(crate) mod snapshot;
 
 /// How long closing waits for running calls and pending writes.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
@@ -38,12 +38,12 @@ pub struct Store {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<Engine>,
     writer: Mutex<Option<JoinHandle<Result<(), Error>>>>,
     watch: Mutex<Option<JoinHandle<()>>>,
     owner_file: Mutex<Option<OwnerFile>>,
     /// A temporary store's folder, which goes with it.
-    folder: Mutex<Option<PathBuf>>,
+    pub(crate) folder: Mutex<Option<PathBuf>>,
 }
 
 /// What a store holds and does; see [`Store::stats`].
@@ -65,34 +65,6 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Opens the store in our own file at `path`, or makes it; its folder must exist.
-    ///
-    /// Beside it stands a folder named `<file>-idem` with the locks of the programs that have it open. Opening the
-    /// same file twice in one process gives the same store.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Store`] with what is wrong with the path, the file or the disk. Nothing was changed then.
-    pub fn open(path: impl AsRef<Path>) -> Result<Store, Error> {
-        Store::builder().open(path)
-    }
-
-    /// More ways to open a store.
-    pub fn builder() -> StoreBuilder {
-        StoreBuilder::default()
-    }
-
-    /// A store in a folder of its own under the system's temporary one, removed when the last handle is dropped.
-    /// For tests.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Store`] if the folder or the store cannot be made.
-    pub fn temporary() -> Result<Store, Error> {
-        let folder = temporary::folder()?;
-        let store = Store::open(folder.join("idem.db"))?;
-        *lock(&store.inner.folder) = Some(folder);
-        Ok(store)
-    }
-
     /// Closes the store: running calls are waited for, everything is written, the file is left in order.
     ///
     /// Every handle of it is closed with this one. A store that was closed already is fine.
@@ -126,7 +98,7 @@ impl AsRef<Store> for Store {
 
 impl Inner {
     pub(crate) fn new(
-        core: Arc<Core>,
+        core: Arc<Engine>,
         writer: JoinHandle<Result<(), Error>>,
         watch: JoinHandle<()>,
         owner_file: OwnerFile,

@@ -18,18 +18,24 @@ use std::sync::atomic::AtomicBool;
 use rusqlite::Connection;
 
 use crate::bounds::{IntoError, Outcome};
-use crate::call::{Call, Plan};
-use crate::context::{self, Ongoing, Scope};
-use crate::decide::Mode;
+use crate::call::inspect::answer;
+use crate::call::run::{answer, prepare};
+use crate::call::{Call, Plan, outcome as finish};
 use crate::error::Error;
 use crate::on_err::ErrPolicy;
 use crate::open::RESULT_BYTES_MAX;
-use crate::record::Record;
-use crate::run::{answer, prepare};
-use crate::schema::{self, Tenancy};
-use crate::transaction::{self, Opening};
-use crate::write_transaction::WriteTransaction;
-use crate::{fault, finish, intent, look};
+use crate::protocol::decide::Mode;
+use crate::protocol::record::Record;
+use crate::scope::context::{Ongoing, Scope};
+use crate::scope::{context, intent};
+use crate::sqlite::schema::Tenancy;
+use crate::sqlite::write_transaction::WriteTransaction;
+use crate::sqlite::{failure as fault, schema};
+use crate::tx::record::Opening;
+
+pub(crate) mod failure;
+pub(crate) mod record;
+pub(crate) mod savepoint;
 
 /// A call whose record is written in a transaction of the user's; see [`Call::tx`].
 #[derive(Debug)]
@@ -125,16 +131,16 @@ where
     R: Outcome,
     P: ErrPolicy<R::Err>,
 {
-    let observer = intent::take_up(&context::scope())?;
+    let observer = context::scope().take_up_intent()?;
     if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
-        look::answer(look, prepare(plan));
+        answer::answer(look, prepare(plan));
         return Err(intent::not_made());
     }
     let mode = Mode::Interrupt(plan.on_interrupt);
     let call = plan.prepare()?;
     let about = |error: Error| call.about(error);
-    let store_id = transaction::store_id(conn).map_err(about)?;
-    let inside = match transaction::open(conn, &call, &store_id, mode).map_err(about)? {
+    let store_id = record::store_id(conn).map_err(about)?;
+    let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {
             intent::saw(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
             return finish::replay(&record.lent(), policy).map_err(about);

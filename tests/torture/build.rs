@@ -7,20 +7,33 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Single files, with their locks replaced.
-const SOURCES: &[&str] =
-    &["policy", "record", "decide", "signal", "flight", "queue", "canonical", "digest", "key", "codec"];
+const SOURCES: &[&str] = &[
+    "policy",
+    "sync",
+    "encoding/canonical",
+    "encoding/digest",
+    "encoding/key",
+    "encoding/codec",
+    "protocol/record",
+    "protocol/change",
+    "protocol/decide",
+    "waiting/oneshot",
+    "waiting/in_flight",
+    "engine/request",
+    "engine/queue",
+];
 
 /// The negative control: file, what it says, what the broken variant says.
 const DEFECTS: &[(&str, &str, &str)] = &[
     // A baton that is dropped on the way wakes nobody.
     (
-        "flight",
+        "waiting/in_flight",
         "waiter.send(Landing { record: None, baton: None });\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct Flight",
         "drop(waiter);\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct Flight",
     ),
     // A writer that sleeps is not told that nothing more is to come.
     (
-        "queue",
+        "engine/queue",
         "lock(&self.state).pass_to(Phase::Last);\n        self.filled.notify_all();",
         "lock(&self.state).pass_to(Phase::Last);",
     ),
@@ -39,7 +52,8 @@ fn main() {
         for (variant, text) in [("sound", text), ("broken", broken)] {
             let text = text.replace("crate::", &format!("crate::real::{variant}::"));
             fs::create_dir_all(out.join(variant)).expect("a folder");
-            fs::write(out.join(variant).join(format!("{name}.rs")), text).expect("a file");
+            fs::write(out.join(variant).join(format!("{}.rs", name.replace('/', "_"))), text)
+                .expect("a file");
         }
     }
 }

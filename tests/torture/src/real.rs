@@ -5,26 +5,30 @@ macro_rules! sources {
     ($($variant:ident in $folder:literal)*) => {$(
         #[allow(dead_code, unused_imports, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "of the runtime")]
         pub(crate) mod $variant {
-            pub(crate) mod canonical { include!(concat!(env!("OUT_DIR"), $folder, "canonical.rs")); }
-            pub(crate) mod digest { include!(concat!(env!("OUT_DIR"), $folder, "digest.rs")); }
-            pub(crate) mod key { include!(concat!(env!("OUT_DIR"), $folder, "key.rs")); }
-            pub(crate) mod codec { include!(concat!(env!("OUT_DIR"), $folder, "codec.rs")); }
-            pub(crate) mod policy { include!(concat!(env!("OUT_DIR"), $folder, "policy.rs")); }
-            pub(crate) mod record { include!(concat!(env!("OUT_DIR"), $folder, "record.rs")); }
-            pub(crate) mod decide { include!(concat!(env!("OUT_DIR"), $folder, "decide.rs")); }
-            pub(crate) mod signal { include!(concat!(env!("OUT_DIR"), $folder, "signal.rs")); }
-            pub(crate) mod flight { include!(concat!(env!("OUT_DIR"), $folder, "flight.rs")); }
-            pub(crate) mod queue { include!(concat!(env!("OUT_DIR"), $folder, "queue.rs")); }
-            pub(crate) use super::beside::{context, error, timeline, watch};
-            pub(crate) mod core { pub(crate) use super::error::closed; }
-            pub(crate) mod queries {
-                #[derive(Debug)]
-                pub(crate) struct Change { pub(crate) new: Option<super::record::Record> }
+pub(crate) mod policy { include!(concat!(env!("OUT_DIR"), $folder, "policy.rs")); }
+            pub(crate) mod sync { include!(concat!(env!("OUT_DIR"), $folder, "sync.rs")); }
+            pub(crate) mod encoding {
+                pub(crate) mod canonical { include!(concat!(env!("OUT_DIR"), $folder, "encoding_canonical.rs")); }
+                pub(crate) mod digest { include!(concat!(env!("OUT_DIR"), $folder, "encoding_digest.rs")); }
+                pub(crate) mod key { include!(concat!(env!("OUT_DIR"), $folder, "encoding_key.rs")); }
+                pub(crate) mod codec { include!(concat!(env!("OUT_DIR"), $folder, "encoding_codec.rs")); }
             }
-            pub(crate) mod writer {
-                #[derive(Debug, PartialEq)]
-                pub(crate) enum Reply { Written, Failed(super::error::Error) }
+            pub(crate) mod protocol {
+                pub(crate) mod record { include!(concat!(env!("OUT_DIR"), $folder, "protocol_record.rs")); }
+                pub(crate) mod change { include!(concat!(env!("OUT_DIR"), $folder, "protocol_change.rs")); }
+                pub(crate) mod decide { include!(concat!(env!("OUT_DIR"), $folder, "protocol_decide.rs")); }
+                pub(crate) use super::super::beside::timeline;
             }
+            pub(crate) mod waiting {
+                pub(crate) mod oneshot { include!(concat!(env!("OUT_DIR"), $folder, "waiting_oneshot.rs")); }
+                pub(crate) mod in_flight { include!(concat!(env!("OUT_DIR"), $folder, "waiting_in_flight.rs")); }
+                pub(crate) use super::super::beside::watcher;
+            }
+            pub(crate) mod engine {
+                pub(crate) mod request { include!(concat!(env!("OUT_DIR"), $folder, "engine_request.rs")); }
+                pub(crate) mod queue { include!(concat!(env!("OUT_DIR"), $folder, "engine_queue.rs")); }
+            }
+            pub(crate) use super::beside::error;
         }
     )*};
 }
@@ -49,23 +53,15 @@ mod beside {
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) struct Error;
 
-        pub(crate) fn closed() -> Error {
-            Error
-        }
-    }
-
-    pub(crate) mod context {
-        pub(crate) struct Scope {
-            pub(crate) call: Option<()>,
-        }
-
-        pub(crate) fn scope() -> Scope {
-            Scope { call: None }
+        impl Error {
+            pub(crate) fn closed() -> Error {
+                Error
+            }
         }
     }
 
     /// Deadlines never pass under the checker, so nobody keeps them.
-    pub(crate) mod watch {
+    pub(crate) mod watcher {
         use std::sync::Arc;
         use std::task::Waker;
         use std::time::Instant;

@@ -59,11 +59,12 @@ macro_rules! scenarios {
             use shuttle::sync::{Arc, Mutex};
             use shuttle::thread;
 
-            use crate::real::$variant::flight::{Baton, Flights};
-            use crate::real::$variant::queries::Change;
-            use crate::real::$variant::queue::{Queue, Request, Urgency, Work};
-            use crate::real::$variant::signal::{Signal, lock};
-            use crate::real::$variant::writer::Reply;
+            use crate::real::$variant::waiting::in_flight::{Baton, Flights};
+            use crate::real::$variant::protocol::change::{Change, Expect};
+            use crate::real::$variant::engine::queue::{Queue, Work};
+            use crate::real::$variant::engine::request::{Reply, Request, Urgency};
+            use crate::real::$variant::sync::lock;
+            use crate::real::$variant::waiting::oneshot::Signal;
 
             const CALLERS: usize = 4;
             const LONG: Duration = Duration::from_secs(3_600);
@@ -175,7 +176,7 @@ macro_rules! scenarios {
                 }
                 let urgency = if n == 0 { Urgency::Persist } else { Urgency::Until(Instant::now() + LONG) };
                 let reply = Signal::new();
-                queue.push(Request::new(Change { new: None }, urgency, Some(Arc::clone(&reply))));
+                queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Whatever, new: None }, urgency, Some(Arc::clone(&reply))));
                 assert!(reply.wait(Instant::now() + LONG).is_some());
             }
 
@@ -192,7 +193,7 @@ macro_rules! scenarios {
                         }
                         Work::Idle => write_at(desk),
                         Work::Over => {
-                            queue.end(&crate::real::$variant::core::closed());
+                            queue.end(&crate::real::$variant::error::Error::closed());
                             return written;
                         }
                     }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{Dice, Options, Report, fast_folder};
-use crate::real::sound::{codec, digest::ResultDigest};
+use crate::real::sound::encoding::{codec, digest::ResultDigest};
 
 /// A result with something of everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! The protocol as the writer and the negotiation carry it out, one atomic step at a time.
 
 use super::defects::{Broken, Flaw};
-use crate::real::sound::decide::{Decision, Holder, Lapsed, Mode, View, decide};
 use crate::real::sound::policy::OnInterrupt;
-use crate::real::sound::record::Status;
+use crate::real::sound::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
+use crate::real::sound::protocol::record::Status;
 
 pub(crate) const WORKERS: usize = 4;
 const PROCESSES: usize = 3;

@@ -1,0 +1,293 @@
+//! What an operator does with a store: look, list, count, settle what is stuck, purge, check.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::bounds::{KeyValue, Value};
+use crate::encoding::codec::Codec;
+use crate::encoding::fingerprint::Fingerprint;
+use crate::encoding::key::Key;
+use crate::encoding::{codec, digest};
+use crate::engine::purge;
+use crate::engine::request::{Reply, Request, Sender, Urgency};
+use crate::engine::shared::Core;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::policy::Lifetime;
+use crate::protocol::change::{Change, Expect};
+use crate::protocol::decide::Holder;
+use crate::protocol::record::{Reason, Record, Status, StoredResult};
+use crate::scope::context;
+use crate::sqlite::records::{ReadError, Selection};
+use crate::sqlite::{counters as count, records as queries, schema};
+use crate::store::snapshot::{Filter, Snapshot};
+use crate::store::{Stats, Store};
+use crate::waiting::oneshot::Signal;
+
+/// How long an operator's write waits for the store.
+const WRITE_WAIT: Duration = Duration::from_secs(30);
+
+impl Store {
+    /// The record of a call, if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadKey`] for a key no call can have; [`ErrorKind::Store`] if it cannot be read.
+    pub fn get<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<Option<Snapshot>, Error> {
+        let key = self.key(name, key)?;
+        let core = &self.inner.core;
+        let found =
+            core.read(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
+        found.map_or(Ok(None), |record| Snapshot::of(core, record, 0))
+    }
+
+    /// Records in the order they were made, as many as the filter allows; ask again [`after`](Filter::after) the
+    /// last one for the next page.
+    ///
+    /// A damaged record is not listed; [`verify`](Store::verify) finds it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] if the store cannot be read.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Snapshot>, Error> {
+        let core = &self.inner.core;
+        context::check_usable(core)?;
+        let mut snapshots = Vec::new();
+        let mut selection = filter.selection();
+        while snapshots.len() < filter.limit {
+            let page = core.readers.read("listing records", |conn| queries::select(conn, &selection))?;
+            let Some((last, _)) = page.last() else { break };
+            selection.after = *last;
+            for (number, record) in page {
+                let Ok(record) = record else { continue };
+                let Some(snapshot) = Snapshot::of(core, record, number)? else { continue };
+                if filter.admits(&snapshot) && snapshots.len() < filter.limit {
+                    snapshots.push(snapshot);
+                }
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// Counts and sizes, without reading the records.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] if the store cannot be read.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let core = &self.inner.core;
+        context::check_usable(core)?;
+        let (records, unfinished) = core.readers.read("counting records", |conn| {
+            Ok((count::records(conn)?.unsigned_abs(), queries::count_unfinished(conn)?.unsigned_abs()))
+        })?;
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(Stats {
+            records,
+            unfinished,
+            running_here: core.flights.count_here(),
+            queued: core.queue.len(),
+            database_bytes: bytes(core.path.database()),
+            wal_bytes: bytes(&core.path.wal()),
+        })
+    }
+
+    /// Deletes the record of a finished or in-doubt call: the next call runs its body. True if there was one.
+    ///
+    /// To say what became of a call in doubt, use [`settle`](crate::settle).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Running`] if the call runs; [`ErrorKind::BadKey`]; [`ErrorKind::Store`].
+    pub fn forget<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
+        let key = self.key(name, key)?;
+        let slot = digest::slot(name, &key);
+        let core = &self.inner.core;
+        loop {
+            let found = core.readers.read("reading a record", |conn| match queries::get(conn, &slot) {
+                Err(ReadError::Damaged(_)) => Ok(Some(None)),
+                found => Ok(found?.map(Some)),
+            })?;
+            let expect = match found {
+                None => return Ok(false),
+                Some(None) => Expect::Whatever,
+                Some(Some(record)) => core.expect_unheld(&record)?,
+            };
+            if self.write(Change { slot, expect, new: None })?.is_none() {
+                return Ok(true);
+            }
+            // It changed meanwhile, such as a call of a dead process that is in doubt by now: look again.
+        }
+    }
+
+    /// Takes a running call from its owner: it is in doubt from now on, and whoever waits for it goes on as its
+    /// `on_interrupt` says. True if it ran.
+    ///
+    /// Only an operator knows that a hung call will do no more harm. If the call ends all the same, its outcome is
+    /// still recorded while nobody has touched the record; after that it is told that it was
+    /// [`Fenced`](ErrorKind::Fenced).
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadKey`]; [`ErrorKind::Store`].
+    pub fn steal<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
+        let key = self.key(name, key)?;
+        let slot = digest::slot(name, &key);
+        let core = &self.inner.core;
+        let Some(record) = core.read(&[slot])?.filter(|record| record.status == Status::Running) else {
+            return Ok(false);
+        };
+        let new = Some(record.in_doubt(Reason::Stolen, core.now()));
+        let expect = Expect::Exactly(record.claim, Status::Running);
+        Ok(self.write(Change { slot, expect, new })?.is_none())
+    }
+
+    /// Purges up to `limit` records and results that are over. Gives how many.
+    ///
+    /// Purging also goes along with ordinary writes; this is for stores that are seldom written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`].
+    pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
+        let core = &self.inner.core;
+        context::check_usable(core)?;
+        let before_ms = core.times.horizon_ms();
+        let found = core.readers.read("purging", |conn| queries::purgeable(conn, before_ms, limit))?;
+        let changes = found.into_iter().map(|record| (record.result.is_some(), purge::change(core, record)));
+        // What the index named too early is only put off.
+        let over = changes.filter(|(had_result, change)| {
+            change.new.as_ref().is_none_or(|new| *had_result && new.result.is_none())
+        });
+        let replies: Vec<_> = over.map(|(_, change)| self.send(change, Sender::Task)).collect();
+        let mut purged = 0;
+        for reply in replies {
+            purged += usize::from(wait(&reply)?.is_none());
+        }
+        Ok(purged)
+    }
+
+    /// Records a call as done with `value`, as if it had been made: for moving from another store. True if it was
+    /// recorded, false if the call has a record already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadKey`]; [`ErrorKind::BadArgument`] for a value that cannot be stored; [`ErrorKind::Store`].
+    pub fn record_done<K, T>(&self, name: &str, key: &K, value: &T) -> Result<bool, Error>
+    where
+        K: KeyValue + ?Sized,
+        T: Value,
+    {
+        let key = self.key(name, key)?;
+        let core = &self.inner.core;
+        let encoded =
+            codec::encode(value, Codec::default(), core.result_bytes_max).map_err(|unstorable| {
+                Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
+            })?;
+        let result =
+            StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
+        let slot = digest::slot(name, &key);
+        let new = Record {
+            slot,
+            name: name.to_owned(),
+            key: key.as_str().to_owned(),
+            status: Status::Done,
+            claim: 0,
+            owner: core.owner,
+            attempt: 1,
+            fingerprint: Fingerprint::default().encode(),
+            at: core.now(),
+            reason: None,
+            doubt_since: None,
+            ttl: Lifetime::FOREVER,
+            keep_result: Lifetime::FOREVER,
+            result: Some(result),
+            purge_ms: None,
+            row: None,
+        };
+        let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
+        Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())
+    }
+
+    /// Checks the whole file and every record in it. Gives what is wrong, in words; nothing if all is well.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] if the store cannot be read.
+    pub fn verify(&self) -> Result<Vec<String>, Error> {
+        let core = &self.inner.core;
+        context::check_usable(core)?;
+        core.readers.read("checking the store", |conn| {
+            let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
+            if let Some((found, expected)) = count::lost_records(conn)? {
+                flaws.push(format!("there are {found} records and should be {expected}"));
+            }
+            let mut selection =
+                Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: 1_000 };
+            loop {
+                let page = match queries::select(conn, &selection) {
+                    Err(ReadError::Damaged(flaw)) => {
+                        flaws.push(format!("a record after {}: {flaw}", selection.after));
+                        return Ok(flaws);
+                    }
+                    page => page?,
+                };
+                let Some((last, _)) = page.last() else { return Ok(flaws) };
+                selection.after = *last;
+                for (number, record) in page {
+                    if let Err(ReadError::Damaged(flaw)) = record {
+                        flaws.push(format!("record {number}: {flaw}"));
+                    }
+                }
+            }
+        })
+    }
+
+    fn key<K: Serialize + ?Sized>(&self, name: &str, key: &K) -> Result<Key, Error> {
+        context::check_usable(&self.inner.core)?;
+        Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
+    }
+
+    fn send(&self, change: Change, sender: Sender) -> Arc<Signal<Reply>> {
+        let reply = Signal::new();
+        let urgency = Urgency::Until(Instant::now() + WRITE_WAIT);
+        let reply_to = Some(Arc::clone(&reply));
+        let mut request = Request::new(change, urgency, reply_to);
+        request.inside = context::is_in_call();
+        context::submit(&*self.inner.core, request, sender);
+        reply
+    }
+
+    /// Makes a change; gives the record that stands instead where another call was faster.
+    pub(crate) fn write(&self, change: Change) -> Result<Option<Standing>, Error> {
+        wait(&self.send(change, Sender::Thread))
+    }
+}
+
+/// What stands in a slot where a change was not made.
+pub(crate) type Standing = Option<Box<Record>>;
+
+fn wait(reply: &Signal<Reply>) -> Result<Option<Standing>, Error> {
+    match reply.wait(Instant::now() + WRITE_WAIT) {
+        Some(Reply::Written) => Ok(None),
+        Some(Reply::Stands(standing)) => Ok(Some(standing)),
+        Some(Reply::Failed(error)) => Err(error),
+        // Nothing but a claim is answered with a claim.
+        Some(Reply::Granted(_)) | None => Err(Error::store(
+            "the store did not answer in time: its write lock is held, or the disk is slow; retry",
+        )),
+    }
+}
+
+fn running() -> Error {
+    Error::new(
+        ErrorKind::Running,
+        Ran::No,
+        "the call is running; nothing was changed. Wait for it, or take it from its owner with `steal`",
+    )
+}
+
+impl Core {
+    /// What a write of an operator expects of a record nobody runs; an error if somebody does.
+    pub(crate) fn expect_unheld(&self, record: &Record) -> Result<Expect, Error> {
+        let held = record.status == Status::Running
+            && !matches!(self.holder(record)?, Holder::Dead | Holder::Nobody);
+        if held {
+            return Err(running().about(&record.name, &record.key));
+        }
+        Ok(Expect::Exactly(record.claim, record.status))
+    }
+}

@@ -1,0 +1,141 @@
+//! The right to run a body, and what its end means.
+//!
+//! A [`Claim`] that is dropped tells by its phase what happened: not started means nothing happened and the call is
+//! given back; started means cut off, and the call is in doubt. Nothing that goes wrong here frees a started call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::request;
+use crate::engine::request::{Grant, Reply, Request, Sender, Urgency};
+use crate::engine::submit::Engine;
+use crate::protocol::change::{Change, Expect};
+use crate::protocol::record::{Reason, Record, Status, StoredResult};
+use crate::protocol::timeline::Stamp;
+use crate::scope::context;
+use crate::sync::deadline;
+use crate::waiting::oneshot::Signal;
+
+/// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
+pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// What the end of a body means for the record.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It is done: `Ok`, or a remembered `Err`; without a result, the reason why there is none.
+    Finished(Status, Result<StoredResult, Reason>),
+    /// It counts as not done.
+    Released,
+    /// Nobody knows.
+    InDoubt(Reason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Started,
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Claim {
+    core: Arc<Engine>,
+    record: Arc<Record>,
+    /// What the record was before, where it has to come back if the body is never started.
+    before: Option<Box<Record>>,
+    phase: Phase,
+}
+
+impl Claim {
+    /// Takes what the writer gave.
+    pub(crate) fn of(grant: Grant, core: &Arc<Engine>) -> Option<Claim> {
+        let (record, before) = grant.take()?;
+        let (core, before) = (Arc::clone(core), before.map(Box::new));
+        Some(Claim { core, record: Arc::new(record), before, phase: Phase::Waiting })
+    }
+
+    pub(crate) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    /// Since when the call was in doubt before this claim.
+    pub(crate) fn in_doubt_since(&self) -> Option<Stamp> {
+        self.before.as_ref().and_then(|before| before.doubt_since)
+    }
+
+    /// From here on the effect may have happened.
+    pub(crate) fn start(&mut self) {
+        self.phase = Phase::Started;
+    }
+
+    /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
+    pub(crate) fn end(mut self, ending: Ending, sender: Sender) -> Arc<Signal<Reply>> {
+        self.phase = Phase::Ended;
+        let reply = Signal::new();
+        self.send(ending, Some(Arc::clone(&reply)), sender);
+        reply
+    }
+
+    /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
+    pub(crate) fn next_attempt(&self, wait: Duration, sender: Sender) -> (Arc<Signal<Reply>>, Instant) {
+        let now = self.core.now();
+        let attempt = self.record.attempt.saturating_add(1);
+        // What the new attempt sends can be late as well: a doubt about it begins anew.
+        let new = Record { claim: 0, attempt, at: now, doubt_since: None, ..Record::clone(&self.record) };
+        let before = self.before.as_deref().cloned();
+        let expect = Expect::Exactly(self.record.claim, Status::Running);
+        let deadline = deadline(wait.max(CLAIM_WAIT_MIN));
+        let change = Change { slot: self.record.slot, expect, new: Some(new) };
+        let mut request = Request::new(change, Urgency::Until(deadline), None);
+        request.before = before;
+        (ask(&self.core, request, sender), deadline)
+    }
+
+    /// Another claim of the same call has taken its place.
+    pub(crate) fn give_over(mut self) {
+        self.phase = Phase::Ended;
+    }
+
+    fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
+        let now = self.core.now();
+        let new = match ending {
+            Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
+            Ending::Released => None,
+            Ending::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
+        };
+        self.write(new, reply, sender);
+    }
+
+    fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
+        let new = new.map(|record| self.core.with_purge_time(record));
+        let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
+        let change = Change { slot: self.record.slot, expect, new };
+        context::submit(&*self.core, Request::new(change, Urgency::Persist, reply), sender);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Waiting => {
+                let back = request::give_back(&self.record, self.before.take().map(|before| *before));
+                context::submit(&*self.core, Request::new(back, Urgency::Persist, None), Sender::Task);
+            }
+            Phase::Started => {
+                let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
+                self.send(Ending::InDoubt(reason), None, Sender::Task);
+            }
+        }
+    }
+}
+
+/// Asks the writer for a claim. The reply holds a [`Grant`]; if nobody takes it, its drop gives it back.
+pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, sender: Sender) -> Arc<Signal<Reply>> {
+    let reply = Signal::new();
+    request.reply = Some(Arc::clone(&reply));
+    request.back = Some(Arc::clone(core) as _);
+    request.inside = context::is_in_call();
+    context::submit(&**core, request, sender);
+    reply
+}

@@ -1,0 +1,84 @@
+//! What happens to a call that is looked at or settled instead of made.
+
+use std::sync::Arc;
+
+use crate::call::Prepared;
+use crate::engine::shared::Core;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::protocol::change::{Change, Expect};
+use crate::protocol::decide::Holder;
+use crate::protocol::record::{Reason, Record, Status};
+use crate::scope::intent::{Encode, Intent, Kind, Settled, Verdict};
+use crate::store::Store;
+use crate::store::snapshot::Snapshot;
+use crate::sync::lock;
+
+/// Answers the intent in place of the call.
+pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>) {
+    match &intent.kind {
+        Kind::Peek(found) => {
+            let seen =
+                prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
+            *lock(found) = Some(seen.map(|snapshot| snapshot.map(Box::new)));
+        }
+        Kind::Settle { verdict, settled } => {
+            let verdict = lock(verdict);
+            let done = prepared
+                .and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
+            *lock(settled) = Some(done);
+        }
+        Kind::Observe(_) => {}
+    }
+}
+
+fn peek(call: &Prepared, store: &Store) -> Result<Option<Snapshot>, Error> {
+    let core = &store.inner.core;
+    let Some(record) = core.read(&call.slots)? else { return Ok(None) };
+    Snapshot::of(core, record, 0)
+}
+
+fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
+    let core = &store.inner.core;
+    loop {
+        let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
+        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { continue };
+        if record.status.is_finished() {
+            return Ok(Settled::NotInDoubt(Some(record.status)));
+        }
+        if record.status == Status::Running && !matches!(holder, Holder::Dead | Holder::Nobody) {
+            return Err(Error::new(
+                ErrorKind::Running,
+                Ran::No,
+                "the call is running; nothing was settled. Wait for it, or take it from its owner with `Store::steal`",
+            ));
+        }
+        let expect = Expect::Exactly(record.claim, record.status);
+        let (slot, (settled, new)) = (record.slot, settled(call, core, &record, verdict)?);
+        if store.write(Change { slot, expect, new })?.is_none() {
+            return Ok(settled);
+        }
+        // Another call was faster: look again.
+    }
+}
+
+fn settled(
+    call: &Prepared,
+    core: &Core,
+    record: &Record,
+    verdict: &Verdict<Encode>,
+) -> Result<(Settled, Option<Record>), Error> {
+    let result = match verdict {
+        Verdict::NotDone => return Ok((Settled::NotDone, None)),
+        Verdict::Unknown => {
+            return Err(Error::new(
+                ErrorKind::BadArgument,
+                Ran::No,
+                "`Unknown` settles nothing; the call stays in doubt",
+            ));
+        }
+        Verdict::DoneWithoutResult => Err(Reason::Settled),
+        Verdict::Done(encode) => Ok(encode(call.codec, core.result_bytes_max)?),
+    };
+    let done = core.with_purge_time(record.finished(Status::Done, result, core.now()));
+    Ok((Settled::Done, Some(done)))
+}

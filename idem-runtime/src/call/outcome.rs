@@ -1,0 +1,214 @@
+//! What the end of a body means: the typed half of a call, shared by its sync and async form.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::bounds::Value;
+use crate::call::Prepared;
+use crate::call::claim::{Claim, Ending};
+use crate::encoding::codec;
+use crate::encoding::codec::Codec;
+use crate::engine::request::{Reply, Sender};
+use crate::engine::shared::Core;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::event;
+use crate::on_err::{ErrPolicy, StoredError};
+use crate::policy::{Lifetime, OnErr};
+use crate::protocol::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
+use crate::protocol::timeline::wall_time;
+use crate::scope::context;
+use crate::scope::context::{Ongoing, Scope};
+use crate::sync::deadline;
+use crate::waiting::oneshot::Signal;
+
+/// The scope of a body: its store, and the call it is.
+pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
+    let record = claim.record();
+    let outer = context::scope();
+    let ongoing = Arc::new(Ongoing {
+        store_id: core.store_id,
+        token_namespace: core.token_namespace.clone(),
+        slot: record.slot,
+        name: record.name.clone(),
+        key: record.key.clone(),
+        attempt: record.attempt,
+        in_doubt_since: claim.in_doubt_since().map(|since| wall_time(core.times.wall_ms(since))),
+        in_transaction: false,
+        outer: outer.call.clone(),
+        inner_failed: AtomicBool::new(false),
+    });
+    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&ongoing)), intent: None };
+    (Arc::new(scope), ongoing)
+}
+
+/// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
+#[derive(Debug)]
+pub(crate) struct Ended<T, E> {
+    outcome: Result<T, E>,
+    record: Arc<Record>,
+    pub(crate) reply: Arc<Signal<Reply>>,
+    pub(crate) deadline: Instant,
+}
+
+/// Hands the outcome to the writer.
+pub(crate) fn end<T, E, P>(
+    call: &Prepared,
+    core: &Core,
+    claim: Claim,
+    ongoing: &Ongoing,
+    outcome: Result<T, E>,
+    policy: &P,
+    sender: Sender,
+) -> Ended<T, E>
+where
+    T: Value,
+    P: ErrPolicy<E>,
+{
+    let bytes_max = core.result_bytes_max;
+    let record = Arc::clone(claim.record());
+    let (ending, outcome) = match outcome {
+        Ok(value) => {
+            let (ending, value) = done(value, call.codec, call.keep_result, bytes_max);
+            (ending, Ok(value))
+        }
+        Err(error) => {
+            ongoing.pass_failure_on();
+            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call, bytes_max);
+            (ending, Err(error))
+        }
+    };
+    let limit = deadline(core.record_within);
+    let reply = claim.end(ending, sender);
+    Ended { outcome, record, reply, deadline: limit }
+}
+
+/// Hands a result that a recovery hook found to the writer.
+pub(crate) fn end_done<T: Value>(
+    call: &Prepared,
+    core: &Core,
+    claim: Claim,
+    value: T,
+    sender: Sender,
+) -> Ended<T, Infallible> {
+    let record = Arc::clone(claim.record());
+    let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
+    let limit = deadline(core.record_within);
+    let reply = claim.end(ending, sender);
+    Ended { outcome: Ok(value), record, reply, deadline: limit }
+}
+
+/// The first caller gets the value as it reads back, which is what later ones get.
+pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: usize) -> (Ending, T) {
+    if keep == Lifetime::ZERO {
+        return (Ending::Finished(Status::Done, Err(Reason::NotKept)), value);
+    }
+    match codec::encode(&value, codec, bytes_max) {
+        Ok(encoded) => {
+            let result =
+                StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
+            (Ending::Finished(Status::Done, Ok(result)), encoded.value_read_back)
+        }
+        Err(unstorable) => {
+            event::store_trouble(&unstorable.to_string());
+            (Ending::Finished(Status::Done, Err(Reason::Unstorable)), value)
+        }
+    }
+}
+
+/// An `Err` that came about because a call inside failed with an error of ours is never remembered.
+pub(crate) fn failed<E, P: ErrPolicy<E>>(
+    error: E,
+    policy: &P,
+    inner_failed: bool,
+    call: &Prepared,
+    bytes_max: usize,
+) -> (Ending, E) {
+    match policy.judge(&error) {
+        OnErr::Release => (Ending::Released, error),
+        _ if inner_failed => (Ending::InDoubt(Reason::InnerFailed), error),
+        OnErr::InDoubt => (Ending::InDoubt(Reason::ErrUnknown), error),
+        OnErr::Remember if call.keep_result == Lifetime::ZERO => {
+            (Ending::Finished(Status::Failed, Err(Reason::NotKept)), error)
+        }
+        OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
+            Some((StoredError { codec_id, digest, bytes }, read_back)) => {
+                let stored = StoredResult { codec_id, digest, bytes };
+                (Ending::Finished(Status::Failed, Ok(stored)), read_back)
+            }
+            None => (Ending::Finished(Status::Failed, Err(Reason::Unstorable)), error),
+        },
+    }
+}
+
+impl<T, E> Ended<T, E> {
+    /// The outcome, once the writer has answered; `None` means that it has not within the time allowed.
+    ///
+    /// An `Err` of the body is the caller's whatever became of its record.
+    pub(crate) fn outcome(self, reply: Option<Reply>) -> Result<Result<T, E>, Error> {
+        let value = match self.outcome {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error)),
+        };
+        match reply {
+            Some(Reply::Written) => {
+                event::executed(&self.record);
+                Ok(Ok(value))
+            }
+            Some(Reply::Stands(_)) => {
+                event::fenced(&self.record);
+                Err(fenced())
+            }
+            Some(Reply::Failed(error)) => Err(not_recorded().because(error)),
+            Some(Reply::Granted(_)) | None => Err(not_recorded()),
+        }
+    }
+}
+
+/// The answer of a finished record.
+pub(crate) fn replay<T, E, P>(record: &RecordRef<'_>, policy: &P) -> Result<Result<T, E>, Error>
+where
+    T: Value,
+    P: ErrPolicy<E>,
+{
+    let Some(ResultRef { codec_id, digest, bytes }) = record.result else {
+        return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
+    };
+    if record.status == Status::Failed {
+        return policy
+            .decode(&StoredError { codec_id, digest, bytes: bytes.to_owned() })
+            .map(Err)
+            .map_err(|why| undecodable(&why));
+    }
+    codec::decode(codec_id, digest, bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
+}
+
+fn undecodable(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Undecodable,
+        Ran::No,
+        format!(
+            "it is done, and its stored result cannot be read as the type asked for: {why}. Nothing was repeated. Bring \
+             the old type back to read it, or use `codec = json`, which survives added fields"
+        ),
+    )
+}
+
+fn fenced() -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        Ran::Yes,
+        "the call was taken from this owner while its body ran (`steal`, and then settled or run again); its outcome \
+         was not recorded. Find out which of the two counts",
+    )
+}
+
+fn not_recorded() -> Error {
+    Error::new(
+        ErrorKind::NotRecorded,
+        Ran::Yes,
+        "the body ran and its outcome could not be written yet; the store goes on trying while the program runs. If it \
+         ends first, the call is in doubt. Do not repeat it",
+    )
+}

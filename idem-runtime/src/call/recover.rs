@@ -1,0 +1,322 @@
+//! `on_interrupt = recover(…)`: an interrupted call is asked about before anything is run again.
+//!
+//! The hook runs under the claim; if it is cut off itself, the call is in doubt again and no attempt was made. It is
+//! done before the body begins, since it borrows arguments that the body may move.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bounds::{IntoError, Outcome, Value};
+use crate::call::acquire::{Known, Ready};
+use crate::call::claim::{Claim, Ending};
+use crate::call::outcome::Ended;
+use crate::call::run::{Begun, Looked, answer};
+use crate::call::{Call, outcome as finish};
+use crate::engine::request::{Reply, Sender};
+use crate::error::{Error, ErrorKind, Ran};
+use crate::on_err::{ErrPolicy, Release};
+use crate::protocol::decide::Mode;
+use crate::protocol::record::{Reason, Status};
+use crate::scope::context;
+use crate::scope::intent::Verdict;
+use crate::waiting::oneshot::Signal;
+
+/// What a recovery hook gives: a [`Verdict`], or a `Result` of one whose `Err` leaves the call in doubt.
+#[diagnostic::on_unimplemented(
+    message = "a recovery hook gives a `Verdict<{T}>` or a `Result<Verdict<{T}>, _>`, not `{Self}`",
+    label = "this must say whether the call was done"
+)]
+pub trait IntoVerdict<T> {
+    /// The verdict, or the text of the error.
+    ///
+    /// # Errors
+    /// The text of the hook's error.
+    fn into_verdict(self) -> Result<Verdict<T>, String>;
+}
+
+impl<T> IntoVerdict<T> for Verdict<T> {
+    fn into_verdict(self) -> Result<Verdict<T>, String> {
+        Ok(self)
+    }
+}
+
+impl<T, X: Display> IntoVerdict<T> for Result<Verdict<T>, X> {
+    fn into_verdict(self) -> Result<Verdict<T>, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// A call whose recovery is over: [`run`](Recovered::run) or [`run_async`](Recovered::run_async) gives its answer.
+#[derive(Debug)]
+#[must_use = "a call is made by `run` or `run_async`"]
+pub struct Recovered<T, P, M> {
+    pub(crate) state: State<T>,
+    pub(crate) on_err: P,
+    pub(crate) map_err: M,
+}
+
+#[derive(Debug)]
+pub(crate) enum State<T> {
+    /// The call is over: the hook knew its result, or there is an error.
+    Over(Result<T, Error>),
+    /// The record answers, or the body is to run.
+    Ready(Box<(Begun, Ready)>),
+}
+
+/// What follows from a verdict that settles something.
+enum Next<T> {
+    /// It was done; its result is with the writer.
+    Recorded(Ended<T, Infallible>),
+    /// It was not done: the body is to run, as the next attempt, which takes the hook's claim over.
+    Attempt { hooks: Claim, reply: Arc<Signal<Reply>>, deadline: Instant },
+}
+
+impl<P, M> Call<P, M> {
+    /// Negotiates the call. If an earlier attempt was cut off, `hook` is asked first whether it was done.
+    ///
+    /// Its [`NotDone`](Verdict::NotDone) is not believed before the store's
+    /// [settle window](crate::StoreBuilder::settle_window) is over: a request that the kernel holds for a killed process
+    /// can arrive after the question about it. [`current`](crate::current) works in the hook.
+    pub fn recover<T, V>(self, hook: impl FnOnce() -> V) -> Recovered<T, P, M>
+    where
+        T: Value,
+        V: IntoVerdict<T>,
+    {
+        let Call { plan, on_err, map_err } = self;
+        let state = match Begun::new(plan) {
+            Ok(begun) => recover(begun, hook),
+            Err(error) => State::Over(Err(error)),
+        };
+        Recovered { state, on_err, map_err }
+    }
+
+    /// The same with an async hook.
+    ///
+    /// # Cancellation
+    /// Dropped while the hook runs, the call is in doubt again and no attempt was made.
+    pub async fn recover_async<T, V, Fut>(self, hook: impl FnOnce() -> Fut) -> Recovered<T, P, M>
+    where
+        T: Value,
+        V: IntoVerdict<T>,
+        Fut: Future<Output = V>,
+    {
+        let Call { plan, on_err, map_err } = self;
+        let state = match Begun::new(plan) {
+            Ok(begun) => recover_async(begun, hook).await,
+            Err(error) => State::Over(Err(error)),
+        };
+        Recovered { state, on_err, map_err }
+    }
+}
+
+impl<T: Value, P, M> Recovered<T, P, M> {
+    /// Gives the answer, running `body` if the call has to be made.
+    ///
+    /// # Errors
+    /// As [`Call::run`].
+    pub fn run<R, F>(self, body: F) -> R
+    where
+        R: Outcome<Ok = T>,
+        P: ErrPolicy<R::Err>,
+        M: IntoError<R::Err>,
+        F: FnOnce() -> R,
+    {
+        let Recovered { state, on_err, map_err } = self;
+        let made = match state {
+            State::Over(over) => over.map(Ok),
+            State::Ready(made) => {
+                let (begun, ready) = *made;
+                begun.finish(ready, &on_err, body).map_err(|error| begun.call.about(error))
+            }
+        };
+        answer(made, &map_err)
+    }
+
+    /// The same for an async body.
+    ///
+    /// # Errors
+    /// As [`Call::run`].
+    ///
+    /// # Cancellation
+    /// As [`Call::run_async`].
+    pub async fn run_async<R, Fut, F>(self, body: F) -> R
+    where
+        R: Outcome<Ok = T>,
+        P: ErrPolicy<R::Err>,
+        M: IntoError<R::Err>,
+        Fut: Future<Output = R>,
+        F: FnOnce() -> Fut,
+    {
+        let Recovered { state, on_err, map_err } = self;
+        let made = match state {
+            State::Over(over) => over.map(Ok),
+            State::Ready(made) => {
+                let (begun, ready) = *made;
+                let made = begun.finish_async(ready, on_err, body).await;
+                made.map_err(|error| begun.call.about(error))
+            }
+        };
+        answer(made, &map_err)
+    }
+}
+
+fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) -> State<T> {
+    let known = match begun.known() {
+        Ok(known) => known,
+        Err(over) => return over,
+    };
+    let ready = match begun.negotiate(Mode::Recover, known) {
+        Ok(ready) => ready,
+        Err(error) => return begun.over(Err(error)),
+    };
+    let (mut claim, waited) = match ready.interrupted() {
+        Ok(interrupted) => interrupted,
+        Err(ready) => return State::Ready(Box::new((begun, ready))),
+    };
+    let (scope, _) = finish::scope(begun.core(), &claim);
+    claim.start();
+    let verdict = {
+        let _entered = context::enter(scope);
+        hook().into_verdict()
+    };
+    match begun.judge(claim, verdict, waited, Sender::Thread) {
+        Err(error) => begun.over(Err(error)),
+        Ok(Next::Recorded(ended)) => {
+            let reply = ended.reply.wait(ended.deadline);
+            begun.over(recorded(ended, reply))
+        }
+        Ok(Next::Attempt { hooks, reply, deadline }) => begun.attempt(hooks, reply.wait(deadline), waited),
+    }
+}
+
+async fn recover_async<T, V, Fut>(begun: Begun, hook: impl FnOnce() -> Fut) -> State<T>
+where
+    T: Value,
+    V: IntoVerdict<T>,
+    Fut: Future<Output = V>,
+{
+    let known = match begun.known() {
+        Ok(known) => known,
+        Err(over) => return over,
+    };
+    let ready = match begun.negotiate_async(Mode::Recover, known).await {
+        Ok(ready) => ready,
+        Err(error) => return begun.over(Err(error)),
+    };
+    let (mut claim, waited) = match ready.interrupted() {
+        Ok(interrupted) => interrupted,
+        Err(ready) => return State::Ready(Box::new((begun, ready))),
+    };
+    let (scope, _) = finish::scope(begun.core(), &claim);
+    claim.start();
+    let verdict = context::within(scope, hook()).await.into_verdict();
+    let watch = Arc::clone(&begun.core().watch);
+    match begun.judge(claim, verdict, waited, Sender::Task) {
+        Err(error) => begun.over(Err(error)),
+        Ok(Next::Recorded(ended)) => {
+            let reply = ended.reply.wait_async(ended.deadline, &watch).await;
+            begun.over(recorded(ended, reply))
+        }
+        Ok(Next::Attempt { hooks, reply, deadline }) => {
+            let reply = reply.wait_async(deadline, &watch).await;
+            begun.attempt(hooks, reply, waited)
+        }
+    }
+}
+
+fn recorded<T>(ended: Ended<T, Infallible>, reply: Option<Reply>) -> Result<T, Error> {
+    // The body of this call did not run: the hook found its result.
+    let Ok(value) = ended.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
+    Ok(value)
+}
+
+impl Ready {
+    /// The claim the hook runs under, if the call was interrupted.
+    fn interrupted(self) -> Result<(Claim, Duration), Ready> {
+        match self {
+            Ready { claim: Ok(claim), recover: true, waited } => Ok((claim, waited)),
+            ready => Err(ready),
+        }
+    }
+}
+
+impl Begun {
+    /// The record, for a negotiation. A call that is done is over; a remembered `Err` is for whoever knows its type.
+    fn known<T: Value>(&self) -> Result<Known, State<T>> {
+        match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
+            Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
+            Ok(Looked::At(record)) => Ok(Known::Found(record)),
+            Err(error) => Err(self.over(Err(error))),
+        }
+    }
+
+    fn over<T>(&self, result: Result<T, Error>) -> State<T> {
+        State::Over(result.map_err(|error| self.call.about(error)))
+    }
+
+    fn judge<T: Value>(
+        &self,
+        claim: Claim,
+        verdict: Result<Verdict<T>, String>,
+        waited: Duration,
+        sender: Sender,
+    ) -> Result<Next<T>, Error> {
+        match verdict {
+            Ok(Verdict::Done(value)) => {
+                self.tell_recovered(&claim, waited);
+                Ok(Next::Recorded(finish::end_done(&self.call, self.core(), claim, value, sender)))
+            }
+            Ok(Verdict::DoneWithoutResult) => {
+                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Sender::Task);
+                Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
+            }
+            Ok(Verdict::NotDone) => self.not_done(claim, sender),
+            Ok(Verdict::Unknown) => {
+                Err(stays_in_doubt(claim, "its recovery could not find out whether it was done"))
+            }
+            Err(text) => Err(stays_in_doubt(claim, &format!("its recovery failed ({text})"))),
+        }
+    }
+
+    /// Believed only after the settle window.
+    fn not_done<T>(&self, claim: Claim, sender: Sender) -> Result<Next<T>, Error> {
+        let core = self.core();
+        let left = claim.record().doubt_since.map_or(Duration::ZERO, |since| core.settles_in(since));
+        if left > Duration::ZERO {
+            let why = format!(
+                "its recovery says that it was not done, which is not believed so soon after the interruption: what was \
+                 on its way may still arrive. Ask again in {left:?}"
+            );
+            return Err(stays_in_doubt(claim, &why).after(left));
+        }
+        let (reply, deadline) = claim.next_attempt(self.call.wait, sender);
+        Ok(Next::Attempt { hooks: claim, reply, deadline })
+    }
+
+    fn attempt<T>(self, hooks: Claim, reply: Option<Reply>, waited: Duration) -> State<T> {
+        match reply {
+            Some(Reply::Granted(grant)) => match Claim::of(grant, self.core()) {
+                Some(claim) => {
+                    hooks.give_over();
+                    State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
+                }
+                None => self.over(Err(Error::store("the claim was taken twice"))),
+            },
+            Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
+            _ => self.over(Err(Error::store(
+                "the next attempt could not be recorded in time; it was not started. Retry",
+            ))),
+        }
+    }
+}
+
+fn stays_in_doubt(claim: Claim, why: &str) -> Error {
+    let attempt = claim.record().attempt;
+    claim.end(Ending::InDoubt(Reason::Unknown), Sender::Task);
+    let message =
+        format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
+    Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
+}

@@ -1,0 +1,344 @@
+//! Making a call: negotiate, run the body, hand its outcome to the writer, wait for the record.
+//!
+//! The sync and the async form take the same steps; only the waits differ.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bounds::{IntoError, Outcome, Value};
+use crate::call::acquire::{Known, Negotiation, Ready, Step};
+use crate::call::claim::Claim;
+use crate::call::inspect::answer;
+use crate::call::{Call, Plan, Prepared, acquire as negotiate, outcome as finish, refusal as refuse};
+use crate::engine::request::Sender;
+use crate::engine::submit::Engine;
+use crate::error::Error;
+use crate::event;
+use crate::on_err::ErrPolicy;
+use crate::protocol::decide::Mode;
+use crate::protocol::record::{Record, RecordRef, Status};
+use crate::scope::intent::{Intent, Seen};
+use crate::scope::{context, default_store as global, intent};
+use crate::store::Store;
+
+impl<P, M> Call<P, M> {
+    /// Makes the call: runs `body` once, or answers with the result of the one run.
+    ///
+    /// The first caller gets the result as it reads back from the store, which is what later callers get. A replay
+    /// runs on the caller's own thread.
+    ///
+    /// # Errors
+    /// What the body returned, or one of the [kinds](crate::ErrorKind) as the function's error.
+    ///
+    /// # Panics
+    /// Only if the body does: the call is in doubt then.
+    pub fn run<R, F>(self, body: F) -> R
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        M: IntoError<R::Err>,
+        F: FnOnce() -> R,
+    {
+        let Call { plan, on_err, map_err } = self;
+        let made = Begun::new(plan)
+            .and_then(|begun| begun.make(&on_err, body).map_err(|error| begun.call.about(error)));
+        answer(made, &map_err)
+    }
+
+    /// Makes the call from async code, on any executor: no runtime is needed.
+    ///
+    /// `body` is called once the call is claimed, and its future is polled in place.
+    ///
+    /// # Errors
+    /// As [`run`](Call::run).
+    ///
+    /// # Cancellation
+    /// Dropped before the body's first poll, nothing happened and the call is released. Dropped while the body runs,
+    /// the call is in doubt. Dropped after the body returned, its outcome is recorded all the same.
+    pub async fn run_async<R, Fut, F>(self, body: F) -> R
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        M: IntoError<R::Err>,
+        Fut: Future<Output = R>,
+        F: FnOnce() -> Fut,
+    {
+        let Call { plan, on_err, map_err } = self;
+        let made = match Begun::new(plan) {
+            Ok(begun) => begun.make_async(on_err, body).await.map_err(|error| begun.call.about(error)),
+            Err(error) => Err(error),
+        };
+        answer(made, &map_err)
+    }
+}
+
+/// What came of a call, as the function's own type.
+pub(crate) fn answer<R: Outcome, M: IntoError<R::Err>>(
+    made: Result<Result<R::Ok, R::Err>, Error>,
+    map_err: &M,
+) -> R {
+    R::from_result(made.unwrap_or_else(|error| {
+        note_failure();
+        Err(map_err.into_error(error))
+    }))
+}
+
+/// The call this one stands in must not remember what it makes of our error.
+fn note_failure() {
+    let scope = context::scope();
+    let is_look = scope.intent.as_ref().is_some_and(|intent| intent.is_look());
+    if let (Some(outer), false) = (&scope.call, is_look) {
+        outer.note_inner_failure();
+    }
+}
+
+/// A call that is really to be made.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) call: Prepared,
+    store: Store,
+    /// Who wants to know how it went.
+    observer: Option<Arc<Intent>>,
+}
+
+/// What a first look gave.
+pub(crate) enum Looked<T, E> {
+    Answer(Result<Result<T, E>, Error>),
+    /// The record, if there is one, which is not done, or does not answer this call.
+    At(Option<Arc<Record>>),
+}
+
+impl Begun {
+    /// Prepares the call, unless it is only to be looked at.
+    pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
+        let scope = context::scope();
+        let observer = scope.take_up_intent()?;
+        let prepared = prepare(plan);
+        if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
+            answer::answer(look, prepared);
+            return Err(intent::not_made());
+        }
+        let (call, store) = prepared?;
+        if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
+            return Err(call.about(refuse::beside_transaction()));
+        }
+        Ok(Begun { call, store, observer })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Engine> {
+        &self.store.inner.core
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::Interrupt(self.call.on_interrupt)
+    }
+
+    fn make<R, P>(&self, policy: &P, body: impl FnOnce() -> R) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+    {
+        match self.look(policy, Status::is_finished)? {
+            Looked::Answer(answer) => answer,
+            Looked::At(record) => {
+                let ready = self.negotiate(self.mode(), Known::Found(record))?;
+                self.finish(ready, policy, body)
+            }
+        }
+    }
+
+    async fn make_async<R, P, Fut>(
+        &self,
+        policy: P,
+        body: impl FnOnce() -> Fut,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        Fut: Future<Output = R>,
+    {
+        match self.look(&policy, Status::is_finished)? {
+            Looked::Answer(answer) => answer,
+            Looked::At(record) => {
+                let ready = self.negotiate_async(self.mode(), Known::Found(record)).await?;
+                self.finish_async(ready, policy, body).await
+            }
+        }
+    }
+
+    /// The first look at the record. Nearly all later calls end here: what has ended so is decoded in its row.
+    pub(crate) fn look<T, E, P>(
+        &self,
+        policy: &P,
+        has_ended: fn(Status) -> bool,
+    ) -> Result<Looked<T, E>, Error>
+    where
+        T: Value,
+        P: ErrPolicy<E>,
+    {
+        let mut answer = None;
+        let record = self.read_unless_ended(has_ended, &mut |record, age_ms| {
+            answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
+        })?;
+        Ok(answer.map_or_else(|| Looked::At(record), Looked::Answer))
+    }
+
+    fn read_unless_ended(
+        &self,
+        has_ended: fn(Status) -> bool,
+        replay: &mut dyn FnMut(&RecordRef<'_>, Option<i64>),
+    ) -> Result<Option<Arc<Record>>, Error> {
+        self.core().check_not_ended()?;
+        self.core().read_unless(&self.call.slots, &mut |record| {
+            if !has_ended(record.status) {
+                return false;
+            }
+            let age_ms = self.core().age_ms(record.at);
+            let answers = negotiate::answers(&self.call, self.mode(), record, age_ms);
+            if answers {
+                replay(record, age_ms);
+            }
+            answers
+        })
+    }
+
+    pub(crate) fn negotiate(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Thread);
+        loop {
+            match negotiation.step()? {
+                Step::Ready(ready) => return Ok(ready),
+                Step::Claim(reply, deadline) => {
+                    if let Some(ready) = negotiation.answered(reply.wait(deadline))? {
+                        return Ok(ready);
+                    }
+                }
+                Step::Wait(waiter, deadline) => negotiation.landed(waiter.signal.wait(deadline))?,
+            }
+        }
+    }
+
+    pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Task);
+        let watch = &self.core().watch;
+        loop {
+            match negotiation.step()? {
+                Step::Ready(ready) => return Ok(ready),
+                Step::Claim(reply, deadline) => {
+                    if let Some(ready) = negotiation.answered(reply.wait_async(deadline, watch).await)? {
+                        return Ok(ready);
+                    }
+                }
+                Step::Wait(waiter, deadline) => {
+                    negotiation.landed(waiter.signal.wait_async(deadline, watch).await)?;
+                }
+            }
+        }
+    }
+
+    /// Replays, or runs the body under the claim.
+    pub(crate) fn finish<R, P>(
+        &self,
+        ready: Ready,
+        policy: &P,
+        body: impl FnOnce() -> R,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+    {
+        let Ready { waited, .. } = ready;
+        let mut claim = match ready.claim {
+            Ok(claim) => claim,
+            Err(record) => return self.replay(&record.lent(), waited, policy),
+        };
+        self.tell(claim.record().attempt, None, waited);
+        let (scope, ongoing) = finish::scope(self.core(), &claim);
+        claim.start();
+        let outcome = {
+            let _entered = context::enter(scope);
+            body().into_result()
+        };
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Sender::Thread);
+        let reply = ended.reply.wait(ended.deadline);
+        ended.outcome(reply)
+    }
+
+    pub(crate) async fn finish_async<R, P, Fut>(
+        &self,
+        ready: Ready,
+        policy: P,
+        body: impl FnOnce() -> Fut,
+    ) -> Result<Result<R::Ok, R::Err>, Error>
+    where
+        R: Outcome,
+        P: ErrPolicy<R::Err>,
+        Fut: Future<Output = R>,
+    {
+        let Ready { waited, .. } = ready;
+        let mut claim = match ready.claim {
+            Ok(claim) => claim,
+            Err(record) => return self.replay(&record.lent(), waited, &policy),
+        };
+        self.tell(claim.record().attempt, None, waited);
+        let (scope, ongoing) = finish::scope(self.core(), &claim);
+        claim.start();
+        let outcome = context::within(scope, body()).await.into_result();
+        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
+        let reply = ended.reply.wait_async(ended.deadline, &self.core().watch).await;
+        ended.outcome(reply)
+    }
+
+    fn replay<T, E, P>(
+        &self,
+        record: &RecordRef<'_>,
+        waited: Duration,
+        policy: &P,
+    ) -> Result<Result<T, E>, Error>
+    where
+        T: Value,
+        P: ErrPolicy<E>,
+    {
+        self.replay_aged(record, self.core().age_ms(record.at), waited, policy)
+    }
+
+    fn replay_aged<T, E, P>(
+        &self,
+        record: &RecordRef<'_>,
+        age_ms: Option<i64>,
+        waited: Duration,
+        policy: &P,
+    ) -> Result<Result<T, E>, Error>
+    where
+        T: Value,
+        P: ErrPolicy<E>,
+    {
+        event::replayed(record, age_ms);
+        let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
+        self.tell(record.attempt, Some(age), waited);
+        finish::replay(record, policy)
+    }
+
+    /// Tells an observer how the call got its answer.
+    fn tell(&self, attempt: u32, replayed: Option<Duration>, waited: Duration) {
+        if let Some(observer) = &self.observer {
+            observer.saw(Seen { replayed, attempt, waited, recovered: false });
+        }
+    }
+
+    pub(crate) fn tell_recovered(&self, claim: &Claim, waited: Duration) {
+        if let Some(observer) = &self.observer {
+            let attempt = claim.record().attempt;
+            observer.saw(Seen { replayed: None, attempt, waited, recovered: true });
+        }
+    }
+}
+
+/// The call and its store: the one it names, the one in scope, or the program's.
+pub(crate) fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
+    let named = plan.store.take();
+    let call = plan.prepare()?;
+    let store = named.map_or_else(global::store, Ok).map_err(|error| call.about(error))?;
+    context::check_usable(&store.inner.core).map_err(|error| call.about(error))?;
+    Ok((call, store))
+}

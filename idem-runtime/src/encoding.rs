@@ -1,0 +1,7 @@
+//! From values to bytes: keys, digests, fingerprints, stored results. Pure.
+
+pub(crate) mod canonical;
+pub(crate) mod codec;
+pub(crate) mod digest;
+pub(crate) mod fingerprint;
+pub(crate) mod key;

@@ -1,0 +1,229 @@
+//! Digests of values and of rows, and the tokens handed downstream.
+//!
+//! Arguments come from the network, so what compares them is SHA-256. Results and rows are only checked for damage and
+//! for types that changed, so `SipHash-1-3` under fixed keys, which is faster, is enough there. Every use has a domain of
+//! its own (a label, or such a key): no digest can be taken for one of another kind.
+//!
+//! All of this is stored. A change to a label, a key, a tag or an order is a new format.
+
+use std::fmt;
+use std::hash::Hasher as _;
+use std::sync::LazyLock;
+
+use hmac_sha256::Hash as Sha256;
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher};
+
+use crate::encoding::canonical::{Unwalkable, walk};
+use crate::encoding::key::Key;
+
+mod event_hasher;
+
+use event_hasher::Tagged;
+
+/// A SHA-256 that has read which use it is for. The label fills a block, so that it is hashed once and not for every
+/// argument.
+static ARGUMENT: LazyLock<Sha256> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    hash.update(b"idem argument 1                                                 ");
+    hash
+});
+
+/// The digest of one argument: the first half of SHA-256 over its canonical events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Digest([u8; 16]);
+
+impl Digest {
+    /// The digest of `value`.
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        let mut form = Tagged::new(|| *ARGUMENT);
+        walk(value, &mut form)?;
+        Ok(Self(form.finish()))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// What a result is recognised by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recognised {
+    pub(crate) digest: ResultDigest,
+    /// If it does not, no order can matter.
+    pub(crate) holds_sequence: bool,
+}
+
+impl Recognised {
+    /// How `value` is recognised.
+    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        ResultDigest::through(ResultDigest::form(), value)
+    }
+}
+
+/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It finds misread results, not attackers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResultDigest(u64);
+
+impl ResultDigest {
+    /// The digest of `value`.
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+        Self::through(Self::form(), value).map(|known| known.digest)
+    }
+
+    /// The digest of `value` if the order of the first `summed_max` elements of each sequence does not matter: a `HashSet`
+    /// shows itself as a sequence, and comes back in another order. A value that holds no element has one digest.
+    pub(crate) fn of_unordered<T: Serialize + ?Sized>(
+        value: &T,
+        summed_max: usize,
+    ) -> Result<Self, Unwalkable> {
+        Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
+    }
+
+    fn form() -> Tagged<ResultHasher> {
+        Tagged::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
+    }
+
+    fn through<T: Serialize + ?Sized>(
+        mut form: Tagged<ResultHasher>,
+        value: &T,
+    ) -> Result<Recognised, Unwalkable> {
+        walk(value, &mut form)?;
+        let holds_sequence = form.holds_sequence();
+        let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+        Ok(Recognised { digest, holds_sequence })
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) fn from_bytes(stored: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(stored))
+    }
+}
+
+/// The digest of name and key that finds a record. It stands in every row and once more in the index, whose pages are
+/// the only ones that calls touch at random: with 96 bits it is a sixth smaller than with 128, and the chance that two
+/// of a billion records share a slot, so that one of them is refused, is one in a hundred billion.
+pub(crate) type Slot = [u8; 12];
+
+/// Where the record of `name` and `key` is looked up.
+///
+/// The key of this hash is public, so slots can be made to meet on purpose: a row found by its slot is the right one
+/// only if it carries the same name and key.
+pub(crate) fn slot(name: &str, key: &Key) -> Slot {
+    let mut hasher = SlotHasher::new_with_key(b"idem   slot   1 ");
+    for text in [name, key.as_str()] {
+        hasher.write_u64(word(text.len() as u64));
+        hasher.write(text.as_bytes());
+    }
+    hasher.finish128().as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// The checksum of a row, column by column. The database has none of its own.
+///
+/// Columns come in one order, each of one kind. Numbers before bytes keep the hash on its way by whole words.
+pub(crate) struct Checksum(SipHasher13);
+
+impl Checksum {
+    pub(crate) fn new() -> Self {
+        Self(SipHasher13::new_with_key(b"idem  record  1 "))
+    }
+
+    pub(crate) fn number(mut self, number: i64) -> Self {
+        self.0.write_u64(word(number.cast_unsigned()));
+        self
+    }
+
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.write_u64(word(bytes.len() as u64));
+        self.0.write(bytes);
+        self
+    }
+
+    pub(crate) fn finish(self) -> [u8; 8] {
+        self.0.finish().to_le_bytes()
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Checksum").field(&self.0.finish()).finish()
+    }
+}
+
+/// Whose tokens are made: a store's own, or those of every store that was given the same name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Namespace<'a> {
+    Store(&'a [u8; 16]),
+    Named(&'a str),
+}
+
+/// The downstream token of a call, or of one `step` of it: the same for every attempt, as the text of a UUID version 8.
+pub(crate) fn token(namespace: Namespace<'_>, name: &str, key: &Key, step: Option<&str>) -> String {
+    let mut hash = labelled("idem token 1");
+    match namespace {
+        Namespace::Store(id) => put(&mut hash, 0, id),
+        Namespace::Named(text) => put(&mut hash, 1, text.as_bytes()),
+    }
+    put(&mut hash, 2, name.as_bytes());
+    put(&mut hash, 3, key.as_str().as_bytes());
+    if let Some(step) = step {
+        put(&mut hash, 4, step.as_bytes());
+    }
+    uuid_text(u128::from_be_bytes(half(hash.finalize())))
+}
+
+/// The text of `bits` as a UUID of version 8 ("custom") and the usual variant.
+fn uuid_text(bits: u128) -> String {
+    let version_8 = bits & !(0xf << 76) | 0x8 << 76;
+    let usual_variant = version_8 & !(0xc << 60) | 0x8 << 60;
+    let hex = format!("{usual_variant:032x}");
+    let mut text = String::with_capacity(36);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn put(hash: &mut Sha256, tag: u8, bytes: &[u8]) {
+    hash.update([tag]);
+    hash.update(length(bytes));
+    hash.update(bytes);
+}
+
+/// A SHA-256 that has read which use it is for.
+fn labelled(label: &str) -> Sha256 {
+    let mut hash = Sha256::new();
+    hash.update(length(label.as_bytes()));
+    hash.update(label);
+    hash
+}
+
+/// The word that `SipHash` takes as the number's bytes, the lowest first, on every machine. As bytes it would be one more
+/// piece of some length.
+fn word(number: u64) -> u64 {
+    number.to_le()
+}
+
+fn length(bytes: &[u8]) -> [u8; 8] {
+    (bytes.len() as u64).to_le_bytes()
+}
+
+fn half(digest: [u8; 32]) -> [u8; 16] {
+    let mut first = [0; 16];
+    first.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    first
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Fingerprints: what a call was given, compared when the same key comes again.
+//!
+//! A fingerprint holds a digest for each argument, by name. Two fingerprints differ where an argument that both know has
+//! another digest; an argument that only one of them knows is left out, so a deploy that adds one is not a mismatch.
+
+use std::any::type_name;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::encoding::canonical::{Unwalkable, mentions_hash_set};
+use crate::encoding::digest::Digest;
+
+/// How many arguments a fingerprint holds, and how long their names may be, in bytes: each is counted in one byte.
+const ARGUMENTS_MAX: usize = 255;
+const NAME_BYTES_MAX: usize = 255;
+
+/// The first byte of a stored fingerprint that is not empty.
+const FORMAT: u8 = 1;
+
+/// The arguments of one call. The empty one compares nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// The first arguments; few calls have more.
+    few: [Option<Argument>; FEW],
+    more: Vec<Argument>,
+}
+
+type Argument = (&'static str, Digest);
+
+/// How many arguments are kept without an allocation.
+const FEW: usize = 3;
+
+impl Fingerprint {
+    /// Adds the argument `name`, by its value.
+    pub(crate) fn add<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), BadArgument> {
+        if mentions_hash_set::<T>() {
+            let why = format!(
+                "is a `{}`, and the order of a `HashSet` changes; use a `BTreeSet`",
+                type_name::<T>()
+            );
+            return Err(BadArgument::new(name, &why));
+        }
+        let digest = Digest::of(value).map_err(|why: Unwalkable| BadArgument::new(name, &why.to_string()))?;
+        self.push(name, digest)
+    }
+
+    /// Adds the argument `name`, by its digest.
+    pub(crate) fn push(&mut self, name: &'static str, digest: Digest) -> Result<(), BadArgument> {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(BadArgument::new(name, &format!("has a name longer than {NAME_BYTES_MAX} bytes")));
+        }
+        if self.arguments().count() >= ARGUMENTS_MAX {
+            return Err(BadArgument::new(
+                name,
+                &format!("is one more than the {ARGUMENTS_MAX} that can be compared"),
+            ));
+        }
+        if self.arguments().any(|(known, _)| *known == name) {
+            return Err(BadArgument::new(name, "is given twice"));
+        }
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some((name, digest)),
+            None => self.more.push((name, digest)),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.arguments().next().is_none()
+    }
+
+    /// In the order in which they were added.
+    fn arguments(&self) -> impl Iterator<Item = &Argument> {
+        self.few.iter().flatten().chain(&self.more)
+    }
+
+    /// The bytes to store: none for the empty fingerprint, else the format and, in the order of the names, for each
+    /// argument the length of its name, its name and its digest.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut sorted: Vec<_> = self.arguments().collect();
+        sorted.sort_unstable_by_key(|(name, _)| *name);
+        let mut bytes = Vec::with_capacity(1 + sorted.iter().map(|(name, _)| name.len() + 17).sum::<usize>());
+        bytes.push(FORMAT);
+        for (name, digest) in sorted {
+            // `push` admits no longer name.
+            bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(&digest.to_bytes());
+        }
+        bytes
+    }
+
+    /// Reads stored bytes, whatever they hold.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Stored<'_>, Malformed> {
+        let Some((&format, arguments)) = bytes.split_first() else {
+            return Ok(Stored { arguments: bytes });
+        };
+        if format != FORMAT || arguments.is_empty() {
+            return Err(Malformed);
+        }
+        let (mut count, mut rest) = (0, arguments);
+        while !rest.is_empty() {
+            count += 1;
+            ((_, _), rest) = split_argument(rest).filter(|_| count <= ARGUMENTS_MAX).ok_or(Malformed)?;
+        }
+        Ok(Stored { arguments })
+    }
+
+    /// The arguments that both know and that differ, in the order of this call.
+    pub(crate) fn differing(&self, stored: Stored<'_>) -> Vec<&'static str> {
+        let differs = |(name, digest): &&Argument| {
+            stored.arguments().any(|(known, then)| known == *name && then != *digest)
+        };
+        self.arguments().filter(differs).map(|(name, _)| *name).collect()
+    }
+}
+
+/// Splits the first argument off `bytes`.
+fn split_argument(bytes: &[u8]) -> Option<((&str, Digest), &[u8])> {
+    let (&name_bytes, rest) = bytes.split_first()?;
+    let (name, rest) = rest.split_at_checked(name_bytes.into())?;
+    let (digest, rest) = rest.split_first_chunk()?;
+    Some(((std::str::from_utf8(name).ok()?, Digest::from_bytes(*digest)), rest))
+}
+
+/// The arguments a record was made with, in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored<'r> {
+    /// Of which [`Fingerprint::decode`] knows that they can be split.
+    arguments: &'r [u8],
+}
+
+impl<'r> Stored<'r> {
+    fn arguments(self) -> impl Iterator<Item = (&'r str, Digest)> {
+        let mut rest = self.arguments;
+        std::iter::from_fn(move || {
+            let (argument, after) = split_argument(rest)?;
+            rest = after;
+            Some(argument)
+        })
+    }
+}
+
+/// Stored bytes that are no fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stored fingerprint is damaged, or of a newer format")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Why an argument cannot be compared, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadArgument(String);
+
+impl BadArgument {
+    fn new(name: &str, why: &str) -> Self {
+        Self(format!(
+            "argument `{name}` {why}; or leave it out with `skip({name})`, or say what to compare with `fingerprint = …`"
+        ))
+    }
+}
+
+impl fmt::Display for BadArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadArgument {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap, HashSet};
+
+    use super::*;
+
+    type Pairs = &'static [(&'static str, u32)];
+
+    fn fingerprint(pairs: Pairs) -> Fingerprint {
+        let mut fingerprint = Fingerprint::default();
+        for (name, value) in pairs {
+            fingerprint.add(name, value).unwrap();
+        }
+        fingerprint
+    }
+
+    #[test]
+    fn arguments_are_compared_by_name() {
+        let cases: &[(Pairs, Pairs, &[&str])] = &[
+            (&[], &[], &[]),
+            (&[("a", 1)], &[], &[]),
+            (&[], &[("a", 1)], &[]),
+            (&[("a", 1)], &[("a", 1)], &[]),
+            (&[("a", 1)], &[("a", 2)], &["a"]),
+            (&[("a", 1), ("b", 2)], &[("b", 2), ("a", 1)], &[]),
+            (&[("b", 1), ("a", 2)], &[("a", 1), ("b", 2)], &["b", "a"]),
+            (&[("a", 1), ("new", 2)], &[("a", 1)], &[]),
+            (&[("a", 1)], &[("a", 1), ("old", 2)], &[]),
+            (&[("a", 1), ("new", 2)], &[("a", 3), ("old", 2)], &["a"]),
+        ];
+        for (call, record, expected) in cases {
+            let bytes = fingerprint(record).encode();
+            let stored = Fingerprint::decode(&bytes).unwrap();
+            assert_eq!(fingerprint(call).differing(stored), *expected, "{call:?} against {record:?}");
+        }
+    }
+
+    #[test]
+    fn stored_bytes_do_not_depend_on_the_order_of_arguments() {
+        let bytes = fingerprint(&[("b", 1), ("a", 2)]).encode();
+        assert_eq!(bytes, fingerprint(&[("a", 2), ("b", 1)]).encode());
+        assert_eq!(bytes.len(), 1 + 2 * 18);
+        assert!(fingerprint(&[]).encode().is_empty());
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error() {
+        let bytes = fingerprint(&[("order", 1), ("amount", 2)]).encode();
+        let boundary = 1 + 1 + "amount".len() + 16;
+        for end in 1..bytes.len() {
+            assert_eq!(Fingerprint::decode(&bytes[..end]).is_ok(), end == boundary, "cut at {end}");
+        }
+        for damaged in [&[1][..], &[2], &[0], &[1, 255], &[1, 2, 0xff, 0xfe], &[1; 40], &[255; 300]] {
+            assert_eq!(Fingerprint::decode(damaged), Err(Malformed), "{damaged:?}");
+        }
+        let too_many = [[1].as_slice(), &[0; 17 * 256]].concat();
+        assert_eq!(Fingerprint::decode(&too_many), Err(Malformed));
+        assert!(Fingerprint::decode(&too_many[..=17 * 255]).is_ok());
+    }
+
+    #[test]
+    fn map_order_does_not_matter() {
+        let forth: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
+        let back: HashMap<u32, u32> = (0..100).rev().map(|n| (n, n)).collect();
+        let sorted: BTreeMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
+        let of = |map: &dyn Fn(&mut Fingerprint)| {
+            let mut fingerprint = Fingerprint::default();
+            map(&mut fingerprint);
+            fingerprint
+        };
+        assert_eq!(of(&|f| f.add("m", &forth).unwrap()), of(&|f| f.add("m", &back).unwrap()));
+        assert_eq!(of(&|f| f.add("m", &forth).unwrap()), of(&|f| f.add("m", &sorted).unwrap()));
+    }
+
+    #[test]
+    fn refused_arguments_name_themselves_and_the_cure() {
+        static LONG: &str = match std::str::from_utf8(&[b'n'; 256]) {
+            Ok(name) => name,
+            Err(_) => "",
+        };
+        let digest = Digest::of(&1).unwrap();
+        let mut one = fingerprint(&[("a", 1)]);
+        let mut full = Fingerprint::default();
+        for n in 0..255 {
+            full.push(&LONG[..=n], digest).unwrap();
+        }
+        let cases = [
+            (
+                one.add("tags", &HashSet::from([1u8])),
+                "argument `tags` is a `std::collections::hash::set::HashSet<",
+            ),
+            (one.add("a", &2), "argument `a` is given twice; or leave it out with `skip(a)`"),
+            (one.push(LONG, digest), "has a name longer than 255 bytes"),
+            (full.push("more", digest), "argument `more` is one more than the 255"),
+            (one.add("deep", &deep()), "argument `deep` is nested deeper than 128 levels"),
+        ];
+        for (result, expected) in cases {
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(expected) && message.contains("`fingerprint = …`"), "{message}");
+        }
+    }
+
+    fn deep() -> serde_json::Value {
+        (0..200).fold(serde_json::json!(1), |inner, _| serde_json::Value::Array(vec![inner]))
+    }
+}

@@ -1,0 +1,208 @@
+//! The canonical events of a key as its text.
+
+use std::fmt::{self, Write as _};
+
+use super::KEY_BYTES_MAX;
+use crate::encoding::canonical::{Event, Form, Group, Unwalkable};
+
+/// The text so far, and where in the key the walk is.
+#[derive(Default)]
+pub(super) struct Text {
+    text: String,
+    place: Vec<Place>,
+}
+
+/// One step from the key to a value inside it.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In a sequence or tuple, with the number of elements that have begun.
+    Elements {
+        begun: usize,
+    },
+    /// In a struct, with the field that has begun.
+    Fields {
+        last: Option<&'static str>,
+    },
+    Variant(&'static str),
+}
+
+impl Form for Text {
+    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+        self.separate(&event);
+        match event {
+            Event::Bool(value) => self.plain(value)?,
+            Event::Signed(_, value) => self.plain(value)?,
+            Event::Unsigned(_, value) => self.plain(value)?,
+            Event::F32(_) | Event::F64(_) => {
+                return Err(self.refused("is a float, which rounds; use an integer or text"));
+            }
+            Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
+            Event::Text(value) | Event::UnitVariant(_, value) => self.text(value)?,
+            Event::Bytes(value) => self.bytes(value)?,
+            Event::None => return Err(self.missing("`None`")),
+            // The value itself follows.
+            Event::Some => {}
+            Event::Unit => return Err(self.missing("`()`")),
+            Event::Begin(group) => self.begin(group)?,
+            Event::Field(name) => self.field(name)?,
+            Event::Skipped(name) => return Err(self.skipped(name)),
+            Event::Entry(_) => return Err(self.map()),
+            Event::End(group) => self.end(group)?,
+        }
+        within_limit(self.text.len())
+    }
+
+    fn entry(&self) -> Self {
+        Self::default()
+    }
+
+    fn close(&mut self, _: Self) -> [u8; 16] {
+        // Not reached: a map is refused where it begins.
+        [0; 16]
+    }
+}
+
+impl Text {
+    pub(super) fn into_string(self) -> String {
+        self.text
+    }
+
+    /// Puts the comma between elements and counts them, where a value begins.
+    fn separate(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Some | Event::Field(_) | Event::Skipped(_) | Event::End(_)) {
+            return;
+        }
+        if let Some(Place::Elements { begun }) = self.place.last_mut() {
+            if *begun > 0 {
+                self.text.push(',');
+            }
+            *begun += 1;
+        }
+    }
+
+    fn plain(&mut self, value: impl fmt::Display) -> Result<(), Unwalkable> {
+        write!(self.text, "{value}").map_err(|_| self.refused("cannot be written"))
+    }
+
+    /// Text stands as it is where nothing else can, and quoted elsewhere.
+    fn text(&mut self, value: &str) -> Result<(), Unwalkable> {
+        if value.is_empty() {
+            return Err(self.missing("empty text"));
+        }
+        within_limit(self.text.len().saturating_add(value.len()))?;
+        let mistakable = value.starts_with(['[', '{', '"']) || value.starts_with("x'");
+        if self.place.is_empty() && !mistakable {
+            self.text.push_str(value);
+        } else {
+            self.quoted(value);
+        }
+        Ok(())
+    }
+
+    /// As JSON would quote it: control characters escaped, everything else as it is.
+    fn quoted(&mut self, value: &str) {
+        self.text.push('"');
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => self.text.extend(['\\', c]),
+                '\0'..='\x1f' => self.text.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+                _ => self.text.push(c),
+            }
+        }
+        self.text.push('"');
+    }
+
+    fn bytes(&mut self, value: &[u8]) -> Result<(), Unwalkable> {
+        if value.is_empty() {
+            return Err(self.missing("empty"));
+        }
+        within_limit(self.text.len().saturating_add(value.len()))?;
+        self.text.push_str("x'");
+        value.iter().try_for_each(|byte| self.plain(format_args!("{byte:02x}")))?;
+        self.text.push('\'');
+        Ok(())
+    }
+
+    fn begin(&mut self, group: Group) -> Result<(), Unwalkable> {
+        match group {
+            Group::Seq | Group::Tuple => {
+                self.text.push('[');
+                self.place.push(Place::Elements { begun: 0 });
+            }
+            Group::Struct => {
+                self.text.push('{');
+                self.place.push(Place::Fields { last: None });
+            }
+            Group::Variant(_, name) => {
+                self.text.push('{');
+                self.quoted(name);
+                self.text.push(':');
+                self.place.push(Place::Variant(name));
+            }
+            Group::Map => return Err(self.map()),
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
+        if let Some(Place::Fields { last }) = self.place.last_mut()
+            && last.replace(name).is_some()
+        {
+            self.text.push(',');
+        }
+        within_limit(self.text.len().saturating_add(name.len()))?;
+        self.quoted(name);
+        self.text.push(':');
+        Ok(())
+    }
+
+    fn end(&mut self, group: Group) -> Result<(), Unwalkable> {
+        if let Some(Place::Elements { begun: 0 } | Place::Fields { last: None }) = self.place.pop() {
+            return Err(self.missing("empty"));
+        }
+        self.text.push(if matches!(group, Group::Seq | Group::Tuple) { ']' } else { '}' });
+        Ok(())
+    }
+
+    fn missing(&self, what: &str) -> Unwalkable {
+        self.refused(&format!(
+            "is {what}, and everything that lacks it would share one record; use a value that is there"
+        ))
+    }
+
+    fn map(&self) -> Unwalkable {
+        self.refused("is a map, or a struct with `flatten`; use a struct, a tuple or a sorted list of pairs")
+    }
+
+    fn skipped(&mut self, name: &'static str) -> Unwalkable {
+        self.place.pop();
+        self.place.push(Place::Fields { last: Some(name) });
+        self.refused(
+            "is left out (`skip_serializing_if`), as if it were `None`; use the fields that are always there",
+        )
+    }
+
+    /// `why` about the value the walk is at.
+    fn refused(&self, why: &str) -> Unwalkable {
+        let path: String = self.place.iter().rev().map(ToString::to_string).collect();
+        Unwalkable::Refused(format!("{path}the key {why}"))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elements { begun } => write!(f, "element {} of ", begun.saturating_sub(1)),
+            Self::Fields { last } => write!(f, "field `{}` of ", last.unwrap_or_default()),
+            Self::Variant(name) => write!(f, "variant `{name}` of "),
+        }
+    }
+}
+
+fn within_limit(bytes: usize) -> Result<(), Unwalkable> {
+    if bytes <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    let why = format!("the key is longer than {KEY_BYTES_MAX} bytes; use an id or a digest of it instead");
+    Err(Unwalkable::Refused(why))
+}

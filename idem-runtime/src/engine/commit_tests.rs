@@ -1,0 +1,147 @@
+//! What the writer does about its log.
+
+use std::sync::mpsc;
+use std::thread;
+
+use rusqlite::ffi;
+
+use super::*;
+use crate::engine::submit::tests::Threadless;
+use crate::{OnInterrupt, call};
+
+type Folded = rusqlite::Result<()>;
+
+/// A thread that folds until it is told how that ended.
+fn folding(disk: &mut Disk) -> mpsc::Sender<Folded> {
+    let (tell, told) = mpsc::channel();
+    let conn = Connection::open_in_memory().unwrap();
+    let thread = thread::spawn(move || (conn, told.recv().unwrap_or(Ok(()))));
+    disk.checkpoints.be_beside(thread);
+    tell
+}
+
+fn failed_with(code: i32) -> Folded {
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+}
+
+fn is_forcing(place: &Threadless) -> bool {
+    place.disk(|disk| disk.forcing)
+}
+
+fn rerun(place: &Threadless, key: u32) -> bool {
+    let call = call("tests.commit").store(&place.store).key(&key).on_interrupt(OnInterrupt::rerun());
+    call.run(|| Ok::<_, Error>(is_forcing(place))).unwrap()
+}
+
+// A force that failed on the thread would take an unforced commit with it unnoticed.
+#[test]
+fn every_commit_is_forced_while_the_log_is_folded_in_beside() {
+    let place = Threadless::new();
+    assert!(!rerun(&place, 1));
+    let tell = place.disk(folding);
+    assert!(rerun(&place, 2));
+    tell.send(Ok(())).unwrap();
+    place.disk(|disk| disk.checkpoints.stop().unwrap());
+    assert!(!rerun(&place, 3));
+}
+
+#[test]
+fn folding_begins_after_a_commit_that_was_forced() {
+    let place = Threadless::new();
+    let is_due = || {
+        place.disk(|disk| {
+            disk.checkpoints.be_due();
+            disk.log_is_due()
+        })
+    };
+    assert!(is_due());
+    let call = call("tests.commit").store(&place.store).key(&1).on_interrupt(OnInterrupt::rerun());
+    assert!(!call.run(|| Ok::<_, Error>(is_due())).unwrap());
+    assert!(is_due());
+}
+
+#[test]
+fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_is_acknowledged() {
+    for (code, is_spent) in [
+        (ffi::SQLITE_IOERR_FSYNC, true),
+        (ffi::SQLITE_CORRUPT, true),
+        (ffi::SQLITE_FULL, false),
+        (ffi::SQLITE_BUSY, false),
+    ] {
+        let place = Threadless::new();
+        (10..20).for_each(|key| assert!(!rerun(&place, key)));
+        place.disk(|disk| {
+            disk.checkpoints.be_due();
+            folding(disk).send(failed_with(code)).unwrap();
+            while !disk.log_is_due() {
+                thread::yield_now();
+            }
+            disk.tend_log();
+            assert_eq!((disk.is_spent, disk.is_torn), (is_spent, is_spent), "code {code}");
+            assert!(!disk.log_is_due(), "it is put off");
+        });
+        let reader = schema::connect(place.store.path()).unwrap();
+        let frames =
+            || -> u32 { reader.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1)).unwrap() };
+        let before = frames();
+        rerun(&place, 2);
+        assert_eq!(frames() < before, is_spent, "code {code}");
+    }
+}
+
+// What a pass that did not reach the end of the log has folded in counts as folded in, and is not on disk either.
+#[test]
+fn after_a_force_that_failed_beside_every_page_is_written_again() {
+    let place = Threadless::new();
+    (10..20).for_each(|key| assert!(!rerun(&place, key)));
+    let reader = schema::connect(place.store.path()).unwrap();
+    let number =
+        |pragma: &str, column| -> u32 { reader.query_row(pragma, [], |row| row.get(column)).unwrap() };
+    let frames = || number("PRAGMA wal_checkpoint(NOOP)", 1);
+    let before = frames();
+    place.disk(|disk| {
+        disk.is_spent = true;
+        disk.reopen().unwrap();
+        assert_eq!(frames(), before, "a commit that failed tears nothing");
+        folding(disk).send(failed_with(ffi::SQLITE_IOERR_FSYNC)).unwrap();
+        // Whoever reopens it hears how the thread ended.
+        disk.reopen().unwrap();
+        assert!(!disk.is_torn && !disk.is_spent);
+    });
+    assert_eq!(frames(), number("PRAGMA page_count", 0), "each page once, in a new log");
+    assert_eq!(number("PRAGMA wal_checkpoint(NOOP)", 2), frames(), "all is folded in");
+    assert!(place.store.verify().unwrap().is_empty());
+    assert!(!rerun(&place, 2) && frames() < before, "the log is begun anew");
+}
+
+#[test]
+fn callers_wait_for_the_thread_once_the_log_is_too_long() {
+    let place = Threadless::new();
+    rerun(&place, 1);
+    place.disk(|disk| {
+        let tell = folding(disk);
+        assert!(!disk.log_is_due(), "it is folded in");
+        disk.checkpoints.be_too_long();
+        assert!(disk.log_is_due());
+        let telling = thread::spawn(move || {
+            thread::park_timeout(Duration::from_millis(20));
+            tell.send(Ok(())).unwrap();
+        });
+        disk.tend_log();
+        assert!(telling.is_finished() && !disk.checkpoints.is_beside());
+        telling.join().unwrap();
+    });
+}
+
+#[test]
+fn files_that_were_replaced_are_not_folded_into() {
+    let place = Threadless::new();
+    rerun(&place, 1);
+    std::fs::remove_file(place.store.path()).unwrap();
+    place.disk(|disk| {
+        disk.checkpoints.be_due();
+        disk.tend_log();
+        assert!(!disk.checkpoints.is_beside());
+    });
+    assert!(!place.store.path().exists(), "nothing was made in their place");
+}

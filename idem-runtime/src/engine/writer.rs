@@ -1,0 +1,325 @@
+//! What is written together, and what becomes of what cannot be: by the store's own thread, with group commit, or by
+//! a lone caller in its place (see [`crate::engine::submit`]).
+//!
+//! # Batches
+//! Everything that came while the last commit was forced to disk shares the next one; a lone caller waits for
+//! nobody. Replies are sent after the COMMIT, and after a look whether the files are still the ones that were opened.
+//!
+//! # When a write fails
+//! Claims fail closed: their callers have not started anything. What ended is kept and tried again while the process
+//! lives. After a failure one request is tried at a time, and one that fails alone is `stuck`: it is tried alone from
+//! then on, so that it does not hold up the others.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::commit::{Disk, Failure};
+use crate::engine::purge;
+use crate::engine::request::{Grant, Reply, Request, Urgency};
+use crate::engine::shared::Core;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::event;
+use crate::protocol::change::Applied;
+use crate::protocol::record::Record;
+use crate::sqlite::failure;
+use crate::sqlite::failure::Fault;
+use crate::sqlite::records::ReadError;
+use crate::waiting::watcher::Pace;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+const BACKOFF_LAST: Duration = Duration::from_secs(1);
+
+/// A batch that is on disk, and what came of each.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    batch: Vec<Request>,
+    applied: Vec<Applied>,
+}
+
+impl Written {
+    /// Answers those who wait. Gives how many requests there were.
+    pub(crate) fn deliver(self, core: &Core) -> usize {
+        let count = self.batch.len();
+        self.batch
+            .into_iter()
+            .zip(self.applied)
+            .for_each(|(request, applied)| deliver(core, request, applied));
+        count
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    disk: Disk,
+    pending: Vec<Request>,
+    /// What is being written: here a panic does not take it along.
+    batch: Vec<Request>,
+    /// What failed alone, and when to try again.
+    stuck: Vec<Request>,
+    retry_at: Instant,
+    backoff: Duration,
+    /// The last failure, until something is written.
+    trouble: Option<Error>,
+    purge: purge::Rhythm,
+}
+
+impl Writer {
+    pub(crate) fn new(disk: Disk) -> Writer {
+        Writer {
+            disk,
+            pending: Vec::new(),
+            batch: Vec::new(),
+            stuck: Vec::new(),
+            retry_at: Instant::now(),
+            backoff: BACKOFF_FIRST,
+            trouble: None,
+            purge: purge::Rhythm::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn disk(&mut self) -> &mut Disk {
+        &mut self.disk
+    }
+
+    #[cfg(test)]
+    pub(crate) fn never_purge(&mut self) {
+        self.purge = purge::Rhythm::never();
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.disk.core
+    }
+
+    /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
+    pub(crate) fn round(&mut self, requests: Vec<Request>) -> ControlFlow<(), Option<Duration>> {
+        if self.pending.is_empty() {
+            self.pending = requests;
+        } else {
+            self.pending.extend(requests);
+        }
+        if self.core().must_give_up() {
+            return ControlFlow::Break(());
+        }
+        let written = self.write_pending() + self.retry_stuck();
+        self.purge_slice(written);
+        self.disk.tend_log();
+        ControlFlow::Continue(self.patience())
+    }
+
+    /// The last of it. Gives whether everything was written and the file left in order.
+    pub(crate) fn end(mut self) -> Result<(), Error> {
+        let lost: Vec<Request> = self.pending.drain(..).chain(self.stuck.drain(..)).collect();
+        let all_written = lost.is_empty();
+        for request in lost {
+            request.answer(Reply::Failed(not_recorded()));
+        }
+        self.core().queue.end(&Error::closed());
+        if let Err(error) = self.core().check_poison() {
+            self.disk.abandon();
+            return Err(error);
+        }
+        if all_written {
+            return self.disk.leave();
+        }
+        self.disk.let_go();
+        Err(not_recorded())
+    }
+
+    /// Writing panicked: whoever waits for it is told.
+    pub(crate) fn break_down(self, error: &Error) {
+        let Writer { disk, batch, pending, stuck, .. } = self;
+        for request in batch.into_iter().chain(pending).chain(stuck) {
+            request.answer(Reply::Failed(error.clone()));
+        }
+        disk.let_go();
+    }
+
+    /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
+    pub(crate) fn write_lone(&mut self, request: &mut Option<Request>) -> Written {
+        let lone = if self.has_to_retry() { None } else { request.take() };
+        self.write(lone.into_iter().collect())
+    }
+
+    /// Whether there is anything for the thread to do that is not in the queue.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        self.has_to_retry() || self.may_purge() || self.disk.log_is_due()
+    }
+
+    /// While the log is folded in the disk has enough to do.
+    fn may_purge(&self) -> bool {
+        self.purge.is_due() && !self.disk.is_folding()
+    }
+
+    fn has_to_retry(&self) -> bool {
+        self.trouble.is_some() || !self.pending.is_empty() || !self.stuck.is_empty()
+    }
+
+    /// How long to wait for new requests; for ever if there is nothing else to do.
+    fn patience(&self) -> Option<Duration> {
+        if !self.pending.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        (!self.stuck.is_empty()).then(|| self.retry_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// One attempt at what is pending; gives how many requests it wrote.
+    fn write_pending(&mut self) -> usize {
+        self.drop_the_late();
+        let batch = match self.trouble {
+            Some(_) => self.pending.drain(..self.pending.len().min(1)).collect(),
+            None => std::mem::take(&mut self.pending),
+        };
+        self.write(batch).deliver(self.core())
+    }
+
+    /// One attempt at one of the stuck, once its time has come.
+    fn retry_stuck(&mut self) -> usize {
+        if self.stuck.is_empty() || Instant::now() < self.retry_at {
+            return 0;
+        }
+        let first = self.stuck.drain(..1).collect();
+        self.write(first).deliver(self.core())
+    }
+
+    fn write(&mut self, batch: Vec<Request>) -> Written {
+        if batch.is_empty() {
+            return Written::default();
+        }
+        self.batch = batch;
+        match self.disk.commit(&mut self.batch) {
+            Ok(applied) => {
+                self.trouble = None;
+                self.backoff = BACKOFF_FIRST;
+                self.retry_at = Instant::now();
+                Written { batch: std::mem::take(&mut self.batch), applied }
+            }
+            Err(failure) => {
+                self.keep_or_fail(failure);
+                Written::default()
+            }
+        }
+    }
+
+    /// Requests nobody waits for are skipped; those whose time is over fail.
+    fn drop_the_late(&mut self) {
+        let now = Instant::now();
+        let is_late =
+            |request: &Request| matches!(request.urgency, Urgency::Until(deadline) if deadline <= now);
+        // Almost always there is none, and a request is large enough not to be moved for nothing.
+        if !self.pending.iter().any(|request| request.is_abandoned() || is_late(request)) {
+            return;
+        }
+        for request in std::mem::take(&mut self.pending) {
+            if request.is_abandoned() {
+                drop(request);
+            } else if is_late(&request) {
+                request.answer(Reply::Failed(self.trouble.clone().unwrap_or_else(too_late)));
+            } else {
+                self.pending.push(request);
+            }
+        }
+    }
+
+    /// What ended is kept; whoever has not started yet is refused.
+    fn keep_or_fail(&mut self, failure: Failure) {
+        event::store_trouble(&failure.error.to_string());
+        let poisoned = self.core().check_poison().is_err();
+        let alone = self.batch.len() == 1;
+        for request in std::mem::take(&mut self.batch) {
+            match request.urgency {
+                _ if poisoned => {
+                    land_persistent(self.core(), &request, request.change.expect.claim(), None);
+                    request.answer(Reply::Failed(failure.error.clone()));
+                }
+                _ if failure.fault == Fault::Busy => self.pending.push(request),
+                Urgency::Until(_) => self.refuse(request, &failure),
+                Urgency::Persist if alone => {
+                    self.stuck.push(request);
+                    self.retry_at = Instant::now() + self.backoff;
+                    self.backoff = (self.backoff * 2).min(BACKOFF_LAST);
+                }
+                Urgency::Persist => self.pending.push(request),
+            }
+        }
+        self.trouble = Some(failure.error);
+    }
+
+    /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
+    fn refuse(&self, request: Request, failure: &Failure) {
+        if let (Fault::Unknown, Some(record), Some(back)) =
+            (failure.fault, &request.change.new, &request.back)
+        {
+            drop(Grant::new(record.clone(), request.before.clone(), Arc::clone(back)));
+        }
+        request.answer(Reply::Failed(failure.error.clone()));
+    }
+
+    fn purge_slice(&mut self, written: usize) {
+        if self.trouble.is_some() || !self.may_purge() {
+            return;
+        }
+        let limit = purge::limit(written);
+        let mut batch = purge::slice(&self.disk.core, &self.disk.conn, limit);
+        self.purge.found(batch.len(), limit);
+        if !batch.is_empty() && self.disk.commit(&mut batch).is_err() {
+            // Nothing is lost: the same records are found again.
+            self.purge.pause();
+        }
+    }
+}
+
+fn deliver(core: &Core, mut request: Request, applied: Applied) {
+    let ended = request.change.expect.claim();
+    match applied {
+        Applied::Yes => {
+            if let Some(ended) = ended {
+                core.flights.land(ended, request.change.new.as_ref());
+            }
+            match (request.change.new.take(), request.back.take()) {
+                (Some(record), Some(back)) => {
+                    // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
+                    if core.flights.has_waiters(record.claim) {
+                        core.watch.watch(record.claim, record.slot, Pace::Loose);
+                    }
+                    let grant = Grant::new(record, request.before.take(), back);
+                    request.answer(Reply::Granted(grant));
+                }
+                _ => request.answer(Reply::Written),
+            }
+        }
+        Applied::No(standing) => {
+            land_persistent(core, &request, ended, standing.as_deref());
+            request.answer(Reply::Stands(standing));
+        }
+        Applied::Damaged(what) => {
+            // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
+            land_persistent(core, &request, ended, None);
+            let error = failure::of_read(ReadError::Damaged(what), "writing to the store");
+            request.answer(Reply::Failed(error));
+        }
+    }
+}
+
+/// A call that has ended is over for those who wait, whatever became of its record.
+fn land_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
+    if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
+        core.flights.land(ended, record);
+    }
+}
+
+fn too_late() -> Error {
+    Error::store(
+        "the call could not be claimed in time: another program holds the write lock of the database, or the disk is \
+         slow. Nothing was run; retry",
+    )
+}
+
+fn not_recorded() -> Error {
+    Error::new(
+        ErrorKind::NotRecorded,
+        Ran::Yes,
+        "the store closed before the outcome could be written; after a restart the call is in doubt",
+    )
+}

@@ -1,0 +1,242 @@
+//! Whether the files of an open store are still the ones that were opened.
+//!
+//! `SQLite` goes on writing into a file that was replaced or deleted, and reports success: the records are lost.
+//! Looks at metadata around a write find that out. They open nothing (see `files`).
+//!
+//! A file cannot be replaced without a change to its folder, so most looks are at the folder alone. A look at the log
+//! costs more than itself: since Linux 6.13 the next write must give a file whose times were looked at an exact new one,
+//! and the next fsync must write that as well (190 µs instead of 130).
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fmt, fs, io};
+
+use crate::host::platform;
+use crate::host::platform::FolderState;
+use crate::host::store_path::StorePath;
+
+/// Changes nearer to each other than this may leave a folder with the same time: the clock of a file system goes in
+/// steps, of 10 ms mostly, of a second on ext4 with small inodes, of two on FAT.
+const STEP_MAX: Duration = Duration::from_secs(3);
+
+/// How long a look at the folder is enough: a mount over a file, and a clock that was set back, do not show in it.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// Device and inode of the database, `-wal` and `-shm` when the store was opened.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    files: Vec<(PathBuf, (u64, u64))>,
+    /// `None` where a look at it proves nothing: the times of a remote one are as old as its cache.
+    folder: Option<PathBuf>,
+    /// The folder when the files were compared last.
+    seen: Option<Seen>,
+}
+
+/// A folder as it was found.
+#[derive(Debug)]
+struct Seen {
+    state: FolderState,
+    /// Since when it has been found so.
+    since: Instant,
+    /// When the files were compared last.
+    compared: Instant,
+}
+
+impl Seen {
+    /// Whether the files are as they were then if the folder is.
+    fn is_enough(&self, now: Instant) -> bool {
+        let is_settled = self.compared.saturating_duration_since(self.since) >= STEP_MAX;
+        is_settled && now.saturating_duration_since(self.compared) < TRUSTED_FOR
+    }
+}
+
+/// A file of the store is not the one that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    file: PathBuf,
+}
+
+impl Identity {
+    /// Remembers the files. Call it after the first statement in WAL mode: then all three exist.
+    ///
+    /// # Errors
+    /// If one of them is missing or cannot be looked at.
+    pub(crate) fn capture(store: &StorePath, may_be_remote: bool) -> io::Result<Self> {
+        let mut files = Vec::with_capacity(3);
+        for path in [store.database().to_owned(), store.wal(), store.shm()] {
+            let identity = platform::device_and_inode(&fs::metadata(&path)?);
+            files.push((path, identity));
+        }
+        let folder = store.database().parent().filter(|_| !may_be_remote).map(Path::to_owned);
+        Ok(Self { files, folder, seen: None })
+    }
+
+    /// Compares the files with those remembered, unless nothing in their folder has changed since that was done.
+    ///
+    /// # Errors
+    /// [`Replaced`] if one is gone or is another file now. What was written since is not safe.
+    pub(crate) fn check(&mut self) -> Result<(), Replaced> {
+        // Before the files: what happens to them meanwhile shows at the next look.
+        let now = Instant::now();
+        let folder = self.folder.as_deref().and_then(|folder| fs::metadata(folder).ok());
+        let state = folder.as_ref().and_then(FolderState::of);
+        let before = self.seen.take().filter(|seen| state.as_ref() == Some(&seen.state));
+        if before.as_ref().is_some_and(|seen| seen.is_enough(now)) {
+            self.seen = before;
+            return Ok(());
+        }
+        let since = before.map_or(now, |seen| seen.since);
+        self.compare()?;
+        self.seen = state.map(|state| Seen { state, since, compared: now });
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<(), Replaced> {
+        for (path, identity) in &self.files {
+            let now = fs::metadata(path).ok().as_ref().map(platform::device_and_inode);
+            if now != Some(*identity) {
+                return Err(Replaced { file: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` was deleted or replaced while the store was open; stop every process that uses the store, see \
+             that the right files are in place, and start again",
+            self.file.display()
+        )
+    }
+}
+
+impl std::error::Error for Replaced {}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three_files() -> (tempfile::TempDir, StorePath, Identity) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
+        for path in [store.database().to_owned(), store.wal(), store.shm()] {
+            fs::write(path, "x").unwrap();
+        }
+        let identity = Identity::capture(&store, false).unwrap();
+        (folder, store, identity)
+    }
+
+    #[test]
+    fn growing_files_stay_the_same() {
+        let (_folder, store, mut identity) = three_files();
+        fs::write(store.wal(), "longer than before").unwrap();
+        assert_eq!(identity.check(), Ok(()));
+    }
+
+    /// Checks until a look at the folder is enough.
+    fn settle(identity: &mut Identity) {
+        identity.check().unwrap();
+        identity.seen.as_mut().unwrap().since -= STEP_MAX;
+        identity.check().unwrap();
+        assert!(identity.seen.as_ref().unwrap().is_enough(Instant::now()));
+    }
+
+    #[test]
+    fn each_of_the_three_is_missed_at_once_and_later() {
+        for which in 0..3 {
+            for is_later in [false, true] {
+                let (_folder, store, mut identity) = three_files();
+                if is_later {
+                    settle(&mut identity);
+                }
+                let path = [store.database().to_owned(), store.wal(), store.shm()][which].clone();
+                fs::remove_file(&path).unwrap();
+                for _ in 0..2 {
+                    assert_eq!(identity.check(), Err(Replaced { file: path.clone() }));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_files_are_compared_until_a_change_to_their_folder_must_show_in_its_time() {
+        let (folder, store, mut identity) = three_files();
+        let put_in_place = |identity: &mut Identity| {
+            // A change that the folder does not show.
+            identity.files[0].1 = (0, 0);
+        };
+        identity.check().unwrap();
+        put_in_place(&mut identity);
+        assert!(identity.check().is_err(), "its time may be from before the change");
+
+        let mut identity = Identity::capture(&store, false).unwrap();
+        settle(&mut identity);
+        put_in_place(&mut identity);
+        assert_eq!(identity.check(), Ok(()), "the files are not looked at for nothing");
+        identity.seen.as_mut().unwrap().compared -= TRUSTED_FOR;
+        assert!(identity.check().is_err(), "the folder does not show everything");
+
+        let mut identity = Identity::capture(&store, false).unwrap();
+        settle(&mut identity);
+        put_in_place(&mut identity);
+        fs::write(folder.path().join("another"), "x").unwrap();
+        assert!(identity.check().is_err(), "the folder has changed");
+
+        let mut remote = Identity::capture(&store, true).unwrap();
+        for _ in 0..3 {
+            assert_eq!(remote.check(), Ok(()));
+            assert!(remote.seen.is_none());
+        }
+    }
+
+    /// Whoever restores a backup may also restore the times.
+    #[test]
+    fn a_time_of_modification_that_was_set_back_hides_nothing() {
+        let (folder, store, mut identity) = three_files();
+        settle(&mut identity);
+        let modified = fs::metadata(folder.path()).unwrap().modified().unwrap();
+        let copy = folder.path().join("copy");
+        fs::copy(store.wal(), &copy).unwrap();
+        fs::rename(&copy, store.wal()).unwrap();
+        fs::File::open(folder.path()).unwrap().set_modified(modified).unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().modified().unwrap(), modified);
+        assert_eq!(identity.check(), Err(Replaced { file: store.wal() }));
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_folder_is_found_out() {
+        let (folder, store, mut identity) = three_files();
+        settle(&mut identity);
+        let moved = folder.path().with_extension("moved");
+        fs::rename(folder.path(), &moved).unwrap();
+        assert!(identity.check().is_err());
+        fs::create_dir(folder.path()).unwrap();
+        for path in [store.database().to_owned(), store.wal(), store.shm()] {
+            fs::write(path, "x").unwrap();
+        }
+        assert!(identity.check().is_err());
+        fs::remove_dir_all(moved).unwrap();
+    }
+
+    #[test]
+    fn a_file_swapped_by_rename_is_another_file() {
+        let (folder, store, mut identity) = three_files();
+        let copy = folder.path().join("copy");
+        fs::copy(store.database(), &copy).unwrap();
+        fs::rename(&copy, store.database()).unwrap();
+        let replaced = identity.check().unwrap_err();
+        assert!(replaced.to_string().contains("idem.db` was deleted or replaced"), "{replaced}");
+    }
+
+    #[test]
+    fn nothing_is_captured_before_all_three_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
+        fs::write(store.database(), "x").unwrap();
+        assert!(Identity::capture(&store, false).is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! The highest claim number of a store, kept beside it.
+//!
+//! A database that lost its log, or an old copy put in its place, looks perfectly well to `SQLite`; only a
+//! number outside of it tells that records are missing. The mark is written without being forced to disk: after
+//! a power cut it may be old or unreadable, and that is no reason for an alarm. It must only never be too high,
+//! so it is raised after the commit.
+
+use std::fs::File;
+use std::io;
+
+use crate::host::platform;
+use crate::host::sidecar::Sidecar;
+
+/// The file with the number.
+#[derive(Debug)]
+pub(crate) struct HighWater {
+    file: File,
+}
+
+impl HighWater {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn open(sidecar: &Sidecar) -> io::Result<Self> {
+        let mut options = platform::private_file();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(sidecar.file("claims"))?;
+        Ok(Self { file })
+    }
+
+    /// The mark; `None` if there is none or it cannot be trusted.
+    pub(crate) fn read(&mut self) -> Option<u64> {
+        let mut bytes = [0; 16];
+        platform::read_start(&mut self.file, &mut bytes).ok()?;
+        let (number, check) = bytes.split_at(8);
+        let number = u64::from_le_bytes(number.try_into().ok()?);
+        (check == (!number).to_le_bytes()).then_some(number)
+    }
+
+    /// Raises the mark after a commit; a higher one, of another process, stays.
+    ///
+    /// # Errors
+    /// If it cannot be written. The mark is a safety net, so this need not stop anything.
+    pub(crate) fn raise(&mut self, number: u64) -> io::Result<()> {
+        match self.read() {
+            Some(known) if known >= number => Ok(()),
+            _ => self.reset(number),
+        }
+    }
+
+    /// Sets the mark, for a store that was made anew.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn reset(&mut self, number: u64) -> io::Result<()> {
+        let mut bytes = [0; 16];
+        let (low, check) = bytes.split_at_mut(8);
+        low.copy_from_slice(&number.to_le_bytes());
+        check.copy_from_slice(&(!number).to_le_bytes());
+        platform::write_start(&mut self.file, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_mark_rises_and_is_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let sidecar = Sidecar::create(folder.path().join("idem.db-idem")).unwrap();
+        let mut mark = HighWater::open(&sidecar).unwrap();
+        let mut other = HighWater::open(&sidecar).unwrap();
+        assert_eq!(mark.read(), None);
+        mark.raise(7).unwrap();
+        assert_eq!(other.read(), Some(7));
+        other.raise(5).unwrap();
+        assert_eq!(mark.read(), Some(7));
+        other.raise(u64::MAX).unwrap();
+        assert_eq!(mark.read(), Some(u64::MAX));
+        mark.reset(0).unwrap();
+        assert_eq!(other.read(), Some(0));
+    }
+
+    #[test]
+    fn torn_or_foreign_bytes_are_no_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let sidecar = Sidecar::create(folder.path().join("idem.db-idem")).unwrap();
+        let mut mark = HighWater::open(&sidecar).unwrap();
+        mark.raise(300).unwrap();
+        let whole = fs::read(sidecar.file("claims")).unwrap();
+        for length in 0..16 {
+            fs::write(sidecar.file("claims"), &whole[..length]).unwrap();
+            assert_eq!(mark.read(), None, "{length} bytes");
+        }
+        for bit in 0..128 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(sidecar.file("claims"), &flipped).unwrap();
+            assert_eq!(mark.read(), None, "bit {bit}");
+        }
+        fs::write(sidecar.file("claims"), [0; 16]).unwrap();
+        assert_eq!(mark.read(), None);
+        mark.raise(2).unwrap();
+        assert_eq!(mark.read(), Some(2));
+    }
+}

@@ -1,0 +1,106 @@
+//! What differs between operating systems, in one place: file modes and file identities.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Options for a file that only its owner may read and write.
+pub(crate) fn private_file() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A builder of folders that only their owner may enter.
+pub(crate) fn private_folder() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Device and inode. Where the system has neither all files look the same, which switches the check off.
+pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        (0, 0)
+    }
+}
+
+/// What changes with every change to the entries of a folder, and with nothing else that anybody can undo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FolderState {
+    identity: (u64, u64),
+    /// Seconds and nanoseconds. Unlike the time of the last modification it cannot be set back.
+    changed: (i64, i64),
+}
+
+impl FolderState {
+    /// `None` where the system does not tell.
+    #[cfg_attr(unix, expect(clippy::unnecessary_wraps, reason = "Windows has no such time"))]
+    pub(crate) fn of(folder: &Metadata) -> Option<FolderState> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let changed = (folder.ctime(), folder.ctime_nsec());
+            Some(FolderState { identity: device_and_inode(folder), changed })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = folder;
+            None
+        }
+    }
+}
+
+/// Under how many names the file can be reached.
+pub(crate) fn hard_links(metadata: &Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::nlink(metadata);
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        1
+    }
+}
+
+/// Fills `bytes` from the start of a file; on Unix in one system call.
+pub(crate) fn read_start(file: &mut File, bytes: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, 0);
+    #[cfg(not(unix))]
+    {
+        io::Seek::rewind(file)?;
+        io::Read::read_exact(file, bytes)
+    }
+}
+
+/// Writes `bytes` at the start of a file; on Unix in one system call.
+pub(crate) fn write_start(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, 0);
+    #[cfg(not(unix))]
+    {
+        io::Seek::rewind(file)?;
+        io::Write::write_all(file, bytes)
+    }
+}
+
+/// The name the machine has for itself; for messages, never for proof.
+pub(crate) fn host_name() -> String {
+    let from_kernel = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
+    let name =
+        from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,187 @@
+//! The files of a store: where they are, how they are made, and whether they are still the same ones.
+//!
+//! **Never open the database, `-wal` or `-shm` here while `SQLite` has them.** Closing any descriptor of a file
+//! drops the locks this process has on it, and then two processes write at once. Looking at metadata is fine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::host::path_error::{PathProblem, problem};
+use crate::host::sidecar::Sidecar;
+use crate::host::{mounts, platform};
+
+/// The path of a database file: absolute, without links, and never one that `SQLite` reads as something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StorePath {
+    database: PathBuf,
+}
+
+/// What was found where the database should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Creation {
+    /// There was no file; there is an empty one now.
+    Fresh,
+    /// An earlier creation was cut off before its first commit.
+    Unfinished,
+    /// A file that was there before.
+    Existing,
+}
+
+impl StorePath {
+    /// Checks what was asked for and finds the one name of the file behind it.
+    ///
+    /// # Errors
+    /// A [`PathProblem`] if this can never be a store; nothing was created.
+    pub(crate) fn resolve(asked: &Path) -> Result<Self, PathProblem> {
+        refuse_special(asked)?;
+        let absolute = std::path::absolute(asked).map_err(problem(asked, "make absolute"))?;
+        let ends_as_folder = asked.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(PathProblem::Folder(absolute));
+        };
+        if ends_as_folder {
+            return Err(PathProblem::Folder(absolute));
+        }
+        let parent = match parent.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing_folder(&absolute)),
+            found => found.map_err(problem(parent, "find the folder"))?,
+        };
+        Ok(Self { database: follow_link(parent.join(name))? })
+    }
+
+    pub(crate) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Whether there is a log that `SQLite` may find writes in. What cannot be looked at counts as there.
+    pub(crate) fn has_log(&self) -> bool {
+        match fs::metadata(self.wal()) {
+            Ok(log) => log.len() > 0,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.with_suffix("-wal")
+    }
+
+    pub(crate) fn shm(&self) -> PathBuf {
+        self.with_suffix("-shm")
+    }
+
+    /// The folder of the store's other files.
+    pub(crate) fn sidecar(&self) -> PathBuf {
+        self.with_suffix("-idem")
+    }
+
+    /// The same path with something added to the file name.
+    pub(crate) fn with_suffix(&self, suffix: &str) -> PathBuf {
+        let mut name = OsString::from(&self.database);
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    /// Refuses a mount on which locks cannot be relied upon.
+    ///
+    /// # Errors
+    /// [`PathProblem::Remote`] with the kind of the mount.
+    pub(crate) fn refuse_remote(&self) -> Result<(), PathProblem> {
+        match mounts::remote_kind(&self.database) {
+            Some(kind) => Err(PathProblem::Remote { path: self.database.clone(), kind }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that there is a private file for `SQLite` to open, before it does.
+    ///
+    /// A file of 0 bytes is refused, for a store that was emptied must not quietly start again – unless the
+    /// mark in the sidecar says that we were about to make it.
+    ///
+    /// # Errors
+    /// A [`PathProblem`] if the file cannot be made, cannot be written or was emptied.
+    pub(crate) fn prepare(&self, sidecar: &Sidecar) -> Result<Creation, PathProblem> {
+        let path = &self.database;
+        if let Some(found) = self.inspect(sidecar)? {
+            return Ok(found);
+        }
+        sidecar.begin_creation().map_err(problem(path, "mark the creation"))?;
+        // `create_new` never opens a file that is there, so no lock of anybody can be dropped by closing it.
+        match platform::private_file().write(true).create_new(true).open(path) {
+            Ok(_) => Ok(Creation::Fresh),
+            // Somebody else was faster, or has a link there.
+            Err(error) => self.inspect(sidecar)?.ok_or_else(|| problem(path, "create")(error)),
+        }
+    }
+
+    fn inspect(&self, sidecar: &Sidecar) -> Result<Option<Creation>, PathProblem> {
+        let path = || self.database.clone();
+        let metadata = match fs::metadata(&self.database) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(problem(&self.database, "look at"))?,
+        };
+        let count = platform::hard_links(&metadata);
+        if count > 1 {
+            return Err(PathProblem::HardLinks { path: path(), count });
+        }
+        if metadata.permissions().readonly() {
+            return Err(PathProblem::ReadOnly(path()));
+        }
+        match (sidecar.is_creating(), metadata.len()) {
+            (true, _) => Ok(Some(Creation::Unfinished)),
+            (false, 0) => Err(PathProblem::Emptied(path())),
+            (false, _) => Ok(Some(Creation::Existing)),
+        }
+    }
+}
+
+/// Names that `SQLite` would take for something else than a file.
+fn refuse_special(asked: &Path) -> Result<(), PathProblem> {
+    let bytes = asked.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        return Err(PathProblem::Empty);
+    }
+    if bytes == b":memory:" {
+        return Err(PathProblem::Memory);
+    }
+    if bytes.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"file:")) {
+        return Err(PathProblem::Uri(asked.to_owned()));
+    }
+    if bytes.contains(&0) {
+        return Err(PathProblem::Nul(asked.to_owned()));
+    }
+    Ok(())
+}
+
+/// One file must have one name, or its `-wal` would have two.
+fn follow_link(path: PathBuf) -> Result<PathBuf, PathProblem> {
+    let metadata = match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+        found => found.map_err(problem(&path, "look at"))?,
+    };
+    let path = if metadata.is_symlink() {
+        path.canonicalize().map_err(|error| match fs::read_link(&path) {
+            Ok(target) if error.kind() == io::ErrorKind::NotFound => {
+                PathProblem::LostLink { path: path.clone(), target }
+            }
+            _ => problem(&path, "follow the link")(error),
+        })?
+    } else {
+        path
+    };
+    let metadata = fs::metadata(&path).map_err(problem(&path, "look at"))?;
+    if metadata.is_dir() {
+        return Err(PathProblem::Folder(path));
+    }
+    if metadata.is_file() { Ok(path) } else { Err(PathProblem::NotAFile(path)) }
+}
+
+fn missing_folder(path: &Path) -> PathProblem {
+    let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists()).last();
+    PathProblem::MissingFolder { path: path.to_owned(), missing: missing.unwrap_or(path).to_owned() }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+#[path = "store_path_tests.rs"]
+mod tests;

@@ -1,0 +1,294 @@
+//! One record: what the store knows of one call.
+
+use crate::protocol::timeline::Stamp;
+use std::fmt;
+
+use crate::encoding::digest::{ResultDigest, Slot};
+use crate::policy::Lifetime;
+
+/// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
+pub(crate) const NO_OWNER: i64 = 0;
+
+/// Where a call stands. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Its body runs, or a recovery hook does.
+    Running = 1,
+    /// It was cut off, or its `Err` left its effect unknown.
+    InDoubt = 2,
+    /// It returned `Ok`, or was settled as done.
+    Done = 3,
+    /// It returned an `Err` that is remembered.
+    Failed = 4,
+}
+
+impl Status {
+    pub(crate) fn from_code(code: i64) -> Option<Status> {
+        [Status::Running, Status::InDoubt, Status::Done, Status::Failed]
+            .into_iter()
+            .find(|status| *status as i64 == code)
+    }
+
+    pub(crate) fn is_finished(self) -> bool {
+        matches!(self, Status::Done | Status::Failed)
+    }
+}
+
+/// Why a call is in doubt, or why a finished one has no result. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Dropped = 1,
+    Panicked = 2,
+    OwnerDied = 3,
+    Stolen = 4,
+    ErrUnknown = 5,
+    InnerFailed = 6,
+    Unknown = 7,
+    TransactionEnded = 8,
+    NotKept = 21,
+    Unstorable = 22,
+    Expired = 23,
+    Settled = 24,
+}
+
+impl Reason {
+    const ALL: [Reason; 12] = [
+        Reason::Dropped,
+        Reason::Panicked,
+        Reason::OwnerDied,
+        Reason::Stolen,
+        Reason::ErrUnknown,
+        Reason::InnerFailed,
+        Reason::Unknown,
+        Reason::TransactionEnded,
+        Reason::NotKept,
+        Reason::Unstorable,
+        Reason::Expired,
+        Reason::Settled,
+    ];
+
+    pub(crate) fn from_code(code: i64) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|reason| *reason as i64 == code)
+    }
+
+    /// Completes "it is in doubt: …" or "its result is gone: …".
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Reason::Dropped => "the caller went away while it was running (dropped future)",
+            Reason::Panicked => "it panicked",
+            Reason::OwnerDied => "the process that ran it ended while it was running",
+            Reason::Stolen => "an operator took it from its owner while it was running",
+            Reason::ErrUnknown => "it returned an error that leaves its effect unknown",
+            Reason::InnerFailed => "an idempotent call inside it failed",
+            Reason::Unknown => "its recovery could not find out whether it was done",
+            Reason::TransactionEnded => "its body ended the transaction it was given",
+            Reason::NotKept => "`keep_result` is zero",
+            Reason::Unstorable => "it could not be stored (too large, or it cannot be encoded and read back)",
+            Reason::Expired => "`keep_result` is over",
+            Reason::Settled => "it was settled as done without a result",
+        }
+    }
+}
+
+/// A result, or a remembered error, as stored.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StoredResult {
+    pub(crate) codec_id: u8,
+    pub(crate) digest: ResultDigest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl fmt::Debug for StoredResult {
+    /// A result may hold secrets, and what is debugged ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes.len())
+    }
+}
+
+/// A row of `idem_record`. What may be in which status is checked by [`Record::flaw`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) slot: Slot,
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) status: Status,
+    /// The claim number of the last claim. The writer assigns it; 0 stands for "not yet".
+    pub(crate) claim: u64,
+    /// The row number of the owner; 0 for a claim inside the user's own transaction.
+    pub(crate) owner: i64,
+    /// How many times the body was started.
+    pub(crate) attempt: u32,
+    pub(crate) fingerprint: Vec<u8>,
+    /// When it was claimed, found in doubt, or finished.
+    pub(crate) at: Stamp,
+    pub(crate) reason: Option<Reason>,
+    /// When it was first found in doubt; kept while it is recovered, and until it is run again.
+    pub(crate) doubt_since: Option<Stamp>,
+    /// How long the record is kept, from completion.
+    pub(crate) ttl: Lifetime,
+    /// How long the result is kept, from completion.
+    pub(crate) keep_result: Lifetime,
+    pub(crate) result: Option<StoredResult>,
+    /// When to look whether its next lifetime is over, by the wall clock: an estimate for the purge, not part of
+    /// what is checked. Not read back.
+    pub(crate) purge_ms: Option<i64>,
+    /// The number of its row, known to who has just inserted it: the end of a call need not look for it.
+    pub(crate) row: Option<i64>,
+}
+
+/// A result in its row.
+#[derive(Clone, Copy)]
+pub(crate) struct ResultRef<'r> {
+    pub(crate) codec_id: u8,
+    pub(crate) digest: ResultDigest,
+    pub(crate) bytes: &'r [u8],
+}
+
+/// A [`Record`] read in place: an answer needs no copy of what it is looked up and checked by.
+pub(crate) struct RecordRef<'r> {
+    pub(crate) slot: &'r Slot,
+    /// As UTF-8: only text is ever written, and the checksum tells.
+    pub(crate) name: &'r [u8],
+    pub(crate) key: &'r [u8],
+    pub(crate) status: Status,
+    pub(crate) claim: u64,
+    pub(crate) owner: i64,
+    pub(crate) attempt: u32,
+    pub(crate) fingerprint: &'r [u8],
+    pub(crate) at: Stamp,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) doubt_since: Option<Stamp>,
+    pub(crate) ttl: Lifetime,
+    pub(crate) keep_result: Lifetime,
+    pub(crate) result: Option<ResultRef<'r>>,
+}
+
+impl RecordRef<'_> {
+    pub(crate) fn to_record(&self) -> Record {
+        let result = self.result.map(|ResultRef { codec_id, digest, bytes }| StoredResult {
+            codec_id,
+            digest,
+            bytes: bytes.to_owned(),
+        });
+        Record {
+            slot: *self.slot,
+            name: String::from_utf8_lossy(self.name).into_owned(),
+            key: String::from_utf8_lossy(self.key).into_owned(),
+            status: self.status,
+            claim: self.claim,
+            owner: self.owner,
+            attempt: self.attempt,
+            fingerprint: self.fingerprint.to_owned(),
+            at: self.at,
+            reason: self.reason,
+            doubt_since: self.doubt_since,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            result,
+            purge_ms: None,
+            row: None,
+        }
+    }
+
+    /// What makes this record impossible, checked before a write and after a read.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        let finished = self.status.is_finished();
+        if self.claim == 0 || i64::try_from(self.claim).is_err() {
+            return Some("it has no claim number");
+        }
+        if self.attempt == 0 {
+            return Some("it was never attempted");
+        }
+        if self.result.is_some() && !finished {
+            return Some("it has a result and is not finished");
+        }
+        if finished && self.result.is_none() && self.reason.is_none() {
+            return Some("its result is missing");
+        }
+        if self.status == Status::InDoubt && (self.reason.is_none() || self.doubt_since.is_none()) {
+            return Some("it is in doubt without a reason");
+        }
+        None
+    }
+}
+
+impl Record {
+    pub(crate) fn lent(&self) -> RecordRef<'_> {
+        let result = self.result.as_ref().map(|StoredResult { codec_id, digest, bytes }| ResultRef {
+            codec_id: *codec_id,
+            digest: *digest,
+            bytes,
+        });
+        RecordRef {
+            slot: &self.slot,
+            name: self.name.as_bytes(),
+            key: self.key.as_bytes(),
+            status: self.status,
+            claim: self.claim,
+            owner: self.owner,
+            attempt: self.attempt,
+            fingerprint: &self.fingerprint,
+            at: self.at,
+            reason: self.reason,
+            doubt_since: self.doubt_since,
+            ttl: self.ttl,
+            keep_result: self.keep_result,
+            result,
+        }
+    }
+
+    /// Whether `other` is this record, but for what is not read back.
+    pub(crate) fn is(&self, other: &Record) -> bool {
+        let mut same = other.clone();
+        (same.purge_ms, same.row) = (self.purge_ms, self.row);
+        same == *self
+    }
+
+    /// Why a running record that another owner left behind is in doubt.
+    pub(crate) fn reason_if_cut_off(&self) -> Reason {
+        if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
+    }
+
+    /// This record after the call was found cut off at `now`.
+    ///
+    /// A call of an earlier boot ended with that boot at the latest, so its doubt is as old as its claim.
+    pub(crate) fn in_doubt(&self, reason: Reason, now: Stamp) -> Record {
+        let first_seen = if self.at.boot == now.boot { now } else { self.at };
+        Record {
+            status: Status::InDoubt,
+            at: now,
+            reason: Some(reason),
+            doubt_since: Some(self.doubt_since.unwrap_or(first_seen)),
+            result: None,
+            ..self.clone()
+        }
+    }
+
+    /// This record finished at `now`. Without a result, `why` says why there is none.
+    pub(crate) fn finished(
+        &self,
+        status: Status,
+        result: Result<StoredResult, Reason>,
+        now: Stamp,
+    ) -> Record {
+        let (result, reason) = match result {
+            Ok(result) => (Some(result), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Record { status, at: now, reason, doubt_since: None, result, ..self.clone() }
+    }
+
+    /// This finished record once its result is no longer kept.
+    pub(crate) fn without_result(&self) -> Record {
+        Record { result: None, reason: Some(Reason::Expired), ..self.clone() }
+    }
+
+    /// How long until the next thing about it is over: its result, or all of it.
+    pub(crate) fn next_lifetime(&self) -> Lifetime {
+        if !self.status.is_finished() {
+            return Lifetime::FOREVER;
+        }
+        if self.result.is_some() { self.keep_result.min(self.ttl) } else { self.ttl }
+    }
+}

@@ -1,0 +1,42 @@
+//! The rows of owners.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::locks::owner_lock::OwnerFacts;
+use crate::sqlite::records::ReadError;
+
+pub(crate) fn get(conn: &Connection, number: i64) -> Result<Option<(String, OwnerFacts)>, ReadError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT token, pid, pid_start, pid_space, boot_id, host FROM idem_owner WHERE number = ?1",
+    )?;
+    let owner = statement.query_row([number], |row| {
+        let facts = OwnerFacts {
+            pid: row.get(1)?,
+            pid_start: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+            pid_space: row.get(3)?,
+            boot_id: row.get(4)?,
+            host: row.get(5)?,
+        };
+        Ok((row.get(0)?, facts))
+    });
+    Ok(owner.optional()?)
+}
+
+pub(crate) fn insert(conn: &Connection, token: &str, facts: &OwnerFacts) -> rusqlite::Result<i64> {
+    let pid_start = facts.pid_start.map(u64::cast_signed);
+    conn.execute(
+        "INSERT INTO idem_owner (token, pid, pid_start, pid_space, boot_id, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![token, facts.pid, pid_start, facts.pid_space, facts.boot_id, facts.host],
+    )?;
+    Ok(conn.last_insert_rowid())
+}
+
+pub(crate) fn numbers(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = conn.prepare("SELECT number FROM idem_owner")?;
+    let numbers = statement.query_map([], |row| row.get(0))?;
+    numbers.collect()
+}
+
+pub(crate) fn delete(conn: &Connection, number: i64) -> rusqlite::Result<()> {
+    conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map(drop)
+}

@@ -1,0 +1,205 @@
+//! How a record stands in its row.
+//!
+//! What statements look for stands in columns of its own; the rest is packed into one, `facts`. Every further column
+//! costs some hundred instructions at each read and write, and a byte or more of each row.
+//!
+//! # The packed form
+//! ```text
+//! checksum           8 bytes, little endian, of what follows and of all columns but `id` and `purge_ms`
+//! present            1 byte, which of the optional ones follow: a bit each, in their order
+//! attempt, boot, at_ms
+//! reason?
+//! doubt boot and ms?
+//! ttl_ms?
+//! keep_ms?
+//! codec and digest?  9 bytes, if `result` is not NULL
+//! fingerprint        to the end
+//! ```
+//! Numbers are zigzagged varints (seven bits a byte, the lowest first), where no length is given.
+//!
+//! All of this is stored: a change is a new version of the tables.
+
+use crate::encoding::digest::{Checksum, ResultDigest, Slot};
+use crate::policy::Lifetime;
+use crate::protocol::record::{Reason, RecordRef, ResultRef, Status};
+use crate::protocol::timeline::Stamp;
+
+const REASON: u8 = 1;
+const DOUBT: u8 = 1 << 1;
+const TTL: u8 = 1 << 2;
+const KEEP: u8 = 1 << 3;
+const RESULT: u8 = 1 << 4;
+/// A varint of 64 bits has no more bytes.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// The columns of a row, as they stand in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'r> {
+    pub(crate) slot: &'r Slot,
+    pub(crate) name: &'r [u8],
+    pub(crate) key: &'r [u8],
+    pub(crate) status: i64,
+    pub(crate) claim: i64,
+    pub(crate) owner: i64,
+    pub(crate) facts: &'r [u8],
+    pub(crate) result: Option<&'r [u8]>,
+}
+
+impl<'r> Columns<'r> {
+    /// The record in these columns, believed only if it is whole.
+    pub(crate) fn record(self) -> Result<RecordRef<'r>, &'static str> {
+        let (checksum, packed) = self.facts.split_first_chunk().ok_or(CUT_SHORT)?;
+        if *checksum != self.checksum(packed) {
+            return Err("its checksum does not match");
+        }
+        let mut rest = packed;
+        let record = self.unpack(&mut rest).ok_or(CUT_SHORT)??;
+        record.flaw().map_or(Ok(record), Err)
+    }
+
+    /// `None` if it ends too early.
+    fn unpack(self, rest: &mut &'r [u8]) -> Option<Result<RecordRef<'r>, &'static str>> {
+        let [present] = bytes(rest)?;
+        let attempt = number(rest)?;
+        let at = Stamp { boot: number(rest)?, at_ms: number(rest)? };
+        let reason = if present & REASON > 0 { Some(number(rest)?) } else { None };
+        let doubt_since = if present & DOUBT > 0 {
+            Some(Stamp { boot: number(rest)?, at_ms: number(rest)? })
+        } else {
+            None
+        };
+        let ttl = if present & TTL > 0 { Some(number(rest)?) } else { None };
+        let keep = if present & KEEP > 0 { Some(number(rest)?) } else { None };
+        let stored = if present & RESULT > 0 { Some((bytes(rest)?, bytes(rest)?)) } else { None };
+        let result = match (stored, self.result) {
+            (Some(([codec_id], digest)), Some(bytes)) => {
+                Some(ResultRef { codec_id, digest: ResultDigest::from_bytes(digest), bytes })
+            }
+            (None, None) => None,
+            _ => return Some(Err("its result is missing")),
+        };
+        let known = (
+            Status::from_code(self.status),
+            reason.map(Reason::from_code),
+            u64::try_from(self.claim),
+            u32::try_from(attempt),
+        );
+        let (Some(status), None | Some(Some(_)), Ok(claim), Ok(attempt)) = known else {
+            return Some(Err("a column holds an unknown code"));
+        };
+        Some(Ok(RecordRef {
+            slot: self.slot,
+            name: self.name,
+            key: self.key,
+            status,
+            claim,
+            owner: self.owner,
+            attempt,
+            fingerprint: rest,
+            at,
+            reason: known.1.flatten(),
+            doubt_since,
+            ttl: Lifetime::from_ms(ttl),
+            keep_result: Lifetime::from_ms(keep),
+            result,
+        }))
+    }
+
+    /// `SQLite` has no page checksums, so every row carries its own. It is of the slot too, so that a row which an index
+    /// gives in the place of another is not believed.
+    fn checksum(self, packed: &[u8]) -> [u8; 8] {
+        Checksum::new()
+            .number(self.status)
+            .number(self.claim)
+            .number(self.owner)
+            .bytes(self.slot)
+            .bytes(self.name)
+            .bytes(self.key)
+            // It says whether there is a result.
+            .bytes(packed)
+            .bytes(self.result.unwrap_or_default())
+            .finish()
+    }
+}
+
+const CUT_SHORT: &str = "it is cut short";
+
+/// Packs a record's facts into an empty buffer.
+pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
+    let result = record.result;
+    let optional = [
+        (REASON, record.reason.is_some()),
+        (DOUBT, record.doubt_since.is_some()),
+        (TTL, record.ttl.to_ms().is_some()),
+        (KEEP, record.keep_result.to_ms().is_some()),
+        (RESULT, result.is_some()),
+    ];
+    let present = optional.iter().filter(|(_, is_present)| *is_present).fold(0, |set, (bit, _)| set | bit);
+    facts.clear();
+    facts.extend_from_slice(&[0; 8]);
+    facts.push(present);
+    let doubt = record.doubt_since;
+    let numbers = [
+        Some(record.attempt.into()),
+        Some(record.at.boot),
+        Some(record.at.at_ms),
+        record.reason.map(|reason| reason as i64),
+        doubt.map(|since| since.boot),
+        doubt.map(|since| since.at_ms),
+        record.ttl.to_ms(),
+        record.keep_result.to_ms(),
+    ];
+    numbers.into_iter().flatten().for_each(|number| put(facts, number));
+    if let Some(result) = result {
+        facts.push(result.codec_id);
+        facts.extend_from_slice(&result.digest.to_bytes());
+    }
+    facts.extend_from_slice(record.fingerprint);
+    seal(record, facts);
+}
+
+/// Puts the checksum in front.
+fn seal(record: &RecordRef<'_>, facts: &mut [u8]) {
+    let Some((checksum, packed)) = facts.split_first_chunk_mut() else { return };
+    let columns = Columns {
+        slot: record.slot,
+        name: record.name,
+        key: record.key,
+        status: record.status as i64,
+        claim: record.claim.cast_signed(),
+        owner: record.owner,
+        facts: packed,
+        result: record.result.map(|result| result.bytes),
+    };
+    *checksum = columns.checksum(packed);
+}
+
+fn put(facts: &mut Vec<u8>, number: i64) {
+    let mut left = (number << 1 ^ number >> 63).cast_unsigned();
+    while left > 0x7f {
+        facts.push(left.to_le_bytes()[0] | 0x80);
+        left >>= 7;
+    }
+    facts.push(left.to_le_bytes()[0]);
+}
+
+fn number(rest: &mut &[u8]) -> Option<i64> {
+    let mut number = 0_u64;
+    for (at, byte) in rest.iter().take(VARINT_BYTES_MAX).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            *rest = rest.get(at + 1..)?;
+            return Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+        }
+    }
+    None
+}
+
+fn bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*bytes)
+}
+
+#[cfg(test)]
+mod tests;

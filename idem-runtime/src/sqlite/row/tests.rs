@@ -1,0 +1,154 @@
+//! Records in their rows, and rows that hold none.
+
+use super::*;
+use crate::protocol::record::{Record, StoredResult};
+
+fn running() -> Record {
+    Record {
+        slot: [7; 12],
+        name: "shop.charge".to_owned(),
+        key: "A-17".to_owned(),
+        status: Status::Running,
+        claim: 300,
+        owner: 4,
+        attempt: 1,
+        fingerprint: vec![1, 2, 3],
+        at: Stamp { boot: 2, at_ms: 1_797_935_236_528 },
+        reason: None,
+        doubt_since: None,
+        ttl: Lifetime::FOREVER,
+        keep_result: Lifetime::FOREVER,
+        result: None,
+        purge_ms: None,
+        row: None,
+    }
+}
+
+fn records() -> Vec<Record> {
+    let then = Stamp { boot: 1, at_ms: -5 };
+    let result = |bytes: &[u8]| {
+        let digest = ResultDigest::from_bytes([9; 8]);
+        Some(StoredResult { codec_id: 2, digest, bytes: bytes.to_owned() })
+    };
+    let kept = Lifetime::from_ms(Some(2_592_000_000));
+    let done = Record { status: Status::Done, keep_result: kept, result: result(b"paid"), ..running() };
+    vec![
+        running(),
+        Record { doubt_since: Some(then), attempt: u32::MAX, ..running() },
+        Record {
+            status: Status::InDoubt,
+            reason: Some(Reason::Stolen),
+            doubt_since: Some(then),
+            ..running()
+        },
+        Record { fingerprint: Vec::new(), ..done.clone() },
+        Record { status: Status::Failed, result: result(b""), ..done.clone() },
+        Record { reason: Some(Reason::Expired), result: None, ttl: Lifetime::ZERO, ..done.clone() },
+        Record { ttl: Lifetime::from_ms(Some(i64::MAX)), claim: u64::MAX >> 1, owner: i64::MIN, ..done },
+    ]
+}
+
+fn columns<'r>(record: &'r Record, facts: &'r [u8]) -> Columns<'r> {
+    Columns {
+        slot: &record.slot,
+        name: record.name.as_bytes(),
+        key: record.key.as_bytes(),
+        status: record.status as i64,
+        claim: record.claim.cast_signed(),
+        owner: record.owner,
+        facts,
+        result: record.result.as_ref().map(|result| result.bytes.as_slice()),
+    }
+}
+
+fn packed(record: &Record) -> Vec<u8> {
+    let mut facts = b"what the buffer held before".to_vec();
+    pack(&record.lent(), &mut facts);
+    facts
+}
+
+#[test]
+fn records_come_back_as_they_were() {
+    for record in records() {
+        let facts = packed(&record);
+        let read = columns(&record, &facts).record().map(|read| read.to_record());
+        assert_eq!(read.as_ref(), Ok(&record));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// These are stored: if this test fails, rows of earlier releases cannot be read.
+#[test]
+fn stored_forms_do_not_change() {
+    let hex: Vec<String> = records().iter().map(|record| hex(&packed(record))).collect();
+    assert_eq!(
+        hex,
+        [
+            "90e7c4e1248836ac000204e096d4d4d368010203",
+            "a57716868852ec9d02feffffff1f04e096d4d4d3680209010203",
+            "3065366b84e51c9a030204e096d4d4d368080209010203",
+            "60412bf66439cd74180204e096d4d4d36880a0f6a713020909090909090909",
+            "61bb6bf18e3a3e96180204e096d4d4d36880a0f6a713020909090909090909010203",
+            "74b2b2d7ca91a4320d0204e096d4d4d3682e0080a0f6a713010203",
+            "6b429465501d490c1c0204e096d4d4d368feffffffffffffffff0180a0f6a713020909090909090909010203",
+        ]
+    );
+}
+
+#[test]
+fn every_bit_of_every_column_is_checked() {
+    for record in records() {
+        let facts = packed(&record);
+        for at in 0..8 * facts.len() {
+            let mut flipped = facts.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(columns(&record, &flipped).record().is_err(), "bit {at} of {record:?}");
+        }
+        for length in 0..facts.len() {
+            assert!(columns(&record, &facts[..length]).record().is_err(), "{length} of {record:?}");
+        }
+        let whole = columns(&record, &facts);
+        let changed = [
+            Columns { slot: &[8; 12], ..whole },
+            Columns { name: b"shop.refund", ..whole },
+            Columns { key: b"A-18", ..whole },
+            Columns { status: whole.status ^ 1, ..whole },
+            Columns { claim: 301, ..whole },
+            Columns { owner: 5, ..whole },
+            Columns { result: Some(b"other"), ..whole },
+        ];
+        assert!(changed.into_iter().all(|changed| changed.record().is_err()), "{record:?}");
+    }
+}
+
+/// What no checksum tells, since it was written like that.
+#[test]
+fn rows_that_mean_nothing_are_refused_and_not_read_beyond_their_end() {
+    let record = &records()[3];
+    let facts = packed(record);
+    let sealed = |mut facts: Vec<u8>, change: &dyn Fn(&mut Columns<'_>)| {
+        let mut columns = columns(record, &[]);
+        change(&mut columns);
+        let checksum = columns.checksum(&facts[8..]);
+        facts[..8].copy_from_slice(&checksum);
+        Columns { facts: &facts, ..columns }.record().map(drop)
+    };
+    assert_eq!(sealed(facts.clone(), &|_| ()), Ok(()));
+    for length in 8..facts.len() {
+        assert!(sealed(facts[..length].to_vec(), &|_| ()).is_err(), "{length}");
+    }
+    for present in 0..=u8::MAX {
+        let mut other = facts.clone();
+        other[8] = present;
+        let _ = sealed(other, &|_| ());
+    }
+    let endless = [facts[..9].to_vec(), vec![0xff; 40]].concat();
+    assert!(sealed(endless, &|_| ()).is_err());
+    assert!(sealed(facts.clone(), &|columns| columns.status = 9).is_err());
+    assert!(sealed(facts.clone(), &|columns| columns.claim = -1).is_err());
+    assert!(sealed(facts.clone(), &|columns| columns.claim = 0).is_err());
+    assert!(sealed(facts, &|columns| columns.result = None).is_err());
+}

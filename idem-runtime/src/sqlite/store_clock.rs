@@ -1,0 +1,136 @@
+//! The store's clock: the timeline behind a lock, and the boot rows that keep it across processes.
+//!
+//! The rows are never purged: without the row of its boot the age of a record is unknown, so it would never expire, and
+//! which boots records still name is known to nobody short of reading them all. A row takes 125 bytes in the file, so
+//! 10,000 boots are 1.2 MB. Where the kernel does not tell its boots each process counts as one, and leaves a row.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rusqlite::{Connection, Row, params};
+
+use crate::host::clock::Clock;
+use crate::protocol::timeline::{BootRow, Reading, Stamp, Timeline};
+
+#[derive(Debug)]
+pub(crate) struct Times {
+    clock: Arc<dyn Clock>,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    timeline: Timeline,
+    /// The row of this boot, due to be written with the next batch.
+    due: Option<BootRow>,
+}
+
+impl Times {
+    /// Reads the boots and writes the present one, in the caller's write transaction.
+    pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<Times> {
+        let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
+        write_boot(conn, &row)?;
+        Ok(Times { clock, inner: RwLock::new(Inner { timeline, due: None }) })
+    }
+
+    pub(crate) fn now(&self) -> Stamp {
+        self.observed(Timeline::now)
+    }
+
+    /// How long ago `stamp` was; `None` if that cannot be told. `load` reads the boots anew.
+    pub(crate) fn age_ms(&self, stamp: Stamp, load: impl FnOnce() -> Option<Vec<BootRow>>) -> Option<i64> {
+        let known = self.observed(|timeline| timeline.knows(stamp.boot).then(|| timeline.age_ms(stamp)));
+        if let Some(age_ms) = known {
+            return age_ms;
+        }
+        let rows = load()?;
+        self.write().timeline.merge(rows);
+        self.observed(|timeline| timeline.age_ms(stamp))
+    }
+
+    pub(crate) fn same_boot(&self, stamp: Stamp) -> bool {
+        self.read().timeline.same_boot(stamp)
+    }
+
+    pub(crate) fn wall_ms(&self, stamp: Stamp) -> i64 {
+        self.read().timeline.wall_ms(stamp)
+    }
+
+    pub(crate) fn expires_wall_ms(&self, stamp: Stamp, lifetime_ms: i64) -> i64 {
+        self.read().timeline.expires_wall_ms(stamp, lifetime_ms)
+    }
+
+    pub(crate) fn horizon_ms(&self) -> i64 {
+        self.observed(Timeline::horizon_ms)
+    }
+
+    pub(crate) fn take_due(&self) -> Option<BootRow> {
+        // Almost always there is none.
+        self.read().due.as_ref()?;
+        self.write().due.take()
+    }
+
+    /// The row could not be written: the next batch tries again, unless there is a newer one by then.
+    pub(crate) fn give_back(&self, row: Option<BootRow>) {
+        let mut inner = self.write();
+        inner.due = inner.due.take().or(row);
+    }
+
+    fn observed<T>(&self, read: impl FnOnce(&Timeline) -> T) -> T {
+        let reading = Reading::of(&*self.clock);
+        // Most calls of one millisecond learn nothing new: they do not queue for it.
+        let seen = self.read();
+        if seen.timeline.has_seen(reading) {
+            return read(&seen.timeline);
+        }
+        drop(seen);
+        let mut inner = self.write();
+        if let Some(row) = inner.timeline.observe(reading) {
+            inner.due = Some(row);
+        }
+        read(&inner.timeline)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn read_boots(conn: &Connection) -> rusqlite::Result<Vec<BootRow>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms FROM idem_boot",
+    )?;
+    let rows = statement.query_map([], boot)?;
+    rows.collect()
+}
+
+fn boot(row: &Row<'_>) -> rusqlite::Result<BootRow> {
+    Ok(BootRow {
+        number: row.get(0)?,
+        boot_id: row.get(1)?,
+        after_ms: row.get(2)?,
+        met_ms: row.get(3)?,
+        low_offset_ms: row.get(4)?,
+        high_offset_ms: row.get(5)?,
+        last_ms: row.get(6)?,
+    })
+}
+
+/// Processes share the row, so a write takes nothing back.
+pub(crate) fn write_boot(conn: &Connection, row: &BootRow) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO idem_boot (number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (number) DO UPDATE SET
+             low_offset_ms = min(coalesce(low_offset_ms, ?5), coalesce(?5, low_offset_ms)),
+             high_offset_ms = max(high_offset_ms, ?6),
+             last_ms = max(last_ms, ?7)",
+    )?;
+    let low = row.low_offset_ms;
+    let written =
+        params![row.number, row.boot_id, row.after_ms, row.met_ms, low, row.high_offset_ms, row.last_ms];
+    statement.execute(written).map(drop)
+}

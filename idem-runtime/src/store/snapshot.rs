@@ -1,0 +1,200 @@
+//! What an operator sees of a record.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::bounds::Value;
+use crate::encoding::codec;
+use crate::engine::shared::Core;
+use crate::error::{Error, ErrorKind, Ran};
+use crate::protocol::decide::{Holder, Lapsed};
+use crate::protocol::record::{Record, Status};
+use crate::sqlite::records::Selection;
+
+/// How many records a page has where the filter says nothing.
+const PAGE: usize = 1_000;
+
+/// One record as it stood when it was read; see [`Store::get`](crate::Store::get) and
+/// [`Store::list`](crate::Store::list).
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    record: Arc<Record>,
+    number: i64,
+    status: Status,
+    lapsed: Lapsed,
+    age: Option<Duration>,
+    since_ms: i64,
+    host: Option<String>,
+}
+
+impl Snapshot {
+    /// `None` for a record that went while it was looked at.
+    pub(crate) fn of(core: &Core, record: Record, number: i64) -> Result<Option<Snapshot>, Error> {
+        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { return Ok(None) };
+        let cut_off = record.status == Status::Running && matches!(holder, Holder::Dead | Holder::Nobody);
+        let status = if cut_off { Status::InDoubt } else { record.status };
+        let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        let since_ms = core.times.wall_ms(record.at);
+        let lapsed = core.lapsed(&record);
+        let host = core.owner_text(record.owner);
+        Ok(Some(Snapshot { record, number, status, lapsed, age, since_ms, host }))
+    }
+
+    /// The name of the call.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// The key of the call, as text.
+    pub fn key(&self) -> &str {
+        &self.record.key
+    }
+
+    /// Where the call stands. One that runs and whose owner is dead is in doubt.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// How many times the body was started.
+    pub fn attempt(&self) -> u32 {
+        self.record.attempt
+    }
+
+    /// How long it has been so; `None` where the clocks do not tell.
+    pub fn age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    /// Since when it has been so, by the wall clock: for people.
+    pub fn since(&self) -> SystemTime {
+        crate::protocol::timeline::wall_time(self.since_ms)
+    }
+
+    /// Why it is in doubt, or why it has no result.
+    pub fn reason(&self) -> Option<&'static str> {
+        if self.status == Status::InDoubt && self.record.status == Status::Running {
+            return Some(self.record.reason_if_cut_off().text());
+        }
+        self.record.reason.map(crate::protocol::record::Reason::text)
+    }
+
+    /// The program that holds it or held it last, where it is still known: process id and host.
+    pub fn owner(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Whether its lifetime is over: the next call runs, and the record will be purged.
+    pub fn is_expired(&self) -> bool {
+        self.lapsed == Lapsed::Record
+    }
+
+    /// Its result, if it is done and the result is kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Undecodable`] if the stored result is not a `T`; [`ErrorKind::ResultGone`] if there is none.
+    pub fn result<T: Value>(&self) -> Result<T, Error> {
+        let gone = || {
+            Error::new(ErrorKind::ResultGone, Ran::No, "no result is stored").about(self.name(), self.key())
+        };
+        let stored =
+            self.record.result.as_ref().filter(|_| self.record.status == Status::Done).ok_or_else(gone)?;
+        codec::decode(stored.codec_id, stored.digest, &stored.bytes).map_err(|undecodable| {
+            Error::new(ErrorKind::Undecodable, Ran::No, undecodable.to_string())
+                .about(self.name(), self.key())
+        })
+    }
+}
+
+/// Which records to list; see [`Store::list`](crate::Store::list). Without conditions: all, 1,000 at a time.
+///
+/// ```
+/// use std::time::Duration;
+/// use idem_runtime::{Filter, Status, Store};
+///
+/// let store = Store::temporary()?;
+/// let stuck = Filter::new().status(Status::InDoubt).older_than(Duration::from_secs(60));
+/// for record in store.list(&stuck)? {
+///     println!("{} {}: {}", record.name(), record.key(), record.reason().unwrap_or_default());
+/// }
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Filter {
+    name: Option<String>,
+    key_prefix: Option<String>,
+    status: Option<Status>,
+    older_than: Option<Duration>,
+    after: i64,
+    pub(crate) limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter { name: None, key_prefix: None, status: None, older_than: None, after: 0, limit: PAGE }
+    }
+}
+
+impl Filter {
+    /// Every record.
+    pub fn new() -> Filter {
+        Filter::default()
+    }
+
+    /// Only calls of this name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Filter {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Only calls whose key, as text, begins so.
+    #[must_use]
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Filter {
+        self.key_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Only calls that stand so.
+    #[must_use]
+    pub fn status(mut self, status: Status) -> Filter {
+        self.status = Some(status);
+        self
+    }
+
+    /// Only records that have been so for at least this long. One of unknown age is not listed.
+    #[must_use]
+    pub fn older_than(mut self, age: Duration) -> Filter {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Only records made after this one of an earlier list: the next page.
+    #[must_use]
+    pub fn after(mut self, last: &Snapshot) -> Filter {
+        self.after = last.number;
+        self
+    }
+
+    /// At most so many; 1,000 by default.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Filter {
+        self.limit = limit;
+        self
+    }
+
+    pub(crate) fn selection(&self) -> Selection<'_> {
+        Selection {
+            after: self.after,
+            name: self.name.as_deref(),
+            key_prefix: self.key_prefix.as_deref(),
+            unfinished: matches!(self.status, Some(Status::Running | Status::InDoubt)),
+            limit: u32::try_from(PAGE).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(crate) fn admits(&self, snapshot: &Snapshot) -> bool {
+        let status = self.status.is_none_or(|status| status == snapshot.status);
+        let age = self.older_than.is_none_or(|least| snapshot.age.is_some_and(|age| age >= least));
+        status && age
+    }
+}

@@ -1,0 +1,152 @@
+//! A value sent once from one thread to one waiter, which may be a blocked thread or a task.
+//!
+//! Async code waits on it with any executor; a deadline is kept by the store's own thread (see [`crate::waiting::watcher`]),
+//! so that an executor's test clock times nobody out. A value nobody takes is dropped with the last handle: what
+//! it guards (a [`crate::call::claim::Claim`], a baton) is given back by its own `Drop`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Instant;
+
+use crate::sync::{lock, wake};
+use crate::waiting::watcher::{Alarm, Watch};
+
+/// How often a thread lets others run before it sleeps. Where many threads share few processors, the value is there by
+/// then as often as not, and nobody has to be put to sleep and woken; where nobody else wants to run it takes 2 µs in all.
+const TURNS_GIVEN: u32 = 3;
+
+#[derive(Debug)]
+pub(crate) struct Signal<T> {
+    state: Mutex<State<T>>,
+    sent: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    value: Option<T>,
+    /// A task waits with a waker, a thread sleeps.
+    waker: Option<Waker>,
+    asleep: bool,
+}
+
+impl<T> Signal<T> {
+    pub(crate) fn new() -> Arc<Signal<T>> {
+        Arc::new(Signal {
+            state: Mutex::new(State { value: None, waker: None, asleep: false }),
+            sent: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn send(&self, value: T) {
+        let (waker, sleeps) = {
+            let mut state = lock(&self.state);
+            state.value = Some(value);
+            (state.waker.take(), state.asleep)
+        };
+        if let Some(waker) = waker {
+            wake(waker);
+        }
+        // A wake-up nobody needs is still a system call.
+        if sleeps {
+            self.sent.notify_one();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Option<T> {
+        lock(&self.state).value.take()
+    }
+
+    /// Blocks until the value is here; `None` when the deadline passes first.
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
+        let mut state = lock(&self.state);
+        // A task that waited here before and was dropped left its waker.
+        state.waker = None;
+        let mut turns = 0;
+        loop {
+            if let Some(value) = state.value.take() {
+                return Some(value);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            if turns < TURNS_GIVEN {
+                turns += 1;
+                drop(state);
+                thread::yield_now();
+                state = lock(&self.state);
+                continue;
+            }
+            state.asleep = true;
+            state = self.sent.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The same for a task. Dropping the future takes nothing: the value stays in the signal.
+    pub(crate) fn wait_async<'a>(&'a self, deadline: Instant, watch: &'a Arc<Watch>) -> Waiting<'a, T> {
+        Waiting { signal: self, deadline, watch, alarm: None }
+    }
+}
+
+/// See [`Signal::wait_async`].
+pub(crate) struct Waiting<'a, T> {
+    signal: &'a Signal<T>,
+    deadline: Instant,
+    watch: &'a Arc<Watch>,
+    alarm: Option<Alarm>,
+}
+
+impl<T> Future for Waiting<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut state = lock(&self.signal.state);
+        if let Some(value) = state.value.take() {
+            return Poll::Ready(Some(value));
+        }
+        // Nobody keeps deadlines once the store has ended.
+        if Instant::now() >= self.deadline || self.watch.is_closed() {
+            return Poll::Ready(None);
+        }
+        let waker = context.waker();
+        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+            drop(state);
+            self.alarm = Some(self.watch.alarm(self.deadline, waker.clone()));
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_blocked_thread_gets_the_value() {
+        let signal = Signal::new();
+        let sender = Arc::clone(&signal);
+        let thread = std::thread::spawn(move || sender.send(7));
+        assert_eq!(signal.wait(Instant::now() + Duration::from_secs(10)), Some(7));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_deadline_ends_the_wait() {
+        let signal = Signal::<u8>::new();
+        assert_eq!(signal.wait(Instant::now() + Duration::from_millis(5)), None);
+    }
+
+    #[test]
+    fn a_value_nobody_takes_is_dropped_with_the_last_handle() {
+        let value = Arc::new(());
+        let signal = Signal::new();
+        signal.send(Arc::clone(&value));
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(signal);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+}

@@ -1,0 +1,288 @@
+//! The store's second thread: deadlines of tasks, and a look now and then at calls that run in other processes.
+//!
+//! Deadlines are kept here and not by an async runtime, so that any executor will do and a paused test clock times
+//! nobody out. Another process cannot wake us (a file watch on the WAL loses the last wake-up: the commit becomes
+//! visible after the last write), so its row is read every 0.2 to 10 ms while somebody waits, in one loop per store.
+//! With nobody waiting the thread sleeps without a timeout.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::encoding::digest::Slot;
+use crate::sync::{lock, wake};
+
+/// How often a claim is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It runs in another process: nobody else tells us when it ends.
+    Close,
+    /// It runs here, and its end is signalled: only a `steal` from another process has to be noticed.
+    Loose,
+}
+
+const CLOSE_FIRST: Duration = Duration::from_micros(200);
+const CLOSE_LAST: Duration = Duration::from_millis(10);
+const LOOSE: Duration = Duration::from_millis(100);
+
+/// What a look at a claim found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Still running, with somebody waiting.
+    Again,
+    /// Ended, or nobody waits any more.
+    Over,
+}
+
+#[derive(Debug)]
+struct Watched {
+    slot: Slot,
+    next: Instant,
+    period: Duration,
+    period_max: Duration,
+    /// Asked for again since the last look began, by a waiter that look did not see.
+    renewed: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    alarms: BTreeMap<(Instant, u64), Waker>,
+    alarm_number: u64,
+    watched: HashMap<u64, Watched>,
+    /// Until when the thread sleeps; `None` while it is awake or sleeps until it is called.
+    asleep_until: Option<Instant>,
+    asleep: bool,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Watch {
+    /// Wakes `waker` at `deadline`, unless the alarm is dropped before; at once if the store has ended.
+    pub(crate) fn alarm(self: &Arc<Self>, deadline: Instant, waker: Waker) -> Alarm {
+        let mut state = lock(&self.state);
+        state.alarm_number += 1;
+        let at = (deadline, state.alarm_number);
+        if state.closing {
+            drop(state);
+            wake(waker);
+        } else {
+            state.alarms.insert(at, waker);
+            self.call(&state, deadline);
+        }
+        Alarm { watch: Arc::clone(self), at }
+    }
+
+    /// Looks at a claim until it is over.
+    pub(crate) fn watch(&self, claim: u64, slot: Slot, pace: Pace) {
+        let (period, period_max) = match pace {
+            Pace::Close => (CLOSE_FIRST, CLOSE_LAST),
+            Pace::Loose => (LOOSE, LOOSE),
+        };
+        let next = Instant::now() + period;
+        let mut state = lock(&self.state);
+        let fresh = Watched { slot, next, period, period_max, renewed: false };
+        state.watched.entry(claim).and_modify(|watched| watched.renewed = true).or_insert(fresh);
+        self.call(&state, next);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closing
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.state).closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Calls the thread if it would sleep past `instant`.
+    fn call(&self, state: &State, instant: Instant) {
+        if state.asleep && state.asleep_until.is_none_or(|until| instant < until) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// The thread's loop. `look` reads a claim's row and wakes its waiters when it is over.
+    pub(crate) fn run(&self, look: impl Fn(&Slot, u64) -> Look) {
+        let mut state = lock(&self.state);
+        while !state.closing {
+            let now = Instant::now();
+            let due = take_due(&mut state, now);
+            if !due.is_empty() {
+                drop(state);
+                due.into_iter().for_each(wake);
+                state = lock(&self.state);
+                continue;
+            }
+            let claims = take_looks(&mut state, now);
+            if !claims.is_empty() {
+                drop(state);
+                let looks: Vec<_> = claims.iter().map(|(claim, slot)| (*claim, look(slot, *claim))).collect();
+                state = lock(&self.state);
+                schedule(&mut state, &looks);
+                continue;
+            }
+            state.asleep_until = next_instant(&state);
+            state.asleep = true;
+            state = match state.asleep_until {
+                Some(until) => {
+                    let left = until.saturating_duration_since(now);
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.asleep = false;
+        }
+        let rest = std::mem::take(&mut state.alarms);
+        drop(state);
+        rest.into_values().for_each(wake);
+    }
+}
+
+fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
+    let mut due = Vec::new();
+    while let Some(entry) = state.alarms.first_entry() {
+        if entry.key().0 > now {
+            break;
+        }
+        due.push(entry.remove());
+    }
+    due
+}
+
+fn take_looks(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
+    let due = state.watched.iter_mut().filter(|(_, watched)| watched.next <= now);
+    due.map(|(claim, watched)| {
+        watched.renewed = false;
+        (*claim, watched.slot)
+    })
+    .collect()
+}
+
+fn schedule(state: &mut State, looks: &[(u64, Look)]) {
+    let now = Instant::now();
+    for (claim, look) in looks {
+        let Some(watched) = state.watched.get_mut(claim) else { continue };
+        if *look == Look::Over && !watched.renewed {
+            state.watched.remove(claim);
+        } else {
+            watched.period = (watched.period * 2).min(watched.period_max);
+            watched.next = now + watched.period;
+        }
+    }
+}
+
+fn next_instant(state: &State) -> Option<Instant> {
+    let alarm = state.alarms.first_key_value().map(|(at, _)| at.0);
+    let look = state.watched.values().map(|watched| watched.next).min();
+    alarm.into_iter().chain(look).min()
+}
+
+/// A deadline that is kept until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    watch: Arc<Watch>,
+    at: (Instant, u64),
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // A waker may be the last to hold a task, and the task an alarm: it goes when the lock is free again.
+        let waker = lock(&self.watch.state).alarms.remove(&self.at);
+        drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn running(
+        look: impl Fn(&Slot, u64) -> Look + Send + 'static,
+    ) -> (Arc<Watch>, std::thread::JoinHandle<()>) {
+        let watch = Arc::new(Watch::default());
+        let inside = Arc::clone(&watch);
+        (watch, std::thread::spawn(move || inside.run(look)))
+    }
+
+    fn until(mut done: impl FnMut() -> bool) {
+        let limit = Instant::now() + Duration::from_secs(10);
+        while !done() {
+            assert!(Instant::now() < limit, "it never happened");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_alarm_rings_once_and_a_dropped_one_never() {
+        let (watch, thread) = running(|_, _| Look::Over);
+        let (kept, dropped) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let soon = Instant::now() + Duration::from_millis(10);
+        drop(watch.alarm(soon, Arc::clone(&dropped).into()));
+        let alarm = watch.alarm(soon, Arc::clone(&kept).into());
+        until(|| kept.0.load(Ordering::SeqCst) == 1);
+        drop(alarm);
+        watch.close();
+        thread.join().unwrap();
+        assert_eq!(dropped.0.load(Ordering::SeqCst), 0);
+    }
+
+    struct Panicking;
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_leaves_nobody_else_asleep() {
+        let watch = Arc::new(Watch::default());
+        let soon = Instant::now();
+        let late = soon + Duration::from_secs(3_600);
+        let counts = [soon, late].map(|at| {
+            let count = Arc::new(Count::default());
+            let alarms = [Arc::new(Panicking).into(), Arc::clone(&count).into()];
+            (count, alarms.map(|waker: Waker| watch.alarm(at, waker)))
+        });
+        let inside = Arc::clone(&watch);
+        let thread = std::thread::spawn(move || inside.run(|_, _| Look::Over));
+        until(|| counts[0].0.0.load(Ordering::SeqCst) == 1);
+        watch.close();
+        thread.join().unwrap();
+        assert_eq!(counts[1].0.0.load(Ordering::SeqCst), 1, "the end wakes all");
+        drop(watch.alarm(late, Arc::new(Panicking).into()));
+    }
+
+    #[test]
+    fn a_claim_is_looked_at_until_it_is_over() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let (watch, thread) =
+            running(
+                move |_, _| {
+                    if counted.fetch_add(1, Ordering::SeqCst) < 4 { Look::Again } else { Look::Over }
+                },
+            );
+        watch.watch(1, Slot::default(), Pace::Close);
+        until(|| lock(&watch.state).watched.is_empty());
+        assert_eq!(looks.load(Ordering::SeqCst), 5);
+        watch.close();
+        thread.join().unwrap();
+    }
+}
