@@ -24,7 +24,7 @@ use crate::sqlite::records::{ReadError, Selection};
 use crate::sqlite::{counters as count, records as queries, schema};
 use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// How long an operator's write waits for the store.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
@@ -241,8 +241,8 @@ impl Store {
         Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
     }
 
-    fn send(&self, change: Change, sender: Sender) -> Arc<Signal<Reply>> {
-        let reply = Signal::new();
+    fn send(&self, change: Change, sender: Sender) -> Arc<OneShot<Reply>> {
+        let reply = OneShot::new();
         let urgency = Urgency::Until(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
         let mut request = Request::new(change, urgency, reply_to);
@@ -260,7 +260,7 @@ impl Store {
 /// What stands in a slot where a change was not made.
 pub(crate) type Standing = Option<Box<Record>>;
 
-fn wait(reply: &Signal<Reply>) -> Result<Option<Standing>, Error> {
+fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
     match reply.wait(Instant::now() + WRITE_WAIT) {
         Some(Reply::Written) => Ok(None),
         Some(Reply::Stands(standing)) => Ok(Some(standing)),

@@ -19,7 +19,7 @@ use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::protocol::timeline::Stamp;
 use crate::sync::deadline;
 use crate::waiting::in_flight::{Baton, Landing, Waiter};
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::Pace;
 
 /// What the caller has to do next.
@@ -28,7 +28,7 @@ pub(crate) enum Step {
     /// Nothing: the negotiation is over.
     Ready(Ready),
     /// Wait for the writer, then tell [`Negotiation::answered`].
-    Claim(Arc<Signal<Reply>>, Instant),
+    Claim(Arc<OneShot<Reply>>, Instant),
     /// Wait for the running call, then tell [`Negotiation::landed`].
     Wait(Waiter, Instant),
 }

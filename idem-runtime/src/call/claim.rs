@@ -14,7 +14,7 @@ use crate::protocol::record::{Reason, Record, Status, StoredResult};
 use crate::protocol::timeline::Stamp;
 use crate::scope::context;
 use crate::sync::deadline;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
 pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -69,15 +69,15 @@ impl Claim {
     }
 
     /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
-    pub(crate) fn end(mut self, ending: Ending, sender: Sender) -> Arc<Signal<Reply>> {
+    pub(crate) fn end(mut self, ending: Ending, sender: Sender) -> Arc<OneShot<Reply>> {
         self.phase = Phase::Ended;
-        let reply = Signal::new();
+        let reply = OneShot::new();
         self.send(ending, Some(Arc::clone(&reply)), sender);
         reply
     }
 
     /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
-    pub(crate) fn next_attempt(&self, wait: Duration, sender: Sender) -> (Arc<Signal<Reply>>, Instant) {
+    pub(crate) fn next_attempt(&self, wait: Duration, sender: Sender) -> (Arc<OneShot<Reply>>, Instant) {
         let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
         // What the new attempt sends can be late as well: a doubt about it begins anew.
@@ -96,7 +96,7 @@ impl Claim {
         self.phase = Phase::Ended;
     }
 
-    fn send(&self, ending: Ending, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
+    fn send(&self, ending: Ending, reply: Option<Arc<OneShot<Reply>>>, sender: Sender) {
         let now = self.core.now();
         let new = match ending {
             Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
@@ -106,7 +106,7 @@ impl Claim {
         self.write(new, reply, sender);
     }
 
-    fn write(&self, new: Option<Record>, reply: Option<Arc<Signal<Reply>>>, sender: Sender) {
+    fn write(&self, new: Option<Record>, reply: Option<Arc<OneShot<Reply>>>, sender: Sender) {
         let new = new.map(|record| self.core.with_purge_time(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
@@ -131,8 +131,8 @@ impl Drop for Claim {
 }
 
 /// Asks the writer for a claim. The reply holds a [`Grant`]; if nobody takes it, its drop gives it back.
-pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, sender: Sender) -> Arc<Signal<Reply>> {
-    let reply = Signal::new();
+pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, sender: Sender) -> Arc<OneShot<Reply>> {
+    let reply = OneShot::new();
     request.reply = Some(Arc::clone(&reply));
     request.back = Some(Arc::clone(core) as _);
     request.inside = context::is_in_call();

@@ -21,7 +21,7 @@ use crate::protocol::timeline::wall_time;
 use crate::scope::context;
 use crate::scope::context::{Ongoing, Scope};
 use crate::sync::deadline;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// The scope of a body: its store, and the call it is.
 pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
@@ -48,7 +48,7 @@ pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
 pub(crate) struct Ended<T, E> {
     outcome: Result<T, E>,
     record: Arc<Record>,
-    pub(crate) reply: Arc<Signal<Reply>>,
+    pub(crate) reply: Arc<OneShot<Reply>>,
     pub(crate) deadline: Instant,
 }
 

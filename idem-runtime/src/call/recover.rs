@@ -22,7 +22,7 @@ use crate::protocol::decide::Mode;
 use crate::protocol::record::{Reason, Status};
 use crate::scope::context;
 use crate::scope::intent::Verdict;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// What a recovery hook gives: a [`Verdict`], or a `Result` of one whose `Err` leaves the call in doubt.
 #[diagnostic::on_unimplemented(
@@ -71,7 +71,7 @@ enum Next<T> {
     /// It was done; its result is with the writer.
     Recorded(Ended<T, Infallible>),
     /// It was not done: the body is to run, as the next attempt, which takes the hook's claim over.
-    Attempt { hooks: Claim, reply: Arc<Signal<Reply>>, deadline: Instant },
+    Attempt { hooks: Claim, reply: Arc<OneShot<Reply>>, deadline: Instant },
 }
 
 impl<P, M> Call<P, M> {

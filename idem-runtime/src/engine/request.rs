@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Record, Status};
 use crate::waiting::in_flight::Baton;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// What becomes of a request that cannot be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,11 @@ pub(crate) struct Request {
     pub(crate) back: Option<Arc<dyn Submit>>,
     /// It is part of a call that runs, which a closing store waits for.
     pub(crate) inside: bool,
-    pub(crate) reply: Option<Arc<Signal<Reply>>>,
+    pub(crate) reply: Option<Arc<OneShot<Reply>>>,
 }
 
 impl Request {
-    pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<Signal<Reply>>>) -> Request {
+    pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<OneShot<Reply>>>) -> Request {
         let inside = urgency == Urgency::Persist;
         Request { change, before: None, baton: None, urgency, repeatable: false, back: None, inside, reply }
     }

@@ -21,7 +21,7 @@ use crate::engine::shared::Core;
 use crate::engine::writer::Writer;
 use crate::error::Error;
 use crate::sync::lock;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// How long to wait at a time for the last calls of a store that closes.
 const LINGER: Duration = Duration::from_millis(5);
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// A panic means here what it means on the writer's thread, which ends.
-    fn break_down_before(&self, reply: Option<&Signal<Reply>>) {
+    fn break_down_before(&self, reply: Option<&OneShot<Reply>>) {
         let error = self.break_down();
         if let Some(reply) = reply {
             reply.send(Reply::Failed(error));

@@ -286,7 +286,7 @@ fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
 
 fn request() -> Request {
     let change = Change { slot: Slot::default(), expect: Expect::Whatever, new: None };
-    Request::new(change, Urgency::Persist, Some(Signal::new()))
+    Request::new(change, Urgency::Persist, Some(OneShot::new()))
 }
 
 #[test]

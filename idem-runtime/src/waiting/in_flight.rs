@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::protocol::record::Record;
 use crate::sync::lock;
-use crate::waiting::oneshot::Signal;
+use crate::waiting::oneshot::OneShot;
 
 /// How a flight ended.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Landing {
     pub(crate) baton: Option<Baton>,
 }
 
-type WaiterSignal = Arc<Signal<Landing>>;
+type WaiterSignal = Arc<OneShot<Landing>>;
 
 /// Waiters that still have to be woken by somebody.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Flights {
     }
 
     fn waiter(self: &Arc<Self>, claim: u64, flight: &mut Flight) -> Waiter {
-        let signal = Signal::new();
+        let signal = OneShot::new();
         flight.waiters.push(Arc::clone(&signal));
         Waiter { flights: Arc::clone(self), claim, signal }
     }

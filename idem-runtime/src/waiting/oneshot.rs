@@ -19,7 +19,7 @@ use crate::waiting::watcher::{Alarm, Watch};
 const TURNS_GIVEN: u32 = 3;
 
 #[derive(Debug)]
-pub(crate) struct Signal<T> {
+pub(crate) struct OneShot<T> {
     state: Mutex<State<T>>,
     sent: Condvar,
 }
@@ -32,9 +32,9 @@ struct State<T> {
     asleep: bool,
 }
 
-impl<T> Signal<T> {
-    pub(crate) fn new() -> Arc<Signal<T>> {
-        Arc::new(Signal {
+impl<T> OneShot<T> {
+    pub(crate) fn new() -> Arc<OneShot<T>> {
+        Arc::new(OneShot {
             state: Mutex::new(State { value: None, waker: None, asleep: false }),
             sent: Condvar::new(),
         })
@@ -89,9 +89,9 @@ impl<T> Signal<T> {
     }
 }
 
-/// See [`Signal::wait_async`].
+/// See [`OneShot::wait_async`].
 pub(crate) struct Waiting<'a, T> {
-    signal: &'a Signal<T>,
+    signal: &'a OneShot<T>,
     deadline: Instant,
     watch: &'a Arc<Watch>,
     alarm: Option<Alarm>,
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_blocked_thread_gets_the_value() {
-        let signal = Signal::new();
+        let signal = OneShot::new();
         let sender = Arc::clone(&signal);
         let thread = std::thread::spawn(move || sender.send(7));
         assert_eq!(signal.wait(Instant::now() + Duration::from_secs(10)), Some(7));
@@ -136,14 +136,14 @@ mod tests {
 
     #[test]
     fn the_deadline_ends_the_wait() {
-        let signal = Signal::<u8>::new();
+        let signal = OneShot::<u8>::new();
         assert_eq!(signal.wait(Instant::now() + Duration::from_millis(5)), None);
     }
 
     #[test]
     fn a_value_nobody_takes_is_dropped_with_the_last_handle() {
         let value = Arc::new(());
-        let signal = Signal::new();
+        let signal = OneShot::new();
         signal.send(Arc::clone(&value));
         assert_eq!(Arc::strong_count(&value), 2);
         drop(signal);

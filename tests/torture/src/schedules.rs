@@ -64,7 +64,7 @@ macro_rules! scenarios {
             use crate::real::$variant::engine::queue::{Queue, Work};
             use crate::real::$variant::engine::request::{Reply, Request, Urgency};
             use crate::real::$variant::sync::lock;
-            use crate::real::$variant::waiting::oneshot::Signal;
+            use crate::real::$variant::waiting::oneshot::OneShot;
 
             const CALLERS: usize = 4;
             const LONG: Duration = Duration::from_secs(3_600);
@@ -175,7 +175,7 @@ macro_rules! scenarios {
                     return;
                 }
                 let urgency = if n == 0 { Urgency::Persist } else { Urgency::Until(Instant::now() + LONG) };
-                let reply = Signal::new();
+                let reply = OneShot::new();
                 queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Whatever, new: None }, urgency, Some(Arc::clone(&reply))));
                 assert!(reply.wait(Instant::now() + LONG).is_some());
             }
