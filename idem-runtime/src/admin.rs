@@ -83,7 +83,7 @@ impl Store {
         Ok(Stats {
             records,
             unfinished,
-            running_here: core.flights.count_here(),
+            running_here: core.in_flight.count_local(),
             queued: core.queue.len(),
             database_bytes: bytes(core.path.database()),
             wal_bytes: bytes(&core.path.wal()),

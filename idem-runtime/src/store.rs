@@ -144,7 +144,7 @@ impl Inner {
     /// Waits until no call runs. A store that takes no more writes waits for nobody.
     fn wait_for_calls(&self, deadline: Instant) -> Result<(), Error> {
         while self.core.check_poison().is_ok() {
-            let count = self.core.flights.count_here();
+            let count = self.core.in_flight.count_local();
             if count == 0 && self.core.queue.is_idle() {
                 return Ok(());
             }

@@ -25,11 +25,11 @@ const SOURCES: &[&str] = &[
 
 /// The negative control: file, what it says, what the broken variant says.
 const DEFECTS: &[(&str, &str, &str)] = &[
-    // A baton that is dropped on the way wakes nobody.
+    // A handoff that is dropped on the way wakes nobody.
     (
         "waiting/in_flight",
-        "waiter.send(Landing { record: None, baton: None });\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct Flight",
-        "drop(waiter);\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct Flight",
+        "waiter.send(Completion { record: None, handoff: None });\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct RunningCall",
+        "drop(waiter);\n        }\n    }\n}\n\n#[derive(Debug, Default)]\nstruct RunningCall",
     ),
     // A writer that sleeps is not told that nothing more is to come.
     (

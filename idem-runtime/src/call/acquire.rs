@@ -18,7 +18,7 @@ use crate::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::protocol::timeline::Stamp;
 use crate::sync::deadline;
-use crate::waiting::in_flight::{Baton, Landing, Waiter};
+use crate::waiting::in_flight::{Completion, Handoff, Waiter};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::Pace;
 
@@ -29,7 +29,7 @@ pub(crate) enum Step {
     Ready(Ready),
     /// Wait for the writer, then tell [`Negotiation::answered`].
     Claim(Arc<OneShot<Reply>>, Instant),
-    /// Wait for the running call, then tell [`Negotiation::landed`].
+    /// Wait for the running call, then tell [`Negotiation::on_completion`].
     Wait(Waiter, Instant),
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Ready {
 pub(crate) enum Known {
     /// Nothing: read it.
     Nothing,
-    /// What was just read, or what the writer or a landing said.
+    /// What was just read, or what the writer or a completion said.
     Found(Option<Arc<Record>>),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Negotiation<'a> {
     /// The last claim asked for was to recover.
     recovering: bool,
     /// Others who wait behind this call.
-    baton: Option<Baton>,
+    handoff: Option<Handoff>,
 }
 
 impl<'a> Negotiation<'a> {
@@ -93,7 +93,7 @@ impl<'a> Negotiation<'a> {
             expired: Vec::new(),
             unprovable: false,
             recovering: false,
-            baton: None,
+            handoff: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> Negotiation<'a> {
             let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {
                 // Somebody else goes on with this call: whoever waits behind us looks for themselves.
-                self.baton = None;
+                self.handoff = None;
             }
             match decision {
                 Decision::Claim => return Ok(self.claim(Some(&record))),
@@ -164,12 +164,12 @@ impl<'a> Negotiation<'a> {
     }
 
     /// Takes the end of the call that was waited for; `None` means that it still runs.
-    pub(crate) fn landed(&mut self, landing: Option<Landing>) -> Result<(), Error> {
+    pub(crate) fn on_completion(&mut self, completion: Option<Completion>) -> Result<(), Error> {
         self.waited = true;
-        let Some(landing) = landing else { return Err(self.wait_is_over()) };
+        let Some(completion) = completion else { return Err(self.wait_is_over()) };
         event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
-        self.baton = landing.baton;
-        if let Some(record) = landing.record {
+        self.handoff = completion.handoff;
+        if let Some(record) = completion.record {
             self.known = Known::Found(Some(record));
         }
         Ok(())
@@ -225,7 +225,7 @@ impl<'a> Negotiation<'a> {
     fn send(&mut self, change: Change, before: Option<Record>, repeatable: bool) -> Step {
         let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
         let mut request = Request::new(change, Urgency::Until(deadline), None);
-        (request.before, request.baton, request.repeatable) = (before, self.baton.take(), repeatable);
+        (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
         Step::Claim(claim::ask(self.core, request, self.sender), deadline)
     }
 
@@ -236,8 +236,8 @@ impl<'a> Negotiation<'a> {
             return Err(self.wait_is_over());
         }
         let waiter = match holder {
-            Holder::Here => self.core.flights.join_here(record.claim),
-            _ => Some(self.core.flights.join_elsewhere(record.claim)),
+            Holder::Here => self.core.in_flight.subscribe_local(record.claim),
+            _ => Some(self.core.in_flight.subscribe_remote(record.claim)),
         };
         let pace = if holder == Holder::Here { Pace::Loose } else { Pace::Close };
         Ok(waiter.map(|waiter| {

@@ -213,7 +213,7 @@ impl Begun {
                         return Ok(ready);
                     }
                 }
-                Step::Wait(waiter, deadline) => negotiation.landed(waiter.signal.wait(deadline))?,
+                Step::Wait(waiter, deadline) => negotiation.on_completion(waiter.signal.wait(deadline))?,
             }
         }
     }
@@ -230,7 +230,7 @@ impl Begun {
                     }
                 }
                 Step::Wait(waiter, deadline) => {
-                    negotiation.landed(waiter.signal.wait_async(deadline, watch).await)?;
+                    negotiation.on_completion(waiter.signal.wait_async(deadline, watch).await)?;
                 }
             }
         }

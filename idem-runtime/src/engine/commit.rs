@@ -109,7 +109,7 @@ impl Disk {
         let known = committed.as_ref().err().is_some_and(|failure| failure.fault != Fault::Unknown);
         if known {
             // They were made known before the commit. What may be on disk stays known until it is taken back.
-            batch.iter().filter_map(claim_number).for_each(|claim| self.core.flights.land(claim, None));
+            batch.iter().filter_map(claim_number).for_each(|claim| self.core.in_flight.complete(claim, None));
         }
         committed
     }
@@ -322,7 +322,7 @@ fn write(
     }
     for (request, outcome) in batch.iter_mut().zip(&applied) {
         if let (Applied::Yes, Some(claim)) = (outcome, claim_number(request)) {
-            core.flights.depart(claim, request.baton.take());
+            core.in_flight.register(claim, request.handoff.take());
         }
     }
     transaction.commit().map_err(|error| Failure {
@@ -375,7 +375,7 @@ fn issue_numbers(
             if stands(conn, new)? {
                 continue;
             }
-            core.flights.land(new.claim, None);
+            core.in_flight.complete(new.claim, None);
         }
         issued += 1;
         new.claim = issued;

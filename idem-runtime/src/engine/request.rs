@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Record, Status};
-use crate::waiting::in_flight::Baton;
+use crate::waiting::in_flight::Handoff;
 use crate::waiting::oneshot::OneShot;
 
 /// What becomes of a request that cannot be written now.
@@ -25,7 +25,7 @@ pub(crate) struct Request {
     /// For a claim: the record to restore if the body is never started.
     pub(crate) before: Option<Record>,
     /// For a claim: those who wait behind its sender.
-    pub(crate) baton: Option<Baton>,
+    pub(crate) handoff: Option<Handoff>,
     pub(crate) urgency: Urgency,
     /// For a claim: the call may run again anyway if a power cut takes this away.
     pub(crate) repeatable: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<OneShot<Reply>>>) -> Request {
         let inside = urgency == Urgency::Persist;
-        Request { change, before: None, baton: None, urgency, repeatable: false, back: None, inside, reply }
+        Request { change, before: None, handoff: None, urgency, repeatable: false, back: None, inside, reply }
     }
 
     /// Whether it starts a call, and so needs a claim number and gives a claim.

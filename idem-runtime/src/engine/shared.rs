@@ -19,7 +19,7 @@ use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::Times;
 use crate::sqlite::{owners, records as queries, store_clock as times};
 use crate::sync::lock;
-use crate::waiting::in_flight::Flights;
+use crate::waiting::in_flight::InFlight;
 use crate::waiting::watcher::{Look, Watch};
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) owner: i64,
     pub(crate) queue: Queue,
     pub(crate) readers: Readers,
-    pub(crate) flights: Arc<Flights>,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) times: Times,
     prober: Prober,
@@ -92,7 +92,7 @@ impl Core {
             owner: found.owner,
             queue: Queue::default(),
             readers,
-            flights: Arc::default(),
+            in_flight: Arc::default(),
             watch: Arc::default(),
             times: found.times,
             prober: found.prober,
@@ -165,7 +165,7 @@ impl Core {
     pub(crate) fn end(&self) {
         self.set_phase(Phase::Closed);
         self.watch.close();
-        self.flights.abandon();
+        self.in_flight.abandon();
         if self.check_poison().is_ok() { self.readers.close() } else { self.readers.leak() }
     }
 
@@ -257,7 +257,7 @@ impl Core {
             return Ok(Holder::Nobody);
         }
         if record.owner == self.owner {
-            return Ok(if self.flights.is_here(record.claim) { Holder::Here } else { Holder::Nobody });
+            return Ok(if self.in_flight.is_local(record.claim) { Holder::Here } else { Holder::Nobody });
         }
         let Some((token, facts)) = self.owner(record.owner)? else { return Ok(Holder::Unknown) };
         Ok(match self.prober.probe(&token, &facts) {
@@ -311,7 +311,7 @@ impl Core {
 
     /// The watcher's look at a claim somebody waits for; wakes them when it is over.
     pub(crate) fn look(&self, slot: &Slot, claim: u64) -> Look {
-        if !self.flights.has_waiters(claim) {
+        if !self.in_flight.has_waiters(claim) {
             return Look::Over;
         }
         let Ok(found) = self.read(&[*slot]) else { return Look::Again };
@@ -324,7 +324,7 @@ impl Core {
         if runs_on {
             return Look::Again;
         }
-        self.flights.land(claim, found.as_ref());
+        self.in_flight.complete(claim, found.as_ref());
         Look::Over
     }
 }

@@ -69,7 +69,7 @@ impl Engine {
         if let Some(writer) = self.take_writer() {
             writer.break_down(&error);
         }
-        self.flights.abandon();
+        self.in_flight.abandon();
         error
     }
 
@@ -82,7 +82,7 @@ impl Engine {
                 Work::Batch(requests) => requests,
                 Work::Idle => Vec::new(),
                 // A claim that had waited for the write lock was given while the store closed: its end is awaited.
-                Work::Over if self.flights.count_here() > 0 => {
+                Work::Over if self.in_flight.count_local() > 0 => {
                     linger = Some(LINGER);
                     Vec::new()
                 }

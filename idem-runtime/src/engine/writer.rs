@@ -230,7 +230,7 @@ impl Writer {
         for request in std::mem::take(&mut self.batch) {
             match request.urgency {
                 _ if poisoned => {
-                    land_persistent(self.core(), &request, request.change.expect.claim(), None);
+                    complete_persistent(self.core(), &request, request.change.expect.claim(), None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.fault == Fault::Busy => self.pending.push(request),
@@ -275,12 +275,12 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
     match applied {
         Applied::Yes => {
             if let Some(ended) = ended {
-                core.flights.land(ended, request.change.new.as_ref());
+                core.in_flight.complete(ended, request.change.new.as_ref());
             }
             match (request.change.new.take(), request.back.take()) {
                 (Some(record), Some(back)) => {
                     // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
-                    if core.flights.has_waiters(record.claim) {
+                    if core.in_flight.has_waiters(record.claim) {
                         core.watch.watch(record.claim, record.slot, Pace::Loose);
                     }
                     let grant = Grant::new(record, request.before.take(), back);
@@ -290,12 +290,12 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
             }
         }
         Applied::No(standing) => {
-            land_persistent(core, &request, ended, standing.as_deref());
+            complete_persistent(core, &request, ended, standing.as_deref());
             request.answer(Reply::Stands(standing));
         }
         Applied::Damaged(what) => {
             // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
-            land_persistent(core, &request, ended, None);
+            complete_persistent(core, &request, ended, None);
             let error = failure::of_read(ReadError::Damaged(what), "writing to the store");
             request.answer(Reply::Failed(error));
         }
@@ -303,9 +303,9 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
 }
 
 /// A call that has ended is over for those who wait, whatever became of its record.
-fn land_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
+fn complete_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
     if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
-        core.flights.land(ended, record);
+        core.in_flight.complete(ended, record);
     }
 }
 

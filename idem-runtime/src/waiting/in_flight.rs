@@ -1,8 +1,8 @@
 //! Who waits for which running call, in memory.
 //!
-//! A flight is one claim somebody waits for, keyed by its claim number. It lands once: finished and cut-off calls
-//! wake every waiter with the record, a released one wakes exactly one, which gets the others as a [`Baton`]. The
-//! baton goes along with the claim it sends; dropped on the way (timeout, error, dropped future), it wakes the rest,
+//! A call is one claim somebody waits for, keyed by its claim number. It lands once: finished and cut-off calls
+//! wake every waiter with the record, a released one wakes exactly one, which gets the others as a [`Handoff`]. The
+//! handoff goes along with the claim it sends; dropped on the way (timeout, error, dropped future), it wakes the rest,
 //! so that no wake-up is ever lost.
 
 use std::collections::HashMap;
@@ -12,108 +12,108 @@ use crate::protocol::record::Record;
 use crate::sync::lock;
 use crate::waiting::oneshot::OneShot;
 
-/// How a flight ended.
+/// How a call ended.
 #[derive(Debug)]
-pub(crate) struct Landing {
+pub(crate) struct Completion {
     /// The record that stands now; none if the call was released.
     pub(crate) record: Option<Arc<Record>>,
     /// The other waiters, for the one that may try next.
-    pub(crate) baton: Option<Baton>,
+    pub(crate) handoff: Option<Handoff>,
 }
 
-type WaiterSignal = Arc<OneShot<Landing>>;
+type WaiterSignal = Arc<OneShot<Completion>>;
 
 /// Waiters that still have to be woken by somebody.
 #[derive(Debug)]
-pub(crate) struct Baton(Vec<WaiterSignal>);
+pub(crate) struct Handoff(Vec<WaiterSignal>);
 
-impl Drop for Baton {
+impl Drop for Handoff {
     fn drop(&mut self) {
         for waiter in self.0.drain(..) {
-            waiter.send(Landing { record: None, baton: None });
+            waiter.send(Completion { record: None, handoff: None });
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Flight {
+struct RunningCall {
     /// A call of this process runs it.
     here: bool,
     waiters: Vec<WaiterSignal>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<u64, Flight>>);
+pub(crate) struct InFlight(Mutex<HashMap<u64, RunningCall>>);
 
-impl Flights {
+impl InFlight {
     /// A call of this process holds the claim from now on; whoever waited for its key before waits for it.
-    pub(crate) fn depart(&self, claim: u64, baton: Option<Baton>) {
-        let waiters = baton.map(|mut baton| std::mem::take(&mut baton.0)).unwrap_or_default();
-        let mut flights = lock(&self.0);
-        let flight = flights.entry(claim).or_default();
-        flight.here = true;
-        flight.waiters.extend(waiters);
+    pub(crate) fn register(&self, claim: u64, handoff: Option<Handoff>) {
+        let waiters = handoff.map(|mut handoff| std::mem::take(&mut handoff.0)).unwrap_or_default();
+        let mut in_flight = lock(&self.0);
+        let call = in_flight.entry(claim).or_default();
+        call.here = true;
+        call.waiters.extend(waiters);
     }
 
     /// The store ends: everybody looks for themselves, and finds it closed.
     pub(crate) fn abandon(&self) {
-        let flights = std::mem::take(&mut *lock(&self.0));
-        for waiter in flights.into_values().flat_map(|flight| flight.waiters) {
-            waiter.send(Landing { record: None, baton: None });
+        let in_flight = std::mem::take(&mut *lock(&self.0));
+        for waiter in in_flight.into_values().flat_map(|call| call.waiters) {
+            waiter.send(Completion { record: None, handoff: None });
         }
     }
 
-    pub(crate) fn is_here(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|flight| flight.here)
+    pub(crate) fn is_local(&self, claim: u64) -> bool {
+        lock(&self.0).get(&claim).is_some_and(|call| call.here)
     }
 
     /// How many calls of this process run.
-    pub(crate) fn count_here(&self) -> usize {
-        lock(&self.0).values().filter(|flight| flight.here).count()
+    pub(crate) fn count_local(&self) -> usize {
+        lock(&self.0).values().filter(|call| call.here).count()
     }
 
     pub(crate) fn has_waiters(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|flight| !flight.waiters.is_empty())
+        lock(&self.0).get(&claim).is_some_and(|call| !call.waiters.is_empty())
     }
 
-    /// Waits for a call of this process; `None` if it has landed.
-    pub(crate) fn join_here(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
-        let mut flights = lock(&self.0);
-        let flight = flights.get_mut(&claim).filter(|flight| flight.here)?;
-        Some(self.waiter(claim, flight))
+    /// Waits for a call of this process; `None` if it has on_completion.
+    pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
+        let mut in_flight = lock(&self.0);
+        let call = in_flight.get_mut(&claim).filter(|call| call.here)?;
+        Some(self.waiter(claim, call))
     }
 
     /// Waits for a call of another process, which the store's own thread watches.
-    pub(crate) fn join_elsewhere(self: &Arc<Self>, claim: u64) -> Waiter {
-        let mut flights = lock(&self.0);
-        self.waiter(claim, flights.entry(claim).or_default())
+    pub(crate) fn subscribe_remote(self: &Arc<Self>, claim: u64) -> Waiter {
+        let mut in_flight = lock(&self.0);
+        self.waiter(claim, in_flight.entry(claim).or_default())
     }
 
-    fn waiter(self: &Arc<Self>, claim: u64, flight: &mut Flight) -> Waiter {
+    fn waiter(self: &Arc<Self>, claim: u64, call: &mut RunningCall) -> Waiter {
         let signal = OneShot::new();
-        flight.waiters.push(Arc::clone(&signal));
-        Waiter { flights: Arc::clone(self), claim, signal }
+        call.waiters.push(Arc::clone(&signal));
+        Waiter { in_flight: Arc::clone(self), claim, signal }
     }
 
     /// The call ended; `record` is what stands now.
-    pub(crate) fn land(&self, claim: u64, record: Option<&Record>) {
-        let Some(mut flight) = lock(&self.0).remove(&claim) else { return };
-        if let Some(record) = record.filter(|_| !flight.waiters.is_empty()) {
+    pub(crate) fn complete(&self, claim: u64, record: Option<&Record>) {
+        let Some(mut call) = lock(&self.0).remove(&claim) else { return };
+        if let Some(record) = record.filter(|_| !call.waiters.is_empty()) {
             let record = Arc::new(record.clone());
-            for waiter in flight.waiters {
-                waiter.send(Landing { record: Some(Arc::clone(&record)), baton: None });
+            for waiter in call.waiters {
+                waiter.send(Completion { record: Some(Arc::clone(&record)), handoff: None });
             }
-        } else if let Some(first) = flight.waiters.pop() {
-            first.send(Landing { record: None, baton: Some(Baton(flight.waiters)) });
+        } else if let Some(first) = call.waiters.pop() {
+            first.send(Completion { record: None, handoff: Some(Handoff(call.waiters)) });
         }
     }
 
     fn leave(&self, claim: u64, signal: &WaiterSignal) {
-        let mut flights = lock(&self.0);
-        let Some(flight) = flights.get_mut(&claim) else { return };
-        flight.waiters.retain(|waiter| !Arc::ptr_eq(waiter, signal));
-        if flight.waiters.is_empty() && !flight.here {
-            flights.remove(&claim);
+        let mut in_flight = lock(&self.0);
+        let Some(call) = in_flight.get_mut(&claim) else { return };
+        call.waiters.retain(|waiter| !Arc::ptr_eq(waiter, signal));
+        if call.waiters.is_empty() && !call.here {
+            in_flight.remove(&claim);
         }
     }
 }
@@ -121,7 +121,7 @@ impl Flights {
 /// A place in the queue of those who wait for a claim to end. Dropping it gives the place up.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    flights: Arc<Flights>,
+    in_flight: Arc<InFlight>,
     claim: u64,
     pub(crate) signal: WaiterSignal,
 }
@@ -130,7 +130,7 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         // Whom nobody else knows has been called. A thousand that were do not queue for one lock.
         if Arc::strong_count(&self.signal) > 1 {
-            self.flights.leave(self.claim, &self.signal);
+            self.in_flight.leave(self.claim, &self.signal);
         }
     }
 }
@@ -139,16 +139,16 @@ impl Drop for Waiter {
 mod tests {
     use super::*;
 
-    fn flights() -> Arc<Flights> {
-        Arc::new(Flights::default())
+    fn in_flight() -> Arc<InFlight> {
+        Arc::new(InFlight::default())
     }
 
     #[test]
     fn a_released_call_wakes_exactly_one_waiter_and_a_dropped_baton_the_rest() {
-        let flights = flights();
-        flights.depart(1, None);
-        let waiters: Vec<_> = (0..3).map(|_| flights.join_here(1).unwrap()).collect();
-        flights.land(1, None);
+        let in_flight = in_flight();
+        in_flight.register(1, None);
+        let waiters: Vec<_> = (0..3).map(|_| in_flight.subscribe_local(1).unwrap()).collect();
+        in_flight.complete(1, None);
         let woken: Vec<_> = waiters.iter().map(|waiter| waiter.signal.take()).collect();
         assert_eq!(woken.iter().flatten().count(), 1);
         drop(woken);
@@ -157,35 +157,35 @@ mod tests {
 
     #[test]
     fn the_next_claim_takes_the_waiters_over() {
-        let flights = flights();
-        flights.depart(1, None);
-        let first = flights.join_here(1).unwrap();
-        let second = flights.join_here(1).unwrap();
-        flights.land(1, None);
+        let in_flight = in_flight();
+        in_flight.register(1, None);
+        let first = in_flight.subscribe_local(1).unwrap();
+        let second = in_flight.subscribe_local(1).unwrap();
+        in_flight.complete(1, None);
         let (woken, asleep) = match first.signal.take() {
-            Some(landing) => (landing, second),
+            Some(completion) => (completion, second),
             None => (second.signal.take().unwrap(), first),
         };
-        flights.depart(2, woken.baton);
+        in_flight.register(2, woken.handoff);
         assert!(asleep.signal.take().is_none());
-        flights.land(2, None);
+        in_flight.complete(2, None);
         assert!(asleep.signal.take().is_some());
     }
 
     #[test]
     fn an_abandoned_foreign_flight_leaves_nothing_behind() {
-        let flights = flights();
-        drop(flights.join_elsewhere(9));
-        assert!(lock(&flights.0).is_empty());
+        let in_flight = in_flight();
+        drop(in_flight.subscribe_remote(9));
+        assert!(lock(&in_flight.0).is_empty());
     }
 
     #[test]
     fn a_waiter_that_left_is_not_given_the_baton() {
-        let flights = flights();
-        flights.depart(1, None);
-        let stays = flights.join_here(1).unwrap();
-        drop(flights.join_here(1).unwrap());
-        flights.land(1, None);
+        let in_flight = in_flight();
+        in_flight.register(1, None);
+        let stays = in_flight.subscribe_local(1).unwrap();
+        drop(in_flight.subscribe_local(1).unwrap());
+        in_flight.complete(1, None);
         assert!(stays.signal.take().is_some());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Async code waits on it with any executor; a deadline is kept by the store's own thread (see [`crate::waiting::watcher`]),
 //! so that an executor's test clock times nobody out. A value nobody takes is dropped with the last handle: what
-//! it guards (a [`crate::call::claim::Claim`], a baton) is given back by its own `Drop`.
+//! it guards (a [`crate::call::claim::Claim`], a handoff) is given back by its own `Drop`.
 
 use std::future::Future;
 use std::pin::Pin;

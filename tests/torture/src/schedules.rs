@@ -11,7 +11,7 @@ use crate::tally::Tally;
 pub(crate) fn run(options: &Options) -> Vec<Report> {
     let schedules = options.points(1_500, 100_000);
     let scenarios: [(&str, Scenario, Scenario); 2] = [
-        ("single flight: releases, timeouts and abandoned batons", sound::flight, broken::flight),
+        ("single flight: releases, timeouts and abandoned handoffs", sound::flight, broken::flight),
         ("the writer's queue: senders, closing and the end", sound::queue, broken::queue),
     ];
     scenarios.map(|(what, sound, broken)| report(what, schedules, sound, broken)).into()
@@ -59,7 +59,7 @@ macro_rules! scenarios {
             use shuttle::sync::{Arc, Mutex};
             use shuttle::thread;
 
-            use crate::real::$variant::waiting::in_flight::{Baton, Flights};
+            use crate::real::$variant::waiting::in_flight::{Handoff, InFlight};
             use crate::real::$variant::protocol::change::{Change, Expect};
             use crate::real::$variant::engine::queue::{Queue, Work};
             use crate::real::$variant::engine::request::{Reply, Request, Urgency};
@@ -78,33 +78,33 @@ macro_rules! scenarios {
 
             /// Every body returns an `Err` that releases the key: all callers get their turn, one at a time.
             pub(super) fn flight() {
-                let flights = Arc::new(Flights::default());
+                let in_flight = Arc::new(InFlight::default());
                 let key = Arc::new(Mutex::new(Key::default()));
                 let callers: Vec<_> = (0..CALLERS)
                     .map(|_| {
-                        let (flights, key) = (Arc::clone(&flights), Arc::clone(&key));
-                        thread::spawn(move || call(&flights, &key))
+                        let (in_flight, key) = (Arc::clone(&in_flight), Arc::clone(&key));
+                        thread::spawn(move || call(&in_flight, &key))
                     })
                     .collect();
                 for caller in callers {
                     caller.join().unwrap();
                 }
-                assert_eq!(flights.count_here(), 0);
+                assert_eq!(in_flight.count_local(), 0);
             }
 
-            fn call(flights: &Arc<Flights>, key: &Mutex<Key>) {
-                let mut baton = None;
+            fn call(in_flight: &Arc<InFlight>, key: &Mutex<Key>) {
+                let mut handoff = None;
                 loop {
-                    match claim(flights, key, baton.take()) {
-                        Ok(claim) => return end(flights, key, claim),
+                    match claim(in_flight, key, handoff.take()) {
+                        Ok(claim) => return end(in_flight, key, claim),
                         Err(running) => {
-                            let Some(waiter) = flights.join_here(running) else { continue };
+                            let Some(waiter) = in_flight.subscribe_local(running) else { continue };
                             if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
                                 // Its `wait` was over, or its future was dropped.
                                 return;
                             }
-                            let landing = waiter.signal.wait(Instant::now() + LONG).unwrap();
-                            baton = landing.baton;
+                            let completion = waiter.signal.wait(Instant::now() + LONG).unwrap();
+                            handoff = completion.handoff;
                             if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
                                 // Woken, and gone before it could claim.
                                 return;
@@ -115,21 +115,21 @@ macro_rules! scenarios {
             }
 
             /// The claim is known in memory before its row is visible.
-            fn claim(flights: &Flights, key: &Mutex<Key>, baton: Option<Baton>) -> Result<u64, u64> {
+            fn claim(in_flight: &InFlight, key: &Mutex<Key>, handoff: Option<Handoff>) -> Result<u64, u64> {
                 let mut key = lock(key);
                 if let Some(running) = key.running {
                     return Err(running);
                 }
                 key.issued += 1;
-                flights.depart(key.issued, baton);
+                in_flight.register(key.issued, handoff);
                 key.running = Some(key.issued);
                 Ok(key.issued)
             }
 
-            fn end(flights: &Flights, key: &Mutex<Key>, claim: u64) {
+            fn end(in_flight: &InFlight, key: &Mutex<Key>, claim: u64) {
                 thread::yield_now();
                 assert_eq!(lock(key).running.take(), Some(claim), "two ran side by side");
-                flights.land(claim, None);
+                in_flight.complete(claim, None);
             }
 
             /// Callers send, or write alone, while the store closes: every one is answered, one at a time writes, and the
