@@ -76,7 +76,7 @@ fn run(args: &Args) -> Result<Totals, Box<dyn Error>> {
     if totals.in_doubt > 0 {
         eprintln!(
             "{} deliveries are in doubt: their charge was cut off or failed midway, so it may or may not have \
-             happened. Nothing was repeated. Look them up in the ledger, or charge them again with \
+             happened. Nothing was repeated. Poll them up in the ledger, or charge them again with \
              `--on-interrupt rerun`.",
             totals.in_doubt
         );

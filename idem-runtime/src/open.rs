@@ -334,12 +334,12 @@ impl StoreBuilder {
 
 fn start(core: Arc<Engine>, owner_file: OwnerFile) -> Result<Inner, Error> {
     let threads = start_threads(&core).inspect_err(|_| {
-        core.watch.close();
+        core.watcher.close();
         drop(core.take_writer());
     });
-    let (writer, watch) =
+    let (writer, watcher) =
         threads.map_err(|error| Error::store("a thread of the store cannot be started").because(error))?;
-    Ok(Inner::new(core, writer, watch, owner_file))
+    Ok(Inner::new(core, writer, watcher, owner_file))
 }
 
 type Writing = JoinHandle<Result<(), Error>>;
@@ -347,14 +347,14 @@ type Writing = JoinHandle<Result<(), Error>>;
 fn start_threads(core: &Arc<Engine>) -> io::Result<(Writing, JoinHandle<()>)> {
     let (writing, watched) = (Arc::clone(core), Arc::clone(core));
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let watch = thread("idem-watch").spawn(move || watch(&watched))?;
+    let watcher = thread("idem-watch").spawn(move || watch(&watched))?;
     let writer = thread("idem-writer").spawn(move || guarded(&writing))?;
-    Ok((writer, watch))
+    Ok((writer, watcher))
 }
 
 /// A panic must not leave those asleep whose deadlines are kept here.
 fn watch(core: &Core) {
-    let run = || core.watch.run(|slot, claim| core.look(slot, claim));
+    let run = || core.watcher.run(|slot, claim| core.poll(slot, claim));
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {}
 }
 

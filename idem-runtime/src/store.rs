@@ -40,7 +40,7 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) core: Arc<Engine>,
     writer: Mutex<Option<JoinHandle<Result<(), Error>>>>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
     owner_file: Mutex<Option<OwnerFile>>,
     /// A temporary store's folder, which goes with it.
     pub(crate) folder: Mutex<Option<PathBuf>>,
@@ -100,13 +100,13 @@ impl Inner {
     pub(crate) fn new(
         core: Arc<Engine>,
         writer: JoinHandle<Result<(), Error>>,
-        watch: JoinHandle<()>,
+        watcher: JoinHandle<()>,
         owner_file: OwnerFile,
     ) -> Inner {
         Inner {
             core,
             writer: Mutex::new(Some(writer)),
-            watch: Mutex::new(Some(watch)),
+            watcher: Mutex::new(Some(watcher)),
             owner_file: Mutex::new(Some(owner_file)),
             folder: Mutex::default(),
         }
@@ -127,8 +127,8 @@ impl Inner {
         self.core.queue.close();
         let closed = writer.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err(ended())));
         self.core.end();
-        if let Some(watch) = lock(&self.watch).take() {
-            watch.join().map_err(|_| ended())?;
+        if let Some(watcher) = lock(&self.watcher).take() {
+            watcher.join().map_err(|_| ended())?;
         }
         let owner_file = lock(&self.owner_file).take();
         closed?;
@@ -169,7 +169,7 @@ impl Inner {
     fn is_on_own_thread(&self) -> bool {
         let here = std::thread::current().id();
         let writer = lock(&self.writer).as_ref().is_some_and(|thread| thread.thread().id() == here);
-        writer || lock(&self.watch).as_ref().is_some_and(|thread| thread.thread().id() == here)
+        writer || lock(&self.watcher).as_ref().is_some_and(|thread| thread.thread().id() == here)
     }
 
     /// A thread cannot wait for its own end.
@@ -177,7 +177,7 @@ impl Inner {
         let rest = ManuallyDrop::new(Inner {
             core: Arc::clone(&self.core),
             writer: Mutex::new(lock(&self.writer).take()),
-            watch: Mutex::new(lock(&self.watch).take()),
+            watcher: Mutex::new(lock(&self.watcher).take()),
             owner_file: Mutex::new(lock(&self.owner_file).take()),
             folder: Mutex::new(lock(&self.folder).take()),
         });

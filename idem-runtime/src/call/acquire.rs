@@ -20,7 +20,7 @@ use crate::protocol::timeline::Stamp;
 use crate::sync::deadline;
 use crate::waiting::in_flight::{Completion, Handoff, Waiter};
 use crate::waiting::oneshot::OneShot;
-use crate::waiting::watcher::Pace;
+use crate::waiting::watcher::PollRate;
 
 /// What the caller has to do next.
 #[derive(Debug)]
@@ -239,9 +239,9 @@ impl<'a> Negotiation<'a> {
             Holder::Here => self.core.in_flight.subscribe_local(record.claim),
             _ => Some(self.core.in_flight.subscribe_remote(record.claim)),
         };
-        let pace = if holder == Holder::Here { Pace::Loose } else { Pace::Close };
+        let rate = if holder == Holder::Here { PollRate::Slow } else { PollRate::Fast };
         Ok(waiter.map(|waiter| {
-            self.core.watch.watch(record.claim, record.slot, pace);
+            self.core.watcher.poll(record.claim, record.slot, rate);
             Step::Wait(waiter, self.deadline)
         }))
     }

@@ -213,15 +213,15 @@ where
     let (scope, _) = finish::scope(begun.core(), &claim);
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
-    let watch = Arc::clone(&begun.core().watch);
+    let watcher = Arc::clone(&begun.core().watcher);
     match begun.judge(claim, verdict, waited, Sender::Task) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(ended)) => {
-            let reply = ended.reply.wait_async(ended.deadline, &watch).await;
+            let reply = ended.reply.wait_async(ended.deadline, &watcher).await;
             begun.over(recorded(ended, reply))
         }
         Ok(Next::Attempt { hooks, reply, deadline }) => {
-            let reply = reply.wait_async(deadline, &watch).await;
+            let reply = reply.wait_async(deadline, &watcher).await;
             begun.attempt(hooks, reply, waited)
         }
     }

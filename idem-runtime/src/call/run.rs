@@ -220,17 +220,17 @@ impl Begun {
 
     pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
         let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Task);
-        let watch = &self.core().watch;
+        let watcher = &self.core().watcher;
         loop {
             match negotiation.step()? {
                 Step::Ready(ready) => return Ok(ready),
                 Step::Claim(reply, deadline) => {
-                    if let Some(ready) = negotiation.answered(reply.wait_async(deadline, watch).await)? {
+                    if let Some(ready) = negotiation.answered(reply.wait_async(deadline, watcher).await)? {
                         return Ok(ready);
                     }
                 }
                 Step::Wait(waiter, deadline) => {
-                    negotiation.on_completion(waiter.signal.wait_async(deadline, watch).await)?;
+                    negotiation.on_completion(waiter.signal.wait_async(deadline, watcher).await)?;
                 }
             }
         }
@@ -285,7 +285,7 @@ impl Begun {
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
         let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
-        let reply = ended.reply.wait_async(ended.deadline, &self.core().watch).await;
+        let reply = ended.reply.wait_async(ended.deadline, &self.core().watcher).await;
         ended.outcome(reply)
     }
 

@@ -20,7 +20,7 @@ use crate::sqlite::store_clock::Times;
 use crate::sqlite::{owners, records as queries, store_clock as times};
 use crate::sync::lock;
 use crate::waiting::in_flight::InFlight;
-use crate::waiting::watcher::{Look, Watch};
+use crate::waiting::watcher::{Poll, Watcher};
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -42,7 +42,7 @@ pub(crate) struct Core {
     pub(crate) queue: Queue,
     pub(crate) readers: Readers,
     pub(crate) in_flight: Arc<InFlight>,
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watcher: Arc<Watcher>,
     pub(crate) times: Times,
     prober: Prober,
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
@@ -93,7 +93,7 @@ impl Core {
             queue: Queue::default(),
             readers,
             in_flight: Arc::default(),
-            watch: Arc::default(),
+            watcher: Arc::default(),
             times: found.times,
             prober: found.prober,
             owners: Mutex::default(),
@@ -164,7 +164,7 @@ impl Core {
     /// The writer has ended. Whoever still waits is told.
     pub(crate) fn end(&self) {
         self.set_phase(Phase::Closed);
-        self.watch.close();
+        self.watcher.close();
         self.in_flight.abandon();
         if self.check_poison().is_ok() { self.readers.close() } else { self.readers.leak() }
     }
@@ -310,11 +310,11 @@ impl Core {
     }
 
     /// The watcher's look at a claim somebody waits for; wakes them when it is over.
-    pub(crate) fn look(&self, slot: &Slot, claim: u64) -> Look {
+    pub(crate) fn poll(&self, slot: &Slot, claim: u64) -> Poll {
         if !self.in_flight.has_waiters(claim) {
-            return Look::Over;
+            return Poll::Ended;
         }
-        let Ok(found) = self.read(&[*slot]) else { return Look::Again };
+        let Ok(found) = self.read(&[*slot]) else { return Poll::Running };
         let runs_on = match &found {
             Some(record) if record.claim == claim && record.status == Status::Running => {
                 !matches!(self.holder(record), Ok(Holder::Dead | Holder::Nobody))
@@ -322,9 +322,9 @@ impl Core {
             _ => false,
         };
         if runs_on {
-            return Look::Again;
+            return Poll::Running;
         }
         self.in_flight.complete(claim, found.as_ref());
-        Look::Over
+        Poll::Ended
     }
 }

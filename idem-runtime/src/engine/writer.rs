@@ -25,7 +25,7 @@ use crate::protocol::record::Record;
 use crate::sqlite::failure;
 use crate::sqlite::failure::Fault;
 use crate::sqlite::records::ReadError;
-use crate::waiting::watcher::Pace;
+use crate::waiting::watcher::PollRate;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_LAST: Duration = Duration::from_secs(1);
@@ -281,7 +281,7 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
                 (Some(record), Some(back)) => {
                     // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
                     if core.in_flight.has_waiters(record.claim) {
-                        core.watch.watch(record.claim, record.slot, Pace::Loose);
+                        core.watcher.poll(record.claim, record.slot, PollRate::Slow);
                     }
                     let grant = Grant::new(record, request.before.take(), back);
                     request.answer(Reply::Granted(grant));

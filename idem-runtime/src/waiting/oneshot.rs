@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::sync::{lock, wake};
-use crate::waiting::watcher::{Alarm, Watch};
+use crate::waiting::watcher::{Alarm, Watcher};
 
 /// How often a thread lets others run before it sleeps. Where many threads share few processors, the value is there by
 /// then as often as not, and nobody has to be put to sleep and woken; where nobody else wants to run it takes 2 µs in all.
@@ -84,8 +84,8 @@ impl<T> OneShot<T> {
     }
 
     /// The same for a task. Dropping the future takes nothing: the value stays in the signal.
-    pub(crate) fn wait_async<'a>(&'a self, deadline: Instant, watch: &'a Arc<Watch>) -> Waiting<'a, T> {
-        Waiting { signal: self, deadline, watch, alarm: None }
+    pub(crate) fn wait_async<'a>(&'a self, deadline: Instant, watcher: &'a Arc<Watcher>) -> Waiting<'a, T> {
+        Waiting { signal: self, deadline, watcher, alarm: None }
     }
 }
 
@@ -93,7 +93,7 @@ impl<T> OneShot<T> {
 pub(crate) struct Waiting<'a, T> {
     signal: &'a OneShot<T>,
     deadline: Instant,
-    watch: &'a Arc<Watch>,
+    watcher: &'a Arc<Watcher>,
     alarm: Option<Alarm>,
 }
 
@@ -106,14 +106,14 @@ impl<T> Future for Waiting<'_, T> {
             return Poll::Ready(Some(value));
         }
         // Nobody keeps deadlines once the store has ended.
-        if Instant::now() >= self.deadline || self.watch.is_closed() {
+        if Instant::now() >= self.deadline || self.watcher.is_closed() {
             return Poll::Ready(None);
         }
         let waker = context.waker();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             state.waker = Some(waker.clone());
             drop(state);
-            self.alarm = Some(self.watch.alarm(self.deadline, waker.clone()));
+            self.alarm = Some(self.watcher.alarm(self.deadline, waker.clone()));
         }
         Poll::Pending
     }

@@ -1,7 +1,7 @@
-//! The store's second thread: deadlines of tasks, and a look now and then at calls that run in other processes.
+//! The store's second thread: deadlines of tasks, and a poll now and then at calls that run in other processes.
 //!
 //! Deadlines are kept here and not by an async runtime, so that any executor will do and a paused test clock times
-//! nobody out. Another process cannot wake us (a file watch on the WAL loses the last wake-up: the commit becomes
+//! nobody out. Another process cannot wake us (a file watcher on the WAL loses the last wake-up: the commit becomes
 //! visible after the last write), so its row is read every 0.2 to 10 ms while somebody waits, in one loop per store.
 //! With nobody waiting the thread sleeps without a timeout.
 
@@ -15,33 +15,33 @@ use crate::sync::{lock, wake};
 
 /// How often a claim is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub(crate) enum PollRate {
     /// It runs in another process: nobody else tells us when it ends.
-    Close,
+    Fast,
     /// It runs here, and its end is signalled: only a `steal` from another process has to be noticed.
-    Loose,
+    Slow,
 }
 
-const CLOSE_FIRST: Duration = Duration::from_micros(200);
-const CLOSE_LAST: Duration = Duration::from_millis(10);
-const LOOSE: Duration = Duration::from_millis(100);
+const FAST_FIRST: Duration = Duration::from_micros(200);
+const FAST_LAST: Duration = Duration::from_millis(10);
+const SLOW: Duration = Duration::from_millis(100);
 
-/// What a look at a claim found.
+/// What a poll at a claim found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Poll {
     /// Still running, with somebody waiting.
-    Again,
+    Running,
     /// Ended, or nobody waits any more.
-    Over,
+    Ended,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct PolledClaim {
     slot: Slot,
     next: Instant,
     period: Duration,
     period_max: Duration,
-    /// Asked for again since the last look began, by a waiter that look did not see.
+    /// Asked for again since the last poll began, by a waiter that poll did not see.
     renewed: bool,
 }
 
@@ -49,7 +49,7 @@ struct Watched {
 struct State {
     alarms: BTreeMap<(Instant, u64), Waker>,
     alarm_number: u64,
-    watched: HashMap<u64, Watched>,
+    polled: HashMap<u64, PolledClaim>,
     /// Until when the thread sleeps; `None` while it is awake or sleeps until it is called.
     asleep_until: Option<Instant>,
     asleep: bool,
@@ -57,12 +57,12 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(crate) struct Watcher {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Watch {
+impl Watcher {
     /// Wakes `waker` at `deadline`, unless the alarm is dropped before; at once if the store has ended.
     pub(crate) fn alarm(self: &Arc<Self>, deadline: Instant, waker: Waker) -> Alarm {
         let mut state = lock(&self.state);
@@ -75,19 +75,19 @@ impl Watch {
             state.alarms.insert(at, waker);
             self.call(&state, deadline);
         }
-        Alarm { watch: Arc::clone(self), at }
+        Alarm { watcher: Arc::clone(self), at }
     }
 
     /// Looks at a claim until it is over.
-    pub(crate) fn watch(&self, claim: u64, slot: Slot, pace: Pace) {
-        let (period, period_max) = match pace {
-            Pace::Close => (CLOSE_FIRST, CLOSE_LAST),
-            Pace::Loose => (LOOSE, LOOSE),
+    pub(crate) fn poll(&self, claim: u64, slot: Slot, rate: PollRate) {
+        let (period, period_max) = match rate {
+            PollRate::Fast => (FAST_FIRST, FAST_LAST),
+            PollRate::Slow => (SLOW, SLOW),
         };
         let next = Instant::now() + period;
         let mut state = lock(&self.state);
-        let fresh = Watched { slot, next, period, period_max, renewed: false };
-        state.watched.entry(claim).and_modify(|watched| watched.renewed = true).or_insert(fresh);
+        let fresh = PolledClaim { slot, next, period, period_max, renewed: false };
+        state.polled.entry(claim).and_modify(|polled| polled.renewed = true).or_insert(fresh);
         self.call(&state, next);
     }
 
@@ -107,8 +107,8 @@ impl Watch {
         }
     }
 
-    /// The thread's loop. `look` reads a claim's row and wakes its waiters when it is over.
-    pub(crate) fn run(&self, look: impl Fn(&Slot, u64) -> Look) {
+    /// The thread's loop. `poll` reads a claim's row and wakes its waiters when it is over.
+    pub(crate) fn run(&self, poll: impl Fn(&Slot, u64) -> Poll) {
         let mut state = lock(&self.state);
         while !state.closing {
             let now = Instant::now();
@@ -119,12 +119,12 @@ impl Watch {
                 state = lock(&self.state);
                 continue;
             }
-            let claims = take_looks(&mut state, now);
+            let claims = take_polls(&mut state, now);
             if !claims.is_empty() {
                 drop(state);
-                let looks: Vec<_> = claims.iter().map(|(claim, slot)| (*claim, look(slot, *claim))).collect();
+                let polls: Vec<_> = claims.iter().map(|(claim, slot)| (*claim, poll(slot, *claim))).collect();
                 state = lock(&self.state);
-                schedule(&mut state, &looks);
+                schedule(&mut state, &polls);
                 continue;
             }
             state.asleep_until = next_instant(&state);
@@ -155,45 +155,45 @@ fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
     due
 }
 
-fn take_looks(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
-    let due = state.watched.iter_mut().filter(|(_, watched)| watched.next <= now);
-    due.map(|(claim, watched)| {
-        watched.renewed = false;
-        (*claim, watched.slot)
+fn take_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
+    let due = state.polled.iter_mut().filter(|(_, polled)| polled.next <= now);
+    due.map(|(claim, polled)| {
+        polled.renewed = false;
+        (*claim, polled.slot)
     })
     .collect()
 }
 
-fn schedule(state: &mut State, looks: &[(u64, Look)]) {
+fn schedule(state: &mut State, polls: &[(u64, Poll)]) {
     let now = Instant::now();
-    for (claim, look) in looks {
-        let Some(watched) = state.watched.get_mut(claim) else { continue };
-        if *look == Look::Over && !watched.renewed {
-            state.watched.remove(claim);
+    for (claim, poll) in polls {
+        let Some(polled) = state.polled.get_mut(claim) else { continue };
+        if *poll == Poll::Ended && !polled.renewed {
+            state.polled.remove(claim);
         } else {
-            watched.period = (watched.period * 2).min(watched.period_max);
-            watched.next = now + watched.period;
+            polled.period = (polled.period * 2).min(polled.period_max);
+            polled.next = now + polled.period;
         }
     }
 }
 
 fn next_instant(state: &State) -> Option<Instant> {
     let alarm = state.alarms.first_key_value().map(|(at, _)| at.0);
-    let look = state.watched.values().map(|watched| watched.next).min();
-    alarm.into_iter().chain(look).min()
+    let poll = state.polled.values().map(|polled| polled.next).min();
+    alarm.into_iter().chain(poll).min()
 }
 
 /// A deadline that is kept until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    watch: Arc<Watch>,
+    watcher: Arc<Watcher>,
     at: (Instant, u64),
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         // A waker may be the last to hold a task, and the task an alarm: it goes when the lock is free again.
-        let waker = lock(&self.watch.state).alarms.remove(&self.at);
+        let waker = lock(&self.watcher.state).alarms.remove(&self.at);
         drop(waker);
     }
 }
@@ -214,11 +214,11 @@ mod tests {
     }
 
     fn running(
-        look: impl Fn(&Slot, u64) -> Look + Send + 'static,
-    ) -> (Arc<Watch>, std::thread::JoinHandle<()>) {
-        let watch = Arc::new(Watch::default());
-        let inside = Arc::clone(&watch);
-        (watch, std::thread::spawn(move || inside.run(look)))
+        poll: impl Fn(&Slot, u64) -> Poll + Send + 'static,
+    ) -> (Arc<Watcher>, std::thread::JoinHandle<()>) {
+        let watcher = Arc::new(Watcher::default());
+        let inside = Arc::clone(&watcher);
+        (watcher, std::thread::spawn(move || inside.run(poll)))
     }
 
     fn until(mut done: impl FnMut() -> bool) {
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn an_alarm_rings_once_and_a_dropped_one_never() {
-        let (watch, thread) = running(|_, _| Look::Over);
+        let (watcher, thread) = running(|_, _| Poll::Ended);
         let (kept, dropped) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let soon = Instant::now() + Duration::from_millis(10);
-        drop(watch.alarm(soon, Arc::clone(&dropped).into()));
-        let alarm = watch.alarm(soon, Arc::clone(&kept).into());
+        drop(watcher.alarm(soon, Arc::clone(&dropped).into()));
+        let alarm = watcher.alarm(soon, Arc::clone(&kept).into());
         until(|| kept.0.load(Ordering::SeqCst) == 1);
         drop(alarm);
-        watch.close();
+        watcher.close();
         thread.join().unwrap();
         assert_eq!(dropped.0.load(Ordering::SeqCst), 0);
     }
@@ -252,37 +252,37 @@ mod tests {
 
     #[test]
     fn a_waker_that_panics_leaves_nobody_else_asleep() {
-        let watch = Arc::new(Watch::default());
+        let watcher = Arc::new(Watcher::default());
         let soon = Instant::now();
         let late = soon + Duration::from_secs(3_600);
         let counts = [soon, late].map(|at| {
             let count = Arc::new(Count::default());
             let alarms = [Arc::new(Panicking).into(), Arc::clone(&count).into()];
-            (count, alarms.map(|waker: Waker| watch.alarm(at, waker)))
+            (count, alarms.map(|waker: Waker| watcher.alarm(at, waker)))
         });
-        let inside = Arc::clone(&watch);
-        let thread = std::thread::spawn(move || inside.run(|_, _| Look::Over));
+        let inside = Arc::clone(&watcher);
+        let thread = std::thread::spawn(move || inside.run(|_, _| Poll::Ended));
         until(|| counts[0].0.0.load(Ordering::SeqCst) == 1);
-        watch.close();
+        watcher.close();
         thread.join().unwrap();
         assert_eq!(counts[1].0.0.load(Ordering::SeqCst), 1, "the end wakes all");
-        drop(watch.alarm(late, Arc::new(Panicking).into()));
+        drop(watcher.alarm(late, Arc::new(Panicking).into()));
     }
 
     #[test]
     fn a_claim_is_looked_at_until_it_is_over() {
-        let looks = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&looks);
-        let (watch, thread) =
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&polls);
+        let (watcher, thread) =
             running(
                 move |_, _| {
-                    if counted.fetch_add(1, Ordering::SeqCst) < 4 { Look::Again } else { Look::Over }
+                    if counted.fetch_add(1, Ordering::SeqCst) < 4 { Poll::Running } else { Poll::Ended }
                 },
             );
-        watch.watch(1, Slot::default(), Pace::Close);
-        until(|| lock(&watch.state).watched.is_empty());
-        assert_eq!(looks.load(Ordering::SeqCst), 5);
-        watch.close();
+        watcher.poll(1, Slot::default(), PollRate::Fast);
+        until(|| lock(&watcher.state).polled.is_empty());
+        assert_eq!(polls.load(Ordering::SeqCst), 5);
+        watcher.close();
         thread.join().unwrap();
     }
 }

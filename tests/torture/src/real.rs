@@ -67,10 +67,10 @@ mod beside {
         use std::time::Instant;
 
         #[derive(Debug)]
-        pub(crate) struct Watch;
+        pub(crate) struct Watcher;
         pub(crate) struct Alarm;
 
-        impl Watch {
+        impl Watcher {
             pub(crate) fn is_closed(&self) -> bool {
                 false
             }
