@@ -1,6 +1,6 @@
 //! A consumer of an at-least-once webhook stream that charges each event once.
 //!
-//! Several workers read deliveries from one file. The same event arrives two or three times, at once or much later,
+//! Several workers read deliveries from one file. The same event arrives two or three clock, at once or much later,
 //! sometimes with another amount, sometimes without its id. Every charge appends one line to a ledger; the table at
 //! the end says what became of every delivery.
 //!

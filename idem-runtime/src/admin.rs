@@ -21,7 +21,7 @@ use crate::protocol::decide::Holder;
 use crate::protocol::record::{Reason, Record, Status, StoredResult};
 use crate::scope::context;
 use crate::sqlite::records::{ReadError, Selection};
-use crate::sqlite::{counters as count, records as queries, schema};
+use crate::sqlite::{counters, records, schema};
 use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
 use crate::waiting::oneshot::OneShot;
@@ -55,7 +55,7 @@ impl Store {
         let mut snapshots = Vec::new();
         let mut selection = filter.selection();
         while snapshots.len() < filter.limit {
-            let page = core.readers.read("listing records", |conn| queries::select(conn, &selection))?;
+            let page = core.readers.read("listing records", |conn| records::select(conn, &selection))?;
             let Some((last, _)) = page.last() else { break };
             selection.after = *last;
             for (number, record) in page {
@@ -77,7 +77,7 @@ impl Store {
         let core = &self.inner.core;
         context::check_usable(core)?;
         let (records, unfinished) = core.readers.read("counting records", |conn| {
-            Ok((count::records(conn)?.unsigned_abs(), queries::count_unfinished(conn)?.unsigned_abs()))
+            Ok((counters::records(conn)?.unsigned_abs(), records::count_unfinished(conn)?.unsigned_abs()))
         })?;
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         Ok(Stats {
@@ -101,7 +101,7 @@ impl Store {
         let slot = digest::slot(name, &key);
         let core = &self.inner.core;
         loop {
-            let found = core.readers.read("reading a record", |conn| match queries::get(conn, &slot) {
+            let found = core.readers.read("reading a record", |conn| match records::get(conn, &slot) {
                 Err(ReadError::Damaged(_)) => Ok(Some(None)),
                 found => Ok(found?.map(Some)),
             })?;
@@ -147,8 +147,8 @@ impl Store {
     pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
         let core = &self.inner.core;
         context::check_usable(core)?;
-        let before_ms = core.times.horizon_ms();
-        let found = core.readers.read("purging", |conn| queries::purgeable(conn, before_ms, limit))?;
+        let before_ms = core.clock.horizon_ms();
+        let found = core.readers.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
         let changes = found.into_iter().map(|record| (record.result.is_some(), purge::change(core, record)));
         // What the index named too early is only put off.
         let over = changes.filter(|(had_result, change)| {
@@ -212,13 +212,13 @@ impl Store {
         context::check_usable(core)?;
         core.readers.read("checking the store", |conn| {
             let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
-            if let Some((found, expected)) = count::lost_records(conn)? {
+            if let Some((found, expected)) = counters::lost_records(conn)? {
                 flaws.push(format!("there are {found} records and should be {expected}"));
             }
             let mut selection =
                 Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: 1_000 };
             loop {
-                let page = match queries::select(conn, &selection) {
+                let page = match records::select(conn, &selection) {
                     Err(ReadError::Damaged(flaw)) => {
                         flaws.push(format!("a record after {}: {flaw}", selection.after));
                         return Ok(flaws);

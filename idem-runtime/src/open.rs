@@ -281,7 +281,7 @@ impl StoreBuilder {
         }
         let identity = Identity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
-        let Registered { owner: Owner { number, store_id, times, dead }, owner_file, prober } = registered;
+        let Registered { owner: Owner { number, store_id, clock, dead }, owner_file, prober } = registered;
         for token in &dead {
             // Left behind, the file of a dead owner does no harm.
             let _ = prober.reap(token);
@@ -296,7 +296,7 @@ impl StoreBuilder {
             log_bytes: self.log_bytes,
             record_within: self.record_within,
             owner: number,
-            times,
+            clock,
             prober,
         }));
         let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?);

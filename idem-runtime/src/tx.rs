@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use crate::bounds::{IntoError, Outcome};
 use crate::call::inspect::answer;
 use crate::call::run::{answer, prepare};
-use crate::call::{Call, Plan, outcome as finish};
+use crate::call::{Call, Plan, outcome};
 use crate::error::Error;
 use crate::on_err::ErrPolicy;
 use crate::open::RESULT_BYTES_MAX;
@@ -28,9 +28,9 @@ use crate::protocol::decide::Mode;
 use crate::protocol::record::Record;
 use crate::scope::context::{Ongoing, Scope};
 use crate::scope::{context, intent};
+use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{failure as fault, schema};
 use crate::tx::record::Opening;
 
 pub(crate) mod failure;
@@ -53,7 +53,7 @@ pub struct TxCall<'conn, P, M> {
 /// # Errors
 /// [`ErrorKind::Store`](crate::ErrorKind::Store) if they cannot be made, or are of a newer version.
 pub fn install(conn: &Connection) -> Result<(), Error> {
-    let failed = |error| fault::error(error, "making the tables");
+    let failed = |error| crate::sqlite::failure::error(error, "making the tables");
     if schema::has_tables(conn).map_err(failed)? {
         schema::check_version(conn)?;
     }
@@ -143,7 +143,7 @@ where
     let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {
             intent::saw(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
-            return finish::replay(&record.lent(), policy).map_err(about);
+            return outcome::replay(&record.lent(), policy).map_err(about);
         }
         Opening::Body(inside) => inside,
     };
@@ -156,14 +156,14 @@ where
     };
     match outcome {
         Ok(value) => {
-            let (ending, value) = finish::done(value, call.codec, call.keep_result, RESULT_BYTES_MAX);
+            let (ending, value) = outcome::done(value, call.codec, call.keep_result, RESULT_BYTES_MAX);
             inside.end(ending, false).map_err(about)?;
             Ok(Ok(value))
         }
         Err(error) => {
             ongoing.pass_failure_on();
             let (ending, error) =
-                finish::failed(error, policy, ongoing.has_inner_failure(), &call, RESULT_BYTES_MAX);
+                outcome::failed(error, policy, ongoing.has_inner_failure(), &call, RESULT_BYTES_MAX);
             inside.end(ending, true).map_err(about)?;
             Ok(Err(error))
         }

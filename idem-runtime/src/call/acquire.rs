@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
-use crate::call::{Prepared, claim, refusal as refuse};
+use crate::call::{Prepared, claim, refusal};
 use crate::engine::request::{Reply, Request, Sender, Urgency};
 use crate::engine::shared::Core;
 use crate::engine::submit::Engine;
@@ -131,12 +131,12 @@ impl<'a> Negotiation<'a> {
                         return Ok(step);
                     }
                 }
-                Decision::RefuseMismatch => return Err(refuse::mismatch(&record, &differing)),
-                Decision::RefuseReentrant => return Err(refuse::reentrant()),
-                Decision::RefuseResultGone => return Err(refuse::result_gone(&record)),
+                Decision::RefuseMismatch => return Err(refusal::mismatch(&record, &differing)),
+                Decision::RefuseReentrant => return Err(refusal::reentrant()),
+                Decision::RefuseResultGone => return Err(refusal::result_gone(&record)),
                 Decision::RefuseInDoubt | Decision::RefuseExhausted => {
                     let reason = self.note_doubt(&record).reason;
-                    return Err(refuse::in_doubt(&record, reason, decision));
+                    return Err(refusal::in_doubt(&record, reason, decision));
                 }
             }
         }
@@ -248,9 +248,9 @@ impl<'a> Negotiation<'a> {
 
     fn wait_is_over(&self) -> Error {
         if self.unprovable {
-            refuse::unprovable(self.call.wait)
+            refusal::unprovable(self.call.wait)
         } else {
-            refuse::still_running(self.call.wait)
+            refusal::still_running(self.call.wait)
         }
     }
 

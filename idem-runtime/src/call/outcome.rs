@@ -34,7 +34,7 @@ pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
         name: record.name.clone(),
         key: record.key.clone(),
         attempt: record.attempt,
-        in_doubt_since: claim.in_doubt_since().map(|since| wall_time(core.times.wall_ms(since))),
+        in_doubt_since: claim.in_doubt_since().map(|since| wall_time(core.clock.wall_ms(since))),
         in_transaction: false,
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),

@@ -14,7 +14,7 @@ use crate::call::acquire::{Known, Ready};
 use crate::call::claim::{Claim, Ending};
 use crate::call::outcome::Ended;
 use crate::call::run::{Begun, Looked, answer};
-use crate::call::{Call, outcome as finish};
+use crate::call::{Call, outcome};
 use crate::engine::request::{Reply, Sender};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
@@ -176,7 +176,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = finish::scope(begun.core(), &claim);
+    let (scope, _) = outcome::scope(begun.core(), &claim);
     claim.start();
     let verdict = {
         let _entered = context::enter(scope);
@@ -210,7 +210,7 @@ where
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = finish::scope(begun.core(), &claim);
+    let (scope, _) = outcome::scope(begun.core(), &claim);
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
     let watcher = Arc::clone(&begun.core().watcher);
@@ -267,7 +267,7 @@ impl Begun {
         match verdict {
             Ok(Verdict::Done(value)) => {
                 self.tell_recovered(&claim, waited);
-                Ok(Next::Recorded(finish::end_done(&self.call, self.core(), claim, value, sender)))
+                Ok(Next::Recorded(outcome::end_done(&self.call, self.core(), claim, value, sender)))
             }
             Ok(Verdict::DoneWithoutResult) => {
                 claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Sender::Task);

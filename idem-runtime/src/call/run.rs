@@ -10,7 +10,7 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Known, Negotiation, Ready, Step};
 use crate::call::claim::Claim;
 use crate::call::inspect::answer;
-use crate::call::{Call, Plan, Prepared, acquire as negotiate, outcome as finish, refusal as refuse};
+use crate::call::{Call, Plan, Prepared, acquire, outcome, refusal};
 use crate::engine::request::Sender;
 use crate::engine::submit::Engine;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::on_err::ErrPolicy;
 use crate::protocol::decide::Mode;
 use crate::protocol::record::{Record, RecordRef, Status};
 use crate::scope::intent::{Intent, Seen};
-use crate::scope::{context, default_store as global, intent};
+use crate::scope::{context, default_store, intent};
 use crate::store::Store;
 
 impl<P, M> Call<P, M> {
@@ -121,7 +121,7 @@ impl Begun {
         }
         let (call, store) = prepared?;
         if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
-            return Err(call.about(refuse::beside_transaction()));
+            return Err(call.about(refusal::beside_transaction()));
         }
         Ok(Begun { call, store, observer })
     }
@@ -195,7 +195,7 @@ impl Begun {
                 return false;
             }
             let age_ms = self.core().age_ms(record.at);
-            let answers = negotiate::answers(&self.call, self.mode(), record, age_ms);
+            let answers = acquire::answers(&self.call, self.mode(), record, age_ms);
             if answers {
                 replay(record, age_ms);
             }
@@ -253,13 +253,13 @@ impl Begun {
             Err(record) => return self.replay(&record.lent(), waited, policy),
         };
         self.tell(claim.record().attempt, None, waited);
-        let (scope, ongoing) = finish::scope(self.core(), &claim);
+        let (scope, ongoing) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = {
             let _entered = context::enter(scope);
             body().into_result()
         };
-        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Sender::Thread);
+        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Sender::Thread);
         let reply = ended.reply.wait(ended.deadline);
         ended.outcome(reply)
     }
@@ -281,10 +281,10 @@ impl Begun {
             Err(record) => return self.replay(&record.lent(), waited, &policy),
         };
         self.tell(claim.record().attempt, None, waited);
-        let (scope, ongoing) = finish::scope(self.core(), &claim);
+        let (scope, ongoing) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let ended = finish::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
+        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
         let reply = ended.reply.wait_async(ended.deadline, &self.core().watcher).await;
         ended.outcome(reply)
     }
@@ -316,7 +316,7 @@ impl Begun {
         event::replayed(record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
         self.tell(record.attempt, Some(age), waited);
-        finish::replay(record, policy)
+        outcome::replay(record, policy)
     }
 
     /// Tells an observer how the call got its answer.
@@ -338,7 +338,7 @@ impl Begun {
 pub(crate) fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
     let named = plan.store.take();
     let call = plan.prepare()?;
-    let store = named.map_or_else(global::store, Ok).map_err(|error| call.about(error))?;
+    let store = named.map_or_else(default_store::store, Ok).map_err(|error| call.about(error))?;
     context::check_usable(&store.inner.core).map_err(|error| call.about(error))?;
     Ok((call, store))
 }

@@ -72,7 +72,7 @@ const BINCODE_SETS_ID: u8 = 4;
 
 /// How many elements of a sequence that read back in the order it had may come in another one later.
 ///
-/// What looks like a list may be a set that did so by chance: once in `n!` times, beyond 20 elements never. Each element
+/// What looks like a list may be a set that did so by chance: once in `n!` clock, beyond 20 elements never. Each element
 /// costs a hash of its own, and a long list should not pay for what only a set needs. A set whose hasher is the same all
 /// through a program keeps its order without chance: what calls itself a `HashSet` may move at any length.
 const CHANCE_MAX: usize = 20;

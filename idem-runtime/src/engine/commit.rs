@@ -24,30 +24,31 @@ use crate::protocol::change::{Applied, Expect};
 use crate::protocol::record::Record;
 use crate::protocol::timeline::BootRow;
 use crate::sqlite::checkpoint::{Added, Checkpoints};
-use crate::sqlite::failure::Fault;
+use crate::sqlite::failure::WriteOutcome;
 use crate::sqlite::records::{Changes, ReadError};
 use crate::sqlite::schema::Role;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{
-    checkpoint, counters as count, failure as fault, owners, records as queries, schema, store_clock as times,
-};
+use crate::sqlite::{checkpoint, counters, failure, owners, records, schema, store_clock};
 
 /// How long to queue behind other processes before taking the write lock without a turn.
 const TURN: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) fault: Fault,
+    pub(crate) outcome: WriteOutcome,
     pub(crate) error: Error,
 }
 
 impl Failure {
     fn refused(error: Error) -> Failure {
-        Failure { fault: Fault::Refused, error }
+        Failure { outcome: WriteOutcome::NotWritten, error }
     }
 
     fn statement(error: rusqlite::Error) -> Failure {
-        Failure { fault: fault::of_statement(&error), error: fault::error(error, "writing to the store") }
+        Failure {
+            outcome: failure::of_statement(&error),
+            error: failure::error(error, "writing to the store"),
+        }
     }
 }
 
@@ -101,12 +102,14 @@ impl Disk {
     /// Commits a batch. If the outcome is unknown, once more on a new connection.
     pub(crate) fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         let mut committed = self.commit_once(batch);
-        if let Err(Failure { fault: Fault::Unknown, error }) = &committed {
+        if let Err(Failure { outcome: WriteOutcome::Unknown, error }) = &committed {
             event::store_trouble(&error.to_string());
             self.is_spent = true;
-            committed = self.commit_once(batch).map_err(|second| Failure { fault: Fault::Unknown, ..second });
+            committed = self
+                .commit_once(batch)
+                .map_err(|second| Failure { outcome: WriteOutcome::Unknown, ..second });
         }
-        let known = committed.as_ref().err().is_some_and(|failure| failure.fault != Fault::Unknown);
+        let known = committed.as_ref().err().is_some_and(|failure| failure.outcome != WriteOutcome::Unknown);
         if known {
             // They were made known before the commit. What may be on disk stays known until it is taken back.
             batch.iter().filter_map(claim_number).for_each(|claim| self.core.in_flight.complete(claim, None));
@@ -124,12 +127,12 @@ impl Disk {
         let repeatable = batch.iter().all(|request| request.repeatable) && !self.checkpoints.is_beside();
         self.force(!repeatable)?;
         // The clock's row waits for a batch that is forced to disk.
-        let due = if self.forcing { self.core.times.take_due() } else { None };
+        let due = if self.forcing { self.core.clock.take_due() } else { None };
         self.checkpoints.give_way();
         let turn = self.gate.enter(TURN);
         let written = write(&self.conn, &self.core, batch, self.highest, due.as_ref());
         self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
-        let (applied, issued) = written.inspect_err(|_| self.core.times.give_back(due))?;
+        let (applied, issued) = written.inspect_err(|_| self.core.clock.give_back(due))?;
         if let Err(error) = self.checkpoints.note_commit(&self.conn, added(batch)) {
             event::store_trouble(&format!("the length of the log could not be read ({error})"));
         }
@@ -192,7 +195,7 @@ impl Disk {
 
     /// The log could not be folded in.
     fn note_unfolded(&mut self, error: &rusqlite::Error) {
-        if fault::of_commit(error) == Fault::Unknown {
+        if failure::of_commit(error) == WriteOutcome::Unknown {
             (self.is_spent, self.is_torn) = (true, true);
         }
     }
@@ -244,7 +247,7 @@ impl Disk {
     }
 
     fn put_in_order(&mut self) -> Result<(), Error> {
-        let left = |error| fault::error(error, "closing the store");
+        let left = |error| failure::error(error, "closing the store");
         self.stop_folding();
         self.mend()?;
         // There is nothing else to do until the end of the close.
@@ -318,7 +321,7 @@ fn write(
     }
     changes.end(issued).map_err(Failure::statement)?;
     if let Some(row) = due {
-        times::write_boot(&transaction, row).map_err(Failure::statement)?;
+        store_clock::write_boot(&transaction, row).map_err(Failure::statement)?;
     }
     for (request, outcome) in batch.iter_mut().zip(&applied) {
         if let (Applied::Yes, Some(claim)) = (outcome, claim_number(request)) {
@@ -326,8 +329,8 @@ fn write(
         }
     }
     transaction.commit().map_err(|error| Failure {
-        fault: fault::of_commit(&error),
-        error: fault::error(error, "committing to the store"),
+        outcome: failure::of_commit(&error),
+        error: failure::error(error, "committing to the store"),
     })?;
     Ok((applied, issued))
 }
@@ -369,7 +372,7 @@ fn issue_numbers(
     if fresh.peek().is_none() {
         return Ok(None);
     }
-    let mut issued = count::claims_issued(conn)?.max(highest);
+    let mut issued = counters::claims_issued(conn)?.max(highest);
     for new in fresh {
         if new.claim > 0 {
             if stands(conn, new)? {
@@ -385,7 +388,7 @@ fn issue_numbers(
 
 /// Whether an earlier try to write this record is on disk.
 fn stands(conn: &Connection, new: &Record) -> rusqlite::Result<bool> {
-    match queries::get(conn, &new.slot) {
+    match records::get(conn, &new.slot) {
         Ok(standing) => Ok(standing.is_some_and(|standing| standing.is(new))),
         Err(ReadError::Damaged(_)) => Ok(false),
         Err(ReadError::Sqlite(error)) => Err(error),

@@ -59,7 +59,7 @@ pub(crate) fn limit(written: usize) -> usize {
 
 /// The writes that purge the oldest records that are over.
 pub(crate) fn slice(core: &Core, conn: &Connection, limit: usize) -> Vec<Request> {
-    let before_ms = core.times.horizon_ms().saturating_sub(GRACE_MS);
+    let before_ms = core.clock.horizon_ms().saturating_sub(GRACE_MS);
     let found = records::purgeable(conn, before_ms, u32::try_from(limit).unwrap_or(u32::MAX));
     let changes = found.unwrap_or_default().into_iter().map(|record| change(core, record));
     let urgency = Urgency::Until(Instant::now() + LOOK_EVERY);
@@ -73,7 +73,7 @@ pub(crate) fn change(core: &Core, record: Record) -> Change {
         Lapsed::Record => None,
         Lapsed::Result if record.result.is_some() => Some(core.with_purge_time(record.without_result())),
         Lapsed::Result | Lapsed::Nothing => {
-            let later = core.times.horizon_ms().saturating_add(PUT_OFF_MS);
+            let later = core.clock.horizon_ms().saturating_add(PUT_OFF_MS);
             let record = core.with_purge_time(record);
             Some(Record { purge_ms: record.purge_ms.map(|purge_ms| purge_ms.max(later)), ..record })
         }

@@ -16,8 +16,8 @@ use crate::protocol::record::{NO_OWNER, Record, RecordRef, Status};
 use crate::protocol::timeline::Stamp;
 use crate::sqlite::read_pool::Readers;
 use crate::sqlite::schema::Tenancy;
-use crate::sqlite::store_clock::Times;
-use crate::sqlite::{owners, records as queries, store_clock as times};
+use crate::sqlite::store_clock::StoreClock;
+use crate::sqlite::{owners, records, store_clock};
 use crate::sync::lock;
 use crate::waiting::in_flight::InFlight;
 use crate::waiting::watcher::{Poll, Watcher};
@@ -43,7 +43,7 @@ pub(crate) struct Core {
     pub(crate) readers: Readers,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) watcher: Arc<Watcher>,
-    pub(crate) times: Times,
+    pub(crate) clock: StoreClock,
     prober: Prober,
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
@@ -73,7 +73,7 @@ pub(crate) struct Found {
     pub(crate) log_bytes: u64,
     pub(crate) record_within: Duration,
     pub(crate) owner: i64,
-    pub(crate) times: Times,
+    pub(crate) clock: StoreClock,
     pub(crate) prober: Prober,
 }
 
@@ -94,7 +94,7 @@ impl Core {
             readers,
             in_flight: Arc::default(),
             watcher: Arc::default(),
-            times: found.times,
+            clock: found.clock,
             prober: found.prober,
             owners: Mutex::default(),
             pid: std::process::id(),
@@ -189,7 +189,7 @@ impl Core {
     pub(crate) fn read(&self, slots: &[Slot]) -> Result<Option<Record>, Error> {
         self.readers.read("reading a record", |conn| {
             for slot in slots {
-                if let Some(record) = queries::get(conn, slot)? {
+                if let Some(record) = records::get(conn, slot)? {
                     return Ok(Some(record));
                 }
             }
@@ -207,7 +207,7 @@ impl Core {
             for slot in slots {
                 let unanswered =
                     |record: &RecordRef<'_>| (!answer(record)).then(|| Arc::new(record.to_record()));
-                if let Some(record) = queries::look(conn, slot, unanswered)? {
+                if let Some(record) = records::look(conn, slot, unanswered)? {
                     return Ok(record);
                 }
             }
@@ -216,16 +216,16 @@ impl Core {
     }
 
     pub(crate) fn now(&self) -> Stamp {
-        self.times.now()
+        self.clock.now()
     }
 
     pub(crate) fn age_ms(&self, stamp: Stamp) -> Option<i64> {
         let load = || {
-            let rows = self.readers.read("reading the clock rows", |conn| Ok(times::read_boots(conn)?));
+            let rows = self.readers.read("reading the clock rows", |conn| Ok(store_clock::read_boots(conn)?));
             // Without the row the age is unknown, and an unknown age expires nothing.
             rows.ok()
         };
-        self.times.age_ms(stamp, load)
+        self.clock.age_ms(stamp, load)
     }
 
     pub(crate) fn lapsed(&self, record: &Record) -> Lapsed {
@@ -237,7 +237,7 @@ impl Core {
     /// A request that was handed to the kernel can arrive after its sender was killed. What is from an earlier boot
     /// cannot.
     pub(crate) fn settles_in(&self, doubt_since: Stamp) -> Duration {
-        if !self.times.same_boot(doubt_since) {
+        if !self.clock.same_boot(doubt_since) {
             return Duration::ZERO;
         }
         let age_ms = self.age_ms(doubt_since).unwrap_or_default();
@@ -246,7 +246,7 @@ impl Core {
 
     pub(crate) fn with_purge_time(&self, record: Record) -> Record {
         let lifetime_ms = record.next_lifetime().to_ms();
-        let purge_ms = lifetime_ms.map(|lifetime_ms| self.times.expires_wall_ms(record.at, lifetime_ms));
+        let purge_ms = lifetime_ms.map(|lifetime_ms| self.clock.expires_wall_ms(record.at, lifetime_ms));
         Record { purge_ms, ..record }
     }
 

@@ -23,7 +23,7 @@ use crate::event;
 use crate::protocol::change::Applied;
 use crate::protocol::record::Record;
 use crate::sqlite::failure;
-use crate::sqlite::failure::Fault;
+use crate::sqlite::failure::WriteOutcome;
 use crate::sqlite::records::ReadError;
 use crate::waiting::watcher::PollRate;
 
@@ -233,7 +233,7 @@ impl Writer {
                     complete_persistent(self.core(), &request, request.change.expect.claim(), None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
-                _ if failure.fault == Fault::Busy => self.pending.push(request),
+                _ if failure.outcome == WriteOutcome::Busy => self.pending.push(request),
                 Urgency::Until(_) => self.refuse(request, &failure),
                 Urgency::Persist if alone => {
                     self.stuck.push(request);
@@ -248,8 +248,8 @@ impl Writer {
 
     /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
     fn refuse(&self, request: Request, failure: &Failure) {
-        if let (Fault::Unknown, Some(record), Some(back)) =
-            (failure.fault, &request.change.new, &request.back)
+        if let (WriteOutcome::Unknown, Some(record), Some(back)) =
+            (failure.outcome, &request.change.new, &request.back)
         {
             drop(Grant::new(record.clone(), request.before.clone(), Arc::clone(back)));
         }

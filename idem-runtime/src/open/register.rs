@@ -17,12 +17,12 @@ use crate::locks::liveness::{Liveness, Prober};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Reason;
-use crate::sqlite::failure::{opening, opening_read as unreadable};
+use crate::sqlite::failure::{opening, opening_read};
 use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
-use crate::sqlite::store_clock::Times;
+use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{counters as count, owners, records as queries, schema};
+use crate::sqlite::{counters, owners, records, schema};
 
 /// After an unclean end a store up to this size is checked before it is used: about a second per 150 MB.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
@@ -70,18 +70,18 @@ impl Registration {
         let transaction = WriteTransaction::begin(conn).map_err(opening)?;
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
-        let times = Times::open(&transaction, clock).map_err(opening)?;
-        let dead = self.settle_dead_owners(&transaction, had_log, prober, &times)?;
+        let clock = StoreClock::open(&transaction, clock).map_err(opening)?;
+        let dead = self.settle_dead_owners(&transaction, had_log, prober, &clock)?;
         let number = owners::insert(&transaction, token, &OwnerFacts::here()).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
             .map_err(opening)?;
-        let unfinished = queries::count_unfinished(&transaction).map_err(opening)?;
+        let unfinished = records::count_unfinished(&transaction).map_err(opening)?;
         transaction.commit().map_err(opening)?;
         if unfinished > 0 {
             event::unfinished_at_open(unfinished);
         }
-        Ok(Owner { number, store_id, times, dead })
+        Ok(Owner { number, store_id, clock, dead })
     }
 
     /// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
@@ -90,12 +90,12 @@ impl Registration {
         conn: &Connection,
         had_log: bool,
         prober: &Prober,
-        times: &Times,
+        clock: &StoreClock,
     ) -> Result<Vec<String>, Error> {
         let numbers = owners::numbers(conn).map_err(opening)?;
         let (mut dead, mut living) = (Vec::new(), 0);
         for number in numbers {
-            let Some((token, facts)) = owners::get(conn, number).map_err(unreadable)? else { continue };
+            let Some((token, facts)) = owners::get(conn, number).map_err(opening_read)? else { continue };
             if prober.probe(&token, &facts) != Liveness::Dead {
                 living += 1;
                 continue;
@@ -103,7 +103,7 @@ impl Registration {
             if dead.is_empty() {
                 self.check_after_unclean_end(conn)?;
             }
-            if settle_running(conn, number, times).map_err(unreadable)? {
+            if settle_running(conn, number, clock).map_err(opening_read)? {
                 owners::delete(conn, number).map_err(opening)?;
                 dead.push(token);
             }
@@ -134,9 +134,9 @@ impl Registration {
                  was done"
             )));
         }
-        let Some((found, expected)) = count::lost_records(conn).map_err(opening)? else { return Ok(()) };
+        let Some((found, expected)) = counters::lost_records(conn).map_err(opening)? else { return Ok(()) };
         if self.accept_lost_records {
-            return count::accept_records(conn).map_err(opening);
+            return counters::accept_records(conn).map_err(opening);
         }
         Err(Error::store(format!(
             "the store has lost records: there are {found} and should be {expected} (an old copy of the database was put \
@@ -147,10 +147,10 @@ impl Registration {
 
     /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
     fn check_high_water(&self, conn: &Connection, high_water: &mut HighWater) -> Result<(), Error> {
-        let issued = count::claims_issued(conn).map_err(opening)?;
+        let issued = counters::claims_issued(conn).map_err(opening)?;
         let Some(highest) = high_water.read().filter(|highest| *highest > issued) else { return Ok(()) };
         if self.accept_lost_records {
-            return count::write(conn, Some(highest), 0).map_err(opening);
+            return counters::write(conn, Some(highest), 0).map_err(opening);
         }
         Err(Error::store(format!(
             "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
@@ -170,19 +170,19 @@ pub(crate) struct Registered {
 pub(crate) struct Owner {
     pub(crate) number: i64,
     pub(crate) store_id: [u8; 16],
-    pub(crate) times: Times,
+    pub(crate) clock: StoreClock,
     /// The tokens of owners that ended without closing, and are settled.
     pub(crate) dead: Vec<String>,
 }
 
 /// Puts the running records of a dead owner in doubt (index `idem_open`). False if one is damaged: it is left as it
 /// is, for whoever calls it to be told, and so is the owner it names.
-fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, ReadError> {
+fn settle_running(conn: &Connection, owner: i64, clock: &StoreClock) -> Result<bool, ReadError> {
     let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
     let slots: Vec<Slot> = statement.query_map([owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut whole = true;
     for slot in slots {
-        let record = match queries::get(conn, &slot) {
+        let record = match records::get(conn, &slot) {
             Ok(Some(record)) => record,
             Ok(None) => continue,
             Err(ReadError::Damaged(_)) => {
@@ -191,9 +191,9 @@ fn settle_running(conn: &Connection, owner: i64, times: &Times) -> Result<bool, 
             }
             Err(failure) => return Err(failure),
         };
-        let new = Some(record.in_doubt(Reason::OwnerDied, times.now()));
+        let new = Some(record.in_doubt(Reason::OwnerDied, clock.now()));
         let expect = Expect::Exactly(record.claim, record.status);
-        queries::apply(conn, &mut Change { slot, expect, new }, None)?;
+        records::apply(conn, &mut Change { slot, expect, new }, None)?;
     }
     Ok(whole)
 }

@@ -1,7 +1,7 @@
 //! How old a record is when clocks disagree: it lives longer, never shorter.
 //!
 //! A record is stamped with a boot and the boot time in it, and with no wall time at all. Within one boot age
-//! is a difference of boot times. Across boots it is a difference of wall times, and here a boot keeps two
+//! is a difference of boot times. Across boots it is a difference of wall clock, and here a boot keeps two
 //! offsets (wall time minus boot time): a stamp is placed by the **highest** one ever seen in its boot, and
 //! now by the **lowest plausible** one of the present boot. A clock that starts in 1970 and is set later puts
 //! the boot's stamps where they belong; one that jumps ahead makes them look younger.

@@ -7,31 +7,31 @@ use crate::sqlite::records::ReadError;
 
 /// What to do about a failed write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum WriteOutcome {
     /// Somebody else holds the write lock: try again.
     Busy,
     /// Nothing was written.
-    Refused,
+    NotWritten,
     /// The commit may or may not be on disk: read again after reopening.
     Unknown,
 }
 
 /// How a failed COMMIT left things. One that failed in an fsync was found on disk after recovery in 25 of 31 cases:
 /// its outcome is unknown, never "did not happen".
-pub(crate) fn of_commit(error: &rusqlite::Error) -> Fault {
+pub(crate) fn of_commit(error: &rusqlite::Error) -> WriteOutcome {
     match primary_code(error) {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Fault::Busy,
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => WriteOutcome::Busy,
         // A deferred constraint or a commit hook says no before anything is written.
-        ffi::SQLITE_FULL | ffi::SQLITE_CONSTRAINT => Fault::Refused,
-        _ => Fault::Unknown,
+        ffi::SQLITE_FULL | ffi::SQLITE_CONSTRAINT => WriteOutcome::NotWritten,
+        _ => WriteOutcome::Unknown,
     }
 }
 
 /// How a statement that failed before the COMMIT left things.
-pub(crate) fn of_statement(error: &rusqlite::Error) -> Fault {
+pub(crate) fn of_statement(error: &rusqlite::Error) -> WriteOutcome {
     match primary_code(error) {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Fault::Busy,
-        _ => Fault::Refused,
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => WriteOutcome::Busy,
+        _ => WriteOutcome::NotWritten,
     }
 }
 
@@ -99,22 +99,22 @@ mod tests {
     // "Did not happen" would be a guess for all but the first ones: the frames may be in the log.
     #[test]
     fn a_commit_that_failed_is_unknown_unless_it_is_known() {
-        for (code, fault) in [
-            (ffi::SQLITE_BUSY, Fault::Busy),
-            (ffi::SQLITE_FULL, Fault::Refused),
-            (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, Fault::Refused),
-            (ffi::SQLITE_CONSTRAINT_COMMITHOOK, Fault::Refused),
-            (ffi::SQLITE_IOERR_FSYNC, Fault::Unknown),
-            (ffi::SQLITE_IOERR_WRITE, Fault::Unknown),
-            (ffi::SQLITE_CORRUPT, Fault::Unknown),
+        for (code, outcome) in [
+            (ffi::SQLITE_BUSY, WriteOutcome::Busy),
+            (ffi::SQLITE_FULL, WriteOutcome::NotWritten),
+            (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, WriteOutcome::NotWritten),
+            (ffi::SQLITE_CONSTRAINT_COMMITHOOK, WriteOutcome::NotWritten),
+            (ffi::SQLITE_IOERR_FSYNC, WriteOutcome::Unknown),
+            (ffi::SQLITE_IOERR_WRITE, WriteOutcome::Unknown),
+            (ffi::SQLITE_CORRUPT, WriteOutcome::Unknown),
         ] {
-            assert_eq!(of_commit(&failed_with(code)), fault, "code {code}");
+            assert_eq!(of_commit(&failed_with(code)), outcome, "code {code}");
         }
     }
 
     #[test]
     fn a_statement_that_failed_wrote_nothing() {
-        assert_eq!(of_statement(&failed_with(ffi::SQLITE_BUSY_SNAPSHOT)), Fault::Busy);
-        assert_eq!(of_statement(&failed_with(ffi::SQLITE_IOERR_WRITE)), Fault::Refused);
+        assert_eq!(of_statement(&failed_with(ffi::SQLITE_BUSY_SNAPSHOT)), WriteOutcome::Busy);
+        assert_eq!(of_statement(&failed_with(ffi::SQLITE_IOERR_WRITE)), WriteOutcome::NotWritten);
     }
 }

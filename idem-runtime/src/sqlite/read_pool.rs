@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::Error;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::{Role, Tenancy};
-use crate::sqlite::{failure as fault, schema};
+use crate::sqlite::{failure, schema};
 use crate::sync::lock;
 
 /// How many idle connections are kept; more callers at once open one each for the time of their read.
@@ -44,7 +44,7 @@ impl Readers {
             Some(conn) => conn,
             None => Box::new(self.connect()?),
         };
-        let answer = query(&conn).map_err(|failure| fault::of_read(failure, doing));
+        let answer = query(&conn).map_err(|failure| failure::of_read(failure, doing));
         let mut idle = lock(&self.idle);
         if !idle.closed && idle.connections.len() < IDLE_MAX {
             idle.connections.push(conn);

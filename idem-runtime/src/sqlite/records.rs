@@ -10,7 +10,7 @@ use crate::encoding::digest::Slot;
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{Record, RecordRef, Status};
 use crate::sqlite::row::Columns;
-use crate::sqlite::{counters as count, row};
+use crate::sqlite::{counters, row};
 
 /// A row that cannot be reached, or can and is not to be believed.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl<'conn> Changes<'conn> {
 
     /// Ends the changes of a transaction: it counts them, and notes the highest claim number that was issued.
     pub(crate) fn end(self, issued: Option<u64>) -> rusqlite::Result<()> {
-        count::write(self.conn, issued, self.added)
+        counters::write(self.conn, issued, self.added)
     }
 
     /// False if there is a row in its slot: it stays.

@@ -12,7 +12,7 @@ use crate::host::clock::Clock;
 use crate::protocol::timeline::{BootRow, Reading, Stamp, Timeline};
 
 #[derive(Debug)]
-pub(crate) struct Times {
+pub(crate) struct StoreClock {
     clock: Arc<dyn Clock>,
     inner: RwLock<Inner>,
 }
@@ -24,12 +24,12 @@ struct Inner {
     due: Option<BootRow>,
 }
 
-impl Times {
+impl StoreClock {
     /// Reads the boots and writes the present one, in the caller's write transaction.
-    pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<Times> {
+    pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<StoreClock> {
         let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
         write_boot(conn, &row)?;
-        Ok(Times { clock, inner: RwLock::new(Inner { timeline, due: None }) })
+        Ok(StoreClock { clock, inner: RwLock::new(Inner { timeline, due: None }) })
     }
 
     pub(crate) fn now(&self) -> Stamp {

@@ -34,7 +34,7 @@ impl Snapshot {
         let cut_off = record.status == Status::Running && matches!(holder, Holder::Dead | Holder::Nobody);
         let status = if cut_off { Status::InDoubt } else { record.status };
         let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));
-        let since_ms = core.times.wall_ms(record.at);
+        let since_ms = core.clock.wall_ms(record.at);
         let lapsed = core.lapsed(&record);
         let host = core.owner_text(record.owner);
         Ok(Some(Snapshot { record, number, status, lapsed, age, since_ms, host }))

@@ -4,13 +4,13 @@ use super::failure::{failed, unreadable};
 use super::savepoint::{InTransaction, timeline};
 use rusqlite::{Connection, ffi};
 
-use crate::call::{Prepared, refusal as refuse};
+use crate::call::{Prepared, refusal};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
 use crate::protocol::record::{NO_OWNER, Reason, Record};
 use crate::protocol::timeline::Timeline;
 use crate::scope::context;
-use crate::sqlite::{records as queries, schema};
+use crate::sqlite::{records, schema};
 
 /// What a `tx` call finds when it begins.
 pub(crate) enum Opening<'conn> {
@@ -30,7 +30,7 @@ pub(crate) fn open<'conn>(
     check_journal(conn)?;
     if conn.is_autocommit() {
         if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
-            return Err(refuse::beside_transaction());
+            return Err(refusal::beside_transaction());
         }
         check_durable(conn)?;
         // A replay needs no write lock.
@@ -124,19 +124,19 @@ fn find(
         Decision::Replay => Ok(Found::Answer(Box::new(record))),
         Decision::Rerun | Decision::Recover => Ok(Found::Interrupted(record)),
         Decision::Wait => Err(running_outside()),
-        Decision::RefuseMismatch => Err(refuse::mismatch(&record, &differing)),
-        Decision::RefuseReentrant => Err(refuse::reentrant()),
-        Decision::RefuseResultGone => Err(refuse::result_gone(&record)),
+        Decision::RefuseMismatch => Err(refusal::mismatch(&record, &differing)),
+        Decision::RefuseReentrant => Err(refusal::reentrant()),
+        Decision::RefuseResultGone => Err(refusal::result_gone(&record)),
         refusal @ (Decision::RefuseInDoubt | Decision::RefuseExhausted) => {
             let reason = record.reason.or(ended.then_some(Reason::TransactionEnded));
-            Err(refuse::in_doubt(&record, reason, refusal))
+            Err(refusal::in_doubt(&record, reason, refusal))
         }
     }
 }
 
 /// What stands under the name of the call and its earlier ones.
 fn records(conn: &Connection, call: &Prepared) -> Result<Vec<Record>, Error> {
-    let found = call.slots.iter().filter_map(|slot| queries::get(conn, slot).map_err(unreadable).transpose());
+    let found = call.slots.iter().filter_map(|slot| records::get(conn, slot).map_err(unreadable).transpose());
     found.collect()
 }
 

@@ -17,7 +17,7 @@ use crate::protocol::record::{NO_OWNER, Reason, Record, Status};
 use crate::protocol::timeline::Timeline;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{counters as count, failure as fault, records as queries, store_clock as times};
+use crate::sqlite::{counters, failure, records, store_clock};
 
 /// Savepoints are told apart: a body must not be able to release ours with one of its own.
 static SAVEPOINT: AtomicU64 = AtomicU64::new(1);
@@ -79,7 +79,7 @@ impl<'conn> InTransaction<'conn> {
             }
             over => call.claim_change(new, over.as_ref(), expired),
         };
-        match queries::apply(self.conn, &mut change, issued).map_err(unreadable)? {
+        match records::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => {
                 self.record = change.new;
                 self.over = over;
@@ -93,7 +93,7 @@ impl<'conn> InTransaction<'conn> {
     }
 
     fn next_number(&self) -> Result<u64, Error> {
-        count::claims_issued(self.conn).map(|issued| issued.saturating_add(1)).map_err(failed)
+        counters::claims_issued(self.conn).map(|issued| issued.saturating_add(1)).map_err(failed)
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {
@@ -148,7 +148,7 @@ impl<'conn> InTransaction<'conn> {
         let issued = if undone { Some(self.next_number().map_err(Some)?) } else { None };
         new.claim = issued.unwrap_or(new.claim);
         let mut change = Change { slot: new.slot, expect, new: Some(new) };
-        match queries::apply(self.conn, &mut change, issued)
+        match records::apply(self.conn, &mut change, issued)
             .map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))?
         {
             Applied::Yes => Ok(()),
@@ -164,8 +164,8 @@ impl<'conn> InTransaction<'conn> {
             // Nothing is lost by a failure here: the transaction ends with the connection at the latest.
             let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let (ran, what) = match fault::of_commit(&error) {
-            fault::Fault::Unknown => (
+        let (ran, what) = match failure::of_commit(&error) {
+            failure::WriteOutcome::Unknown => (
                 Ran::Unknown,
                 "the commit failed, and whether it is on disk is unknown: both the rows and the record are, or neither. \
                  Retry: the next call finds out",
@@ -183,7 +183,7 @@ impl<'conn> InTransaction<'conn> {
             // A transaction that the body began in the place of ours.
             let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let standing = queries::get(self.conn, &record.slot).ok().flatten();
+        let standing = records::get(self.conn, &record.slot).ok().flatten();
         let committed = standing.as_ref().is_some_and(|standing| standing.claim == record.claim);
         let noted = self.note_doubt(record, standing);
         let what = match (committed, is_open) {
@@ -228,7 +228,7 @@ impl<'conn> InTransaction<'conn> {
         };
         let new = Record { claim: issued.unwrap_or(record.claim), ..doubt };
         let mut change = Change { slot: record.slot, expect, new: Some(new) };
-        match queries::apply(self.conn, &mut change, issued).map_err(unreadable)? {
+        match records::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => own.map_or(Ok(()), WriteTransaction::commit).map_err(failed),
             Applied::No(_) => Err(Error::store("another call's record stands there by now")),
             Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),
@@ -263,7 +263,7 @@ fn free(over: Option<u64>) -> Expect {
 fn open_savepoint(conn: &Connection, savepoint: &str) -> Result<Timeline, Error> {
     let (timeline, due) = timeline(conn)?;
     if let Some(row) = due {
-        times::write_boot(conn, &row).map_err(failed)?;
+        store_clock::write_boot(conn, &row).map_err(failed)?;
     }
     conn.execute_batch(&format!("SAVEPOINT {savepoint}")).map_err(failed)?;
     Ok(timeline)
@@ -281,7 +281,7 @@ fn roll_back(conn: &Connection, ours: bool, savepoint: &str) {
 
 /// The boots of the store as of now, and the row of the present one if it is due to be written.
 pub(super) fn timeline(conn: &Connection) -> Result<(Timeline, Option<BootRow>), Error> {
-    let rows = times::read_boots(conn).map_err(failed)?;
+    let rows = store_clock::read_boots(conn).map_err(failed)?;
     let known = rows.iter().find(|row| row.boot_id == CLOCK.boot_id()).cloned();
     let (timeline, row) = Timeline::open(rows, &CLOCK.boot_id(), Reading::of(&*CLOCK));
     let is_due = known.is_none_or(|known| row.must_replace(&known));
