@@ -12,7 +12,7 @@ use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
 use crate::encoding::{codec, digest};
 use crate::engine::purge;
-use crate::engine::request::{Reply, Request, Sender, Urgency};
+use crate::engine::request::{OnFailure, Reply, Request, Sender};
 use crate::engine::shared::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
@@ -243,9 +243,9 @@ impl Store {
 
     fn send(&self, change: Change, sender: Sender) -> Arc<OneShot<Reply>> {
         let reply = OneShot::new();
-        let urgency = Urgency::Until(Instant::now() + WRITE_WAIT);
+        let on_failure = OnFailure::FailAfter(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
-        let mut request = Request::new(change, urgency, reply_to);
+        let mut request = Request::new(change, on_failure, reply_to);
         request.inside = context::is_in_call();
         context::submit(&*self.inner.core, request, sender);
         reply

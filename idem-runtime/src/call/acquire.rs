@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
 use crate::call::{Prepared, claim, refusal};
-use crate::engine::request::{Reply, Request, Sender, Urgency};
+use crate::engine::request::{OnFailure, Reply, Request, Sender};
 use crate::engine::shared::Core;
 use crate::engine::submit::Engine;
 use crate::error::{Error, Ran};
@@ -224,7 +224,7 @@ impl<'a> Negotiation<'a> {
 
     fn send(&mut self, change: Change, before: Option<Record>, repeatable: bool) -> Step {
         let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
-        let mut request = Request::new(change, Urgency::Until(deadline), None);
+        let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
         Step::Claim(claim::ask(self.core, request, self.sender), deadline)
     }
@@ -260,8 +260,8 @@ impl<'a> Negotiation<'a> {
         if record.status == Status::Running {
             let expect = Expect::Exactly(record.claim, Status::Running);
             let change = Change { slot: record.slot, expect, new: Some(doubt.clone()) };
-            let urgency = Urgency::Until(Instant::now() + CLAIM_WAIT_MIN);
-            let mut request = Request::new(change, urgency, None);
+            let on_failure = OnFailure::FailAfter(Instant::now() + CLAIM_WAIT_MIN);
+            let mut request = Request::new(change, on_failure, None);
             request.inside = crate::scope::context::is_in_call();
             self.core.queue.push(request);
         }

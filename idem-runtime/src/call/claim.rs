@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::request;
-use crate::engine::request::{Grant, Reply, Request, Sender, Urgency};
+use crate::engine::request::{Grant, OnFailure, Reply, Request, Sender};
 use crate::engine::submit::Engine;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Reason, Record, Status, StoredResult};
@@ -86,7 +86,7 @@ impl Claim {
         let expect = Expect::Exactly(self.record.claim, Status::Running);
         let deadline = deadline(wait.max(CLAIM_WAIT_MIN));
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
-        let mut request = Request::new(change, Urgency::Until(deadline), None);
+        let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         request.before = before;
         (ask(&self.core, request, sender), deadline)
     }
@@ -110,7 +110,7 @@ impl Claim {
         let new = new.map(|record| self.core.with_purge_time(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
-        context::submit(&*self.core, Request::new(change, Urgency::Persist, reply), sender);
+        context::submit(&*self.core, Request::new(change, OnFailure::RetryForever, reply), sender);
     }
 }
 
@@ -120,7 +120,7 @@ impl Drop for Claim {
             Phase::Ended => {}
             Phase::Waiting => {
                 let back = request::give_back(&self.record, self.before.take().map(|before| *before));
-                context::submit(&*self.core, Request::new(back, Urgency::Persist, None), Sender::Task);
+                context::submit(&*self.core, Request::new(back, OnFailure::RetryForever, None), Sender::Task);
             }
             Phase::Started => {
                 let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::engine::request::{Request, Urgency};
+use crate::engine::request::{OnFailure, Request};
 use crate::engine::shared::Core;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::Lapsed;
@@ -62,8 +62,8 @@ pub(crate) fn slice(core: &Core, conn: &Connection, limit: usize) -> Vec<Request
     let before_ms = core.clock.horizon_ms().saturating_sub(GRACE_MS);
     let found = records::purgeable(conn, before_ms, u32::try_from(limit).unwrap_or(u32::MAX));
     let changes = found.unwrap_or_default().into_iter().map(|record| change(core, record));
-    let urgency = Urgency::Until(Instant::now() + LOOK_EVERY);
-    changes.map(|change| Request::new(change, urgency, None)).collect()
+    let on_failure = OnFailure::FailAfter(Instant::now() + LOOK_EVERY);
+    changes.map(|change| Request::new(change, on_failure, None)).collect()
 }
 
 /// The write that purges what is over of a record, or puts it off: the time in the index is an estimate.

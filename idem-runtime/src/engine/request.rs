@@ -12,11 +12,11 @@ use crate::waiting::oneshot::OneShot;
 
 /// What becomes of a request that cannot be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
+pub(crate) enum OnFailure {
     /// It fails: its caller has not started anything yet.
-    Until(Instant),
+    FailAfter(Instant),
     /// It is kept and tried again while the process lives: a body has run.
-    Persist,
+    RetryForever,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Request {
     pub(crate) before: Option<Record>,
     /// For a claim: those who wait behind its sender.
     pub(crate) handoff: Option<Handoff>,
-    pub(crate) urgency: Urgency,
+    pub(crate) on_failure: OnFailure,
     /// For a claim: the call may run again anyway if a power cut takes this away.
     pub(crate) repeatable: bool,
     /// For a claim: where it is given back if nobody takes it.
@@ -37,9 +37,18 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(change: Change, urgency: Urgency, reply: Option<Arc<OneShot<Reply>>>) -> Request {
-        let inside = urgency == Urgency::Persist;
-        Request { change, before: None, handoff: None, urgency, repeatable: false, back: None, inside, reply }
+    pub(crate) fn new(change: Change, on_failure: OnFailure, reply: Option<Arc<OneShot<Reply>>>) -> Request {
+        let inside = on_failure == OnFailure::RetryForever;
+        Request {
+            change,
+            before: None,
+            handoff: None,
+            on_failure,
+            repeatable: false,
+            back: None,
+            inside,
+            reply,
+        }
     }
 
     /// Whether it starts a call, and so needs a claim number and gives a claim.
@@ -49,7 +58,7 @@ impl Request {
 
     /// Nobody waits for it any more, and nothing is lost without it.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.urgency != Urgency::Persist
+        self.on_failure != OnFailure::RetryForever
             && self.reply.as_ref().is_some_and(|reply| Arc::strong_count(reply) == 1)
     }
 
@@ -110,7 +119,10 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(Terms { record, before, back }) = self.0.take() {
-            back.submit(Request::new(give_back(&record, before), Urgency::Persist, None), Sender::Task);
+            back.submit(
+                Request::new(give_back(&record, before), OnFailure::RetryForever, None),
+                Sender::Task,
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::call;
 use crate::encoding::digest::Slot;
 use crate::engine::commit::Disk;
 use crate::engine::queue::{LONE_COMMITS, Queue, Work};
-use crate::engine::request::Urgency;
+use crate::engine::request::OnFailure;
 use crate::error::{Error, ErrorKind};
 use crate::host::store_path::StorePath;
 use crate::protocol::change::{Change, Expect};
@@ -286,7 +286,7 @@ fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
 
 fn request() -> Request {
     let change = Change { slot: Slot::default(), expect: Expect::Whatever, new: None };
-    Request::new(change, Urgency::Persist, Some(OneShot::new()))
+    Request::new(change, OnFailure::RetryForever, Some(OneShot::new()))
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::commit::{Disk, Failure};
 use crate::engine::purge;
-use crate::engine::request::{Grant, Reply, Request, Urgency};
+use crate::engine::request::{Grant, OnFailure, Reply, Request};
 use crate::engine::shared::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
@@ -205,8 +205,7 @@ impl Writer {
     /// Requests nobody waits for are skipped; those whose time is over fail.
     fn drop_the_late(&mut self) {
         let now = Instant::now();
-        let is_late =
-            |request: &Request| matches!(request.urgency, Urgency::Until(deadline) if deadline <= now);
+        let is_late = |request: &Request| matches!(request.on_failure, OnFailure::FailAfter(deadline) if deadline <= now);
         // Almost always there is none, and a request is large enough not to be moved for nothing.
         if !self.pending.iter().any(|request| request.is_abandoned() || is_late(request)) {
             return;
@@ -228,19 +227,19 @@ impl Writer {
         let poisoned = self.core().check_poison().is_err();
         let alone = self.batch.len() == 1;
         for request in std::mem::take(&mut self.batch) {
-            match request.urgency {
+            match request.on_failure {
                 _ if poisoned => {
                     complete_persistent(self.core(), &request, request.change.expect.claim(), None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.outcome == WriteOutcome::Busy => self.pending.push(request),
-                Urgency::Until(_) => self.refuse(request, &failure),
-                Urgency::Persist if alone => {
+                OnFailure::FailAfter(_) => self.refuse(request, &failure),
+                OnFailure::RetryForever if alone => {
                     self.stuck.push(request);
                     self.retry_at = Instant::now() + self.backoff;
                     self.backoff = (self.backoff * 2).min(BACKOFF_LAST);
                 }
-                Urgency::Persist => self.pending.push(request),
+                OnFailure::RetryForever => self.pending.push(request),
             }
         }
         self.trouble = Some(failure.error);
@@ -304,7 +303,7 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
 
 /// A call that has ended is over for those who wait, whatever became of its record.
 fn complete_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
-    if let (Some(ended), Urgency::Persist) = (ended, request.urgency) {
+    if let (Some(ended), OnFailure::RetryForever) = (ended, request.on_failure) {
         core.in_flight.complete(ended, record);
     }
 }

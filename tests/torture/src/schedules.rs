@@ -62,7 +62,7 @@ macro_rules! scenarios {
             use crate::real::$variant::waiting::in_flight::{Handoff, InFlight};
             use crate::real::$variant::protocol::change::{Change, Expect};
             use crate::real::$variant::engine::queue::{Queue, Work};
-            use crate::real::$variant::engine::request::{Reply, Request, Urgency};
+            use crate::real::$variant::engine::request::{Reply, Request, OnFailure};
             use crate::real::$variant::sync::lock;
             use crate::real::$variant::waiting::oneshot::OneShot;
 
@@ -174,9 +174,9 @@ macro_rules! scenarios {
                     queue.leave(shuttle::rand::thread_rng().gen_range(0..2) == 0);
                     return;
                 }
-                let urgency = if n == 0 { Urgency::Persist } else { Urgency::Until(Instant::now() + LONG) };
+                let on_failure = if n == 0 { OnFailure::RetryForever } else { OnFailure::FailAfter(Instant::now() + LONG) };
                 let reply = OneShot::new();
-                queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Whatever, new: None }, urgency, Some(Arc::clone(&reply))));
+                queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Whatever, new: None }, on_failure, Some(Arc::clone(&reply))));
                 assert!(reply.wait(Instant::now() + LONG).is_some());
             }
 
