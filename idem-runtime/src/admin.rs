@@ -12,7 +12,7 @@ use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
 use crate::encoding::{codec, digest};
 use crate::engine::purge;
-use crate::engine::request::{OnFailure, Reply, Request, Sender};
+use crate::engine::request::{Caller, OnFailure, Reply, Request};
 use crate::engine::shared::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
@@ -154,7 +154,7 @@ impl Store {
         let over = changes.filter(|(had_result, change)| {
             change.new.as_ref().is_none_or(|new| *had_result && new.result.is_none())
         });
-        let replies: Vec<_> = over.map(|(_, change)| self.send(change, Sender::Task)).collect();
+        let replies: Vec<_> = over.map(|(_, change)| self.send(change, Caller::Async)).collect();
         let mut purged = 0;
         for reply in replies {
             purged += usize::from(wait(&reply)?.is_none());
@@ -241,19 +241,19 @@ impl Store {
         Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
     }
 
-    fn send(&self, change: Change, sender: Sender) -> Arc<OneShot<Reply>> {
+    fn send(&self, change: Change, caller: Caller) -> Arc<OneShot<Reply>> {
         let reply = OneShot::new();
         let on_failure = OnFailure::FailAfter(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
         let mut request = Request::new(change, on_failure, reply_to);
         request.inside = context::is_in_call();
-        context::submit(&*self.inner.core, request, sender);
+        context::submit(&*self.inner.core, request, caller);
         reply
     }
 
     /// Makes a change; gives the record that stands instead where another call was faster.
     pub(crate) fn write(&self, change: Change) -> Result<Option<Standing>, Error> {
-        wait(&self.send(change, Sender::Thread))
+        wait(&self.send(change, Caller::Blocking))
     }
 }
 

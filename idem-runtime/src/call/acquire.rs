@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
 use crate::call::{Prepared, claim, refusal};
-use crate::engine::request::{OnFailure, Reply, Request, Sender};
+use crate::engine::request::{Caller, OnFailure, Reply, Request};
 use crate::engine::shared::Core;
 use crate::engine::submit::Engine;
 use crate::error::{Error, Ran};
@@ -58,7 +58,7 @@ pub(crate) struct Negotiation<'a> {
     call: &'a Prepared,
     core: &'a Arc<Engine>,
     mode: Mode,
-    sender: Sender,
+    caller: Caller,
     begun: Instant,
     deadline: Instant,
     known: Known,
@@ -79,13 +79,13 @@ impl<'a> Negotiation<'a> {
         core: &'a Arc<Engine>,
         mode: Mode,
         known: Known,
-        sender: Sender,
+        caller: Caller,
     ) -> Negotiation<'a> {
         Negotiation {
             call,
             core,
             mode,
-            sender,
+            caller,
             begun: Instant::now(),
             deadline: deadline(call.wait),
             known,
@@ -226,7 +226,7 @@ impl<'a> Negotiation<'a> {
         let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
         let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
-        Step::Claim(claim::ask(self.core, request, self.sender), deadline)
+        Step::Claim(claim::ask(self.core, request, self.caller), deadline)
     }
 
     /// A place among those who wait; `None` if the call has just ended and is to be read again.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::request;
-use crate::engine::request::{Grant, OnFailure, Reply, Request, Sender};
+use crate::engine::request::{Caller, Grant, OnFailure, Reply, Request};
 use crate::engine::submit::Engine;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Reason, Record, Status, StoredResult};
@@ -69,15 +69,15 @@ impl Claim {
     }
 
     /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
-    pub(crate) fn end(mut self, ending: Ending, sender: Sender) -> Arc<OneShot<Reply>> {
+    pub(crate) fn end(mut self, ending: Ending, caller: Caller) -> Arc<OneShot<Reply>> {
         self.phase = Phase::Ended;
         let reply = OneShot::new();
-        self.send(ending, Some(Arc::clone(&reply)), sender);
+        self.send(ending, Some(Arc::clone(&reply)), caller);
         reply
     }
 
     /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
-    pub(crate) fn next_attempt(&self, wait: Duration, sender: Sender) -> (Arc<OneShot<Reply>>, Instant) {
+    pub(crate) fn next_attempt(&self, wait: Duration, caller: Caller) -> (Arc<OneShot<Reply>>, Instant) {
         let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
         // What the new attempt sends can be late as well: a doubt about it begins anew.
@@ -88,7 +88,7 @@ impl Claim {
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
         let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         request.before = before;
-        (ask(&self.core, request, sender), deadline)
+        (ask(&self.core, request, caller), deadline)
     }
 
     /// Another claim of the same call has taken its place.
@@ -96,21 +96,21 @@ impl Claim {
         self.phase = Phase::Ended;
     }
 
-    fn send(&self, ending: Ending, reply: Option<Arc<OneShot<Reply>>>, sender: Sender) {
+    fn send(&self, ending: Ending, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
         let now = self.core.now();
         let new = match ending {
             Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
             Ending::Released => None,
             Ending::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
         };
-        self.write(new, reply, sender);
+        self.write(new, reply, caller);
     }
 
-    fn write(&self, new: Option<Record>, reply: Option<Arc<OneShot<Reply>>>, sender: Sender) {
+    fn write(&self, new: Option<Record>, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
         let new = new.map(|record| self.core.with_purge_time(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
-        context::submit(&*self.core, Request::new(change, OnFailure::RetryForever, reply), sender);
+        context::submit(&*self.core, Request::new(change, OnFailure::RetryForever, reply), caller);
     }
 }
 
@@ -120,22 +120,26 @@ impl Drop for Claim {
             Phase::Ended => {}
             Phase::Waiting => {
                 let back = request::give_back(&self.record, self.before.take().map(|before| *before));
-                context::submit(&*self.core, Request::new(back, OnFailure::RetryForever, None), Sender::Task);
+                context::submit(
+                    &*self.core,
+                    Request::new(back, OnFailure::RetryForever, None),
+                    Caller::Async,
+                );
             }
             Phase::Started => {
                 let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
-                self.send(Ending::InDoubt(reason), None, Sender::Task);
+                self.send(Ending::InDoubt(reason), None, Caller::Async);
             }
         }
     }
 }
 
 /// Asks the writer for a claim. The reply holds a [`Grant`]; if nobody takes it, its drop gives it back.
-pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, sender: Sender) -> Arc<OneShot<Reply>> {
+pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, caller: Caller) -> Arc<OneShot<Reply>> {
     let reply = OneShot::new();
     request.reply = Some(Arc::clone(&reply));
     request.back = Some(Arc::clone(core) as _);
     request.inside = context::is_in_call();
-    context::submit(&**core, request, sender);
+    context::submit(&**core, request, caller);
     reply
 }

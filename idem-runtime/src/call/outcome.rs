@@ -10,7 +10,7 @@ use crate::call::Prepared;
 use crate::call::claim::{Claim, Ending};
 use crate::encoding::codec;
 use crate::encoding::codec::Codec;
-use crate::engine::request::{Reply, Sender};
+use crate::engine::request::{Caller, Reply};
 use crate::engine::shared::Core;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
@@ -60,7 +60,7 @@ pub(crate) fn end<T, E, P>(
     ongoing: &Ongoing,
     outcome: Result<T, E>,
     policy: &P,
-    sender: Sender,
+    caller: Caller,
 ) -> Ended<T, E>
 where
     T: Value,
@@ -80,7 +80,7 @@ where
         }
     };
     let limit = deadline(core.record_within);
-    let reply = claim.end(ending, sender);
+    let reply = claim.end(ending, caller);
     Ended { outcome, record, reply, deadline: limit }
 }
 
@@ -90,12 +90,12 @@ pub(crate) fn end_done<T: Value>(
     core: &Core,
     claim: Claim,
     value: T,
-    sender: Sender,
+    caller: Caller,
 ) -> Ended<T, Infallible> {
     let record = Arc::clone(claim.record());
     let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
     let limit = deadline(core.record_within);
-    let reply = claim.end(ending, sender);
+    let reply = claim.end(ending, caller);
     Ended { outcome: Ok(value), record, reply, deadline: limit }
 }
 

@@ -15,7 +15,7 @@ use crate::call::claim::{Claim, Ending};
 use crate::call::outcome::Ended;
 use crate::call::run::{Begun, Looked, answer};
 use crate::call::{Call, outcome};
-use crate::engine::request::{Reply, Sender};
+use crate::engine::request::{Caller, Reply};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
 use crate::protocol::decide::Mode;
@@ -182,7 +182,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         let _entered = context::enter(scope);
         hook().into_verdict()
     };
-    match begun.judge(claim, verdict, waited, Sender::Thread) {
+    match begun.judge(claim, verdict, waited, Caller::Blocking) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(ended)) => {
             let reply = ended.reply.wait(ended.deadline);
@@ -214,7 +214,7 @@ where
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
     let watcher = Arc::clone(&begun.core().watcher);
-    match begun.judge(claim, verdict, waited, Sender::Task) {
+    match begun.judge(claim, verdict, waited, Caller::Async) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(ended)) => {
             let reply = ended.reply.wait_async(ended.deadline, &watcher).await;
@@ -262,18 +262,18 @@ impl Begun {
         claim: Claim,
         verdict: Result<Verdict<T>, String>,
         waited: Duration,
-        sender: Sender,
+        caller: Caller,
     ) -> Result<Next<T>, Error> {
         match verdict {
             Ok(Verdict::Done(value)) => {
                 self.tell_recovered(&claim, waited);
-                Ok(Next::Recorded(outcome::end_done(&self.call, self.core(), claim, value, sender)))
+                Ok(Next::Recorded(outcome::end_done(&self.call, self.core(), claim, value, caller)))
             }
             Ok(Verdict::DoneWithoutResult) => {
-                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Sender::Task);
+                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
                 Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
             }
-            Ok(Verdict::NotDone) => self.not_done(claim, sender),
+            Ok(Verdict::NotDone) => self.not_done(claim, caller),
             Ok(Verdict::Unknown) => {
                 Err(stays_in_doubt(claim, "its recovery could not find out whether it was done"))
             }
@@ -282,7 +282,7 @@ impl Begun {
     }
 
     /// Believed only after the settle window.
-    fn not_done<T>(&self, claim: Claim, sender: Sender) -> Result<Next<T>, Error> {
+    fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Next<T>, Error> {
         let core = self.core();
         let left = claim.record().doubt_since.map_or(Duration::ZERO, |since| core.settles_in(since));
         if left > Duration::ZERO {
@@ -292,7 +292,7 @@ impl Begun {
             );
             return Err(stays_in_doubt(claim, &why).after(left));
         }
-        let (reply, deadline) = claim.next_attempt(self.call.wait, sender);
+        let (reply, deadline) = claim.next_attempt(self.call.wait, caller);
         Ok(Next::Attempt { hooks: claim, reply, deadline })
     }
 
@@ -315,7 +315,7 @@ impl Begun {
 
 fn stays_in_doubt(claim: Claim, why: &str) -> Error {
     let attempt = claim.record().attempt;
-    claim.end(Ending::InDoubt(Reason::Unknown), Sender::Task);
+    claim.end(Ending::InDoubt(Reason::Unknown), Caller::Async);
     let message =
         format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)

@@ -11,7 +11,7 @@ use crate::call::acquire::{Known, Negotiation, Ready, Step};
 use crate::call::claim::Claim;
 use crate::call::inspect::answer;
 use crate::call::{Call, Plan, Prepared, acquire, outcome, refusal};
-use crate::engine::request::Sender;
+use crate::engine::request::Caller;
 use crate::engine::submit::Engine;
 use crate::error::Error;
 use crate::event;
@@ -204,7 +204,7 @@ impl Begun {
     }
 
     pub(crate) fn negotiate(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Thread);
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Caller::Blocking);
         loop {
             match negotiation.step()? {
                 Step::Ready(ready) => return Ok(ready),
@@ -219,7 +219,7 @@ impl Begun {
     }
 
     pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Sender::Task);
+        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Caller::Async);
         let watcher = &self.core().watcher;
         loop {
             match negotiation.step()? {
@@ -259,7 +259,7 @@ impl Begun {
             let _entered = context::enter(scope);
             body().into_result()
         };
-        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Sender::Thread);
+        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Caller::Blocking);
         let reply = ended.reply.wait(ended.deadline);
         ended.outcome(reply)
     }
@@ -284,7 +284,7 @@ impl Begun {
         let (scope, ongoing) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Sender::Task);
+        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Caller::Async);
         let reply = ended.reply.wait_async(ended.deadline, &self.core().watcher).await;
         ended.outcome(reply)
     }

@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) change: Change,
     /// For a claim: the record to restore if the body is never started.
     pub(crate) before: Option<Record>,
-    /// For a claim: those who wait behind its sender.
+    /// For a claim: those who wait behind its caller.
     pub(crate) handoff: Option<Handoff>,
     pub(crate) on_failure: OnFailure,
     /// For a claim: the call may run again anyway if a power cut takes this away.
@@ -71,11 +71,11 @@ impl Request {
 
 /// Who sends a request, and so who may write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub(crate) enum Caller {
     /// A thread that waits for the reply: it writes by itself if it is alone.
-    Thread,
+    Blocking,
     /// A task, whose executor must not wait for a disk; or somebody who waits for nothing.
-    Task,
+    Async,
 }
 
 /// What the writer answers.
@@ -91,7 +91,7 @@ pub(crate) enum Reply {
 
 /// Takes requests for one open store.
 pub(crate) trait Submit: Send + Sync + Debug {
-    fn submit(&self, request: Request, sender: Sender);
+    fn submit(&self, request: Request, caller: Caller);
 }
 
 /// A claim that is on disk and that nobody has taken yet. Dropped, it is given back.
@@ -121,7 +121,7 @@ impl Drop for Grant {
         if let Some(Terms { record, before, back }) = self.0.take() {
             back.submit(
                 Request::new(give_back(&record, before), OnFailure::RetryForever, None),
-                Sender::Task,
+                Caller::Async,
             );
         }
     }

@@ -234,7 +234,7 @@ impl Core {
 
     /// How much longer "not done" is not to be believed; zero once the settle window is over.
     ///
-    /// A request that was handed to the kernel can arrive after its sender was killed. What is from an earlier boot
+    /// A request that was handed to the kernel can arrive after its caller was killed. What is from an earlier boot
     /// cannot.
     pub(crate) fn settles_in(&self, doubt_since: Stamp) -> Duration {
         if !self.clock.same_boot(doubt_since) {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::engine::queue::Work;
-use crate::engine::request::{Reply, Request, Sender, Submit};
+use crate::engine::request::{Caller, Reply, Request, Submit};
 use crate::engine::shared::Core;
 use crate::engine::writer::Writer;
 use crate::error::Error;
@@ -127,9 +127,9 @@ impl Engine {
 }
 
 impl Submit for Engine {
-    fn submit(&self, request: Request, sender: Sender) {
+    fn submit(&self, request: Request, caller: Caller) {
         // A child has a copy of the writer, and none of SQLite's locks.
-        let may_write = sender == Sender::Thread && self.is_of_this_process() && self.queue.enter();
+        let may_write = caller == Caller::Blocking && self.is_of_this_process() && self.queue.enter();
         let left = if may_write { self.write_here(request) } else { Some(request) };
         if let Some(request) = left {
             self.queue.push(request);

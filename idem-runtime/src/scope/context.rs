@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use crate::encoding::digest;
 use crate::encoding::digest::{Namespace, Slot};
 use crate::encoding::key::Key;
-use crate::engine::request::{Request, Sender, Submit};
+use crate::engine::request::{Caller, Request, Submit};
 use crate::engine::shared::Core;
 use crate::error::Error;
 use crate::scope::intent;
@@ -177,9 +177,9 @@ pub(crate) fn check_usable(core: &Core) -> Result<(), Error> {
 
 /// Has a request written, here or by the store's thread. Whom that wakes and what it tells stand outside of the call
 /// that this thread is making.
-pub(crate) fn submit(to: &dyn Submit, request: Request, sender: Sender) {
-    let _outside = (sender == Sender::Thread).then(|| enter(Arc::default()));
-    to.submit(request, sender);
+pub(crate) fn submit(to: &dyn Submit, request: Request, caller: Caller) {
+    let _outside = (caller == Caller::Blocking).then(|| enter(Arc::default()));
+    to.submit(request, caller);
 }
 
 /// Enters a scope until the guard is dropped.
