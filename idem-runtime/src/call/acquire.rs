@@ -25,15 +25,15 @@ use crate::waiting::watcher::PollRate;
 /// What the caller has to do next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Nothing: the negotiation is over.
+    /// Nothing: the acquisition is over.
     Ready(Ready),
-    /// Wait for the writer, then tell [`Negotiation::answered`].
+    /// Wait for the writer, then tell [`Acquisition::answered`].
     Claim(Arc<OneShot<Reply>>, Instant),
-    /// Wait for the running call, then tell [`Negotiation::on_completion`].
+    /// Wait for the running call, then tell [`Acquisition::on_completion`].
     Wait(Waiter, Instant),
 }
 
-/// How a negotiation ends, short of an error.
+/// How a acquisition ends, short of an error.
 #[derive(Debug)]
 pub(crate) struct Ready {
     /// The right to run the body, or the record that answers.
@@ -54,7 +54,7 @@ pub(crate) enum Known {
 }
 
 #[derive(Debug)]
-pub(crate) struct Negotiation<'a> {
+pub(crate) struct Acquisition<'a> {
     call: &'a Prepared,
     core: &'a Arc<Engine>,
     mode: Mode,
@@ -73,15 +73,15 @@ pub(crate) struct Negotiation<'a> {
     handoff: Option<Handoff>,
 }
 
-impl<'a> Negotiation<'a> {
+impl<'a> Acquisition<'a> {
     pub(crate) fn new(
         call: &'a Prepared,
         core: &'a Arc<Engine>,
         mode: Mode,
         known: Known,
         caller: Caller,
-    ) -> Negotiation<'a> {
-        Negotiation {
+    ) -> Acquisition<'a> {
+        Acquisition {
             call,
             core,
             mode,
@@ -143,7 +143,7 @@ impl<'a> Negotiation<'a> {
     }
 
     /// Takes the writer's answer; `None` means that it did not come in time.
-    pub(crate) fn answered(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
+    pub(crate) fn on_reply(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
         match reply {
             Some(Reply::Granted(grant)) => {
                 let claim =

@@ -82,7 +82,7 @@ impl<P, M> Detached<P, M> {
             Ok((runtime, begun)) => match begun.look(&on_err, Status::is_finished) {
                 Ok(Looked::Answer(answer)) => answer.map_err(|error| begun.call.about(error)),
                 Ok(Looked::At(record)) => {
-                    match begun.negotiate_async(begun.mode(), Known::Found(record)).await {
+                    match begun.acquire_async(begun.mode(), Known::Found(record)).await {
                         Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
                         Err(error) => Err(begun.call.about(error)),
                     }

@@ -168,7 +168,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         Ok(known) => known,
         Err(over) => return over,
     };
-    let ready = match begun.negotiate(Mode::Recover, known) {
+    let ready = match begun.acquire(Mode::Recover, known) {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };
@@ -202,7 +202,7 @@ where
         Ok(known) => known,
         Err(over) => return over,
     };
-    let ready = match begun.negotiate_async(Mode::Recover, known).await {
+    let ready = match begun.acquire_async(Mode::Recover, known).await {
         Ok(ready) => ready,
         Err(error) => return begun.over(Err(error)),
     };
@@ -244,7 +244,7 @@ impl Ready {
 }
 
 impl Begun {
-    /// The record, for a negotiation. A call that is done is over; a remembered `Err` is for whoever knows its type.
+    /// The record, for a acquisition. A call that is done is over; a remembered `Err` is for whoever knows its type.
     fn known<T: Value>(&self) -> Result<Known, State<T>> {
         match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
             Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),

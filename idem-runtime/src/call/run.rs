@@ -1,4 +1,4 @@
-//! Making a call: negotiate, run the body, hand its outcome to the writer, wait for the record.
+//! Making a call: acquire, run the body, hand its outcome to the writer, wait for the record.
 //!
 //! The sync and the async form take the same steps; only the waits differ.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::{IntoError, Outcome, Value};
-use crate::call::acquire::{Known, Negotiation, Ready, Step};
+use crate::call::acquire::{Acquisition, Known, Ready, Step};
 use crate::call::claim::Claim;
 use crate::call::inspect::answer;
 use crate::call::{Call, Plan, Prepared, acquire, outcome, refusal};
@@ -142,7 +142,7 @@ impl Begun {
         match self.look(policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
             Looked::At(record) => {
-                let ready = self.negotiate(self.mode(), Known::Found(record))?;
+                let ready = self.acquire(self.mode(), Known::Found(record))?;
                 self.finish(ready, policy, body)
             }
         }
@@ -161,7 +161,7 @@ impl Begun {
         match self.look(&policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
             Looked::At(record) => {
-                let ready = self.negotiate_async(self.mode(), Known::Found(record)).await?;
+                let ready = self.acquire_async(self.mode(), Known::Found(record)).await?;
                 self.finish_async(ready, policy, body).await
             }
         }
@@ -203,34 +203,34 @@ impl Begun {
         })
     }
 
-    pub(crate) fn negotiate(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Caller::Blocking);
+    pub(crate) fn acquire(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut acquisition = Acquisition::new(&self.call, self.core(), mode, known, Caller::Blocking);
         loop {
-            match negotiation.step()? {
+            match acquisition.step()? {
                 Step::Ready(ready) => return Ok(ready),
                 Step::Claim(reply, deadline) => {
-                    if let Some(ready) = negotiation.answered(reply.wait(deadline))? {
+                    if let Some(ready) = acquisition.on_reply(reply.wait(deadline))? {
                         return Ok(ready);
                     }
                 }
-                Step::Wait(waiter, deadline) => negotiation.on_completion(waiter.signal.wait(deadline))?,
+                Step::Wait(waiter, deadline) => acquisition.on_completion(waiter.signal.wait(deadline))?,
             }
         }
     }
 
-    pub(crate) async fn negotiate_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut negotiation = Negotiation::new(&self.call, self.core(), mode, known, Caller::Async);
+    pub(crate) async fn acquire_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
+        let mut acquisition = Acquisition::new(&self.call, self.core(), mode, known, Caller::Async);
         let watcher = &self.core().watcher;
         loop {
-            match negotiation.step()? {
+            match acquisition.step()? {
                 Step::Ready(ready) => return Ok(ready),
                 Step::Claim(reply, deadline) => {
-                    if let Some(ready) = negotiation.answered(reply.wait_async(deadline, watcher).await)? {
+                    if let Some(ready) = acquisition.on_reply(reply.wait_async(deadline, watcher).await)? {
                         return Ok(ready);
                     }
                 }
                 Step::Wait(waiter, deadline) => {
-                    negotiation.on_completion(waiter.signal.wait_async(deadline, watcher).await)?;
+                    acquisition.on_completion(waiter.signal.wait_async(deadline, watcher).await)?;
                 }
             }
         }
