@@ -279,7 +279,7 @@ impl Prepared {
     /// Whether this call stands in its own body.
     pub(crate) fn is_reentrant(&self, store_id: &[u8; 16]) -> bool {
         let scope = context::scope();
-        scope.call.as_ref().is_some_and(|call| call.stands_in(store_id, &self.slots))
+        scope.call.as_ref().is_some_and(|call| call.is_nested_in(store_id, &self.slots))
     }
 
     /// Whether the record, found by a digest, is that of this call, and which of its arguments differ.

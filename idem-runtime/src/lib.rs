@@ -125,7 +125,7 @@ pub use policy::{Lifetime, OnErr, OnInterrupt};
 pub use protocol::record::Status;
 pub use scope::context::{CurrentCall, current, with_store, with_store_async};
 pub use scope::default_store::{init, init_with};
-pub use scope::intent::{Seen, Settled, Verdict};
+pub use scope::interception::{Seen, Settled, Verdict};
 pub use store::snapshot::{Filter, Snapshot};
 pub use store::{Stats, Store};
 #[cfg(feature = "tx")]

@@ -2,4 +2,4 @@
 
 pub(crate) mod context;
 pub(crate) mod default_store;
-pub(crate) mod intent;
+pub(crate) mod interception;

@@ -26,8 +26,8 @@ use crate::on_err::ErrPolicy;
 use crate::open::RESULT_BYTES_MAX;
 use crate::protocol::decide::Mode;
 use crate::protocol::record::Record;
-use crate::scope::context::{Ongoing, Scope};
-use crate::scope::{context, intent};
+use crate::scope::context::{ActiveCall, Scope};
+use crate::scope::{context, interception};
 use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
@@ -131,10 +131,10 @@ where
     R: Outcome,
     P: ErrPolicy<R::Err>,
 {
-    let observer = context::scope().take_up_intent()?;
-    if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
+    let observer = context::scope().consume_interception()?;
+    if let Some(look) = observer.as_ref().filter(|interception| interception.is_look()) {
         answer::answer(look, prepare(plan));
-        return Err(intent::not_made());
+        return Err(interception::not_made());
     }
     let mode = Mode::Interrupt(plan.on_interrupt);
     let call = plan.prepare()?;
@@ -142,14 +142,14 @@ where
     let store_id = record::store_id(conn).map_err(about)?;
     let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {
-            intent::saw(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
+            interception::report(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
             return outcome::replay(&record.lent(), policy).map_err(about);
         }
         Opening::Body(inside) => inside,
     };
     let Some(record) = inside.record() else { return Err(about(Error::store("the call was not claimed"))) };
-    intent::saw(observer.as_deref(), record, None);
-    let (scope, ongoing) = scope(store_id, record);
+    interception::report(observer.as_deref(), record, None);
+    let (scope, active) = scope(store_id, record);
     let outcome = {
         let _entered = context::enter(scope);
         body().into_result()
@@ -161,18 +161,18 @@ where
             Ok(Ok(value))
         }
         Err(error) => {
-            ongoing.pass_failure_on();
+            active.propagate_failure();
             let (ending, error) =
-                outcome::failed(error, policy, ongoing.has_inner_failure(), &call, RESULT_BYTES_MAX);
+                outcome::failed(error, policy, active.has_inner_failure(), &call, RESULT_BYTES_MAX);
             inside.end(ending, true).map_err(about)?;
             Ok(Err(error))
         }
     }
 }
 
-fn scope(store_id: [u8; 16], record: &Record) -> (Arc<Scope>, Arc<Ongoing>) {
+fn scope(store_id: [u8; 16], record: &Record) -> (Arc<Scope>, Arc<ActiveCall>) {
     let outer = context::scope();
-    let ongoing = Arc::new(Ongoing {
+    let active = Arc::new(ActiveCall {
         store_id,
         token_namespace: None,
         slot: record.slot,
@@ -184,6 +184,6 @@ fn scope(store_id: [u8; 16], record: &Record) -> (Arc<Scope>, Arc<Ongoing>) {
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),
     });
-    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&ongoing)), intent: None };
-    (Arc::new(scope), ongoing)
+    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&active)), interception: None };
+    (Arc::new(scope), active)
 }

@@ -14,7 +14,7 @@ use crate::engine::submit::Engine;
 use crate::error::{Error, Ran};
 use crate::event;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
+use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::protocol::timeline::Stamp;
 use crate::sync::deadline;
@@ -179,7 +179,7 @@ impl<'a> Acquisition<'a> {
         let view = View {
             status: record.status,
             holder,
-            lapsed: self.core.lapsed(record),
+            expired: self.core.expired(record),
             has_result: record.result.is_some(),
             attempt: record.attempt,
             differs,
@@ -277,7 +277,7 @@ pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_m
         // Nobody holds what is finished, and a call that stands in its own body is not.
         holder: Holder::Nobody,
         reentrant: false,
-        lapsed: Lapsed::of(record, age_ms),
+        expired: Expired::of(record, age_ms),
         has_result: record.result.is_some(),
         attempt: record.attempt,
         differs: !differing.is_empty(),

@@ -10,15 +10,15 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::record::StoredResult;
 use crate::scope::context;
 use crate::scope::context::Scope;
-use crate::scope::intent::{Encode, Intent, Kind, Seen, Settled, Verdict};
+use crate::scope::interception::{Encode, Interception, Purpose, Seen, Settled, Verdict};
 use crate::store::snapshot::Snapshot;
 use crate::sync::lock;
 
 pub(crate) mod answer;
 
-fn scope(intent: &Arc<Intent>) -> Arc<Scope> {
+fn scope(interception: &Arc<Interception>) -> Arc<Scope> {
     let outer = context::scope();
-    Arc::new(Scope { intent: Some(Arc::clone(intent)), ..Scope::clone(&outer) })
+    Arc::new(Scope { interception: Some(Arc::clone(interception)), ..Scope::clone(&outer) })
 }
 
 fn no_call() -> Error {
@@ -48,13 +48,13 @@ fn no_call() -> Error {
 /// # Errors
 /// What keeps the record from being read; [`ErrorKind::BadArgument`] if the closure makes no idempotent call.
 pub fn peek<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<Option<Snapshot>, Error> {
-    let intent = Intent::new(Kind::Peek(Mutex::default()));
+    let interception = Interception::new(Purpose::Peek(Mutex::default()));
     {
-        let _entered = context::enter(scope(&intent));
+        let _entered = context::enter(scope(&interception));
         // The call's own answer says only that it was not made.
         let _ = call();
     }
-    peeked(&intent)
+    peeked(&interception)
 }
 
 /// The same for an async function.
@@ -65,14 +65,14 @@ pub fn peek<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<Option<Snapshot
 /// # Cancellation
 /// Nothing is changed at any point.
 pub async fn peek_async<T, E>(call: impl Future<Output = Result<T, E>>) -> Result<Option<Snapshot>, Error> {
-    let intent = Intent::new(Kind::Peek(Mutex::default()));
-    let _ = context::within(scope(&intent), call).await;
-    peeked(&intent)
+    let interception = Interception::new(Purpose::Peek(Mutex::default()));
+    let _ = context::within(scope(&interception), call).await;
+    peeked(&interception)
 }
 
-fn peeked(intent: &Intent) -> Result<Option<Snapshot>, Error> {
-    match &intent.kind {
-        Kind::Peek(found) => match lock(found).take() {
+fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
+    match &interception.purpose {
+        Purpose::Peek(found) => match lock(found).take() {
             Some(found) => Ok(found?.map(|snapshot| *snapshot)),
             None => Err(no_call()),
         },
@@ -107,12 +107,12 @@ pub fn settle<T, E>(verdict: Verdict<T>, call: impl FnOnce() -> Result<T, E>) ->
 where
     T: Value + Send + 'static,
 {
-    let intent = settling(verdict);
+    let interception = settling(verdict);
     {
-        let _entered = context::enter(scope(&intent));
+        let _entered = context::enter(scope(&interception));
         let _ = call();
     }
-    settled(&intent)
+    settled(&interception)
 }
 
 /// The same for an async function.
@@ -129,19 +129,19 @@ pub async fn settle_async<T, E>(
 where
     T: Value + Send + 'static,
 {
-    let intent = settling(verdict);
-    let _ = context::within(scope(&intent), call).await;
-    settled(&intent)
+    let interception = settling(verdict);
+    let _ = context::within(scope(&interception), call).await;
+    settled(&interception)
 }
 
-fn settling<T: Value + Send + 'static>(verdict: Verdict<T>) -> Arc<Intent> {
+fn settling<T: Value + Send + 'static>(verdict: Verdict<T>) -> Arc<Interception> {
     let verdict = match verdict {
         Verdict::Done(value) => Verdict::Done(encoder(value)),
         Verdict::DoneWithoutResult => Verdict::DoneWithoutResult,
         Verdict::NotDone => Verdict::NotDone,
         Verdict::Unknown => Verdict::Unknown,
     };
-    Intent::new(Kind::Settle { verdict: Mutex::new(verdict), settled: Mutex::default() })
+    Interception::new(Purpose::Settle { verdict: Mutex::new(verdict), settled: Mutex::default() })
 }
 
 fn encoder<T: Value + Send + 'static>(value: T) -> Encode {
@@ -152,9 +152,9 @@ fn encoder<T: Value + Send + 'static>(value: T) -> Encode {
     })
 }
 
-fn settled(intent: &Intent) -> Result<Settled, Error> {
-    match &intent.kind {
-        Kind::Settle { settled, .. } => lock(settled).take().unwrap_or_else(|| Err(no_call())),
+fn settled(interception: &Interception) -> Result<Settled, Error> {
+    match &interception.purpose {
+        Purpose::Settle { settled, .. } => lock(settled).take().unwrap_or_else(|| Err(no_call())),
         _ => Err(no_call()),
     }
 }
@@ -178,12 +178,12 @@ fn settled(intent: &Intent) -> Result<Settled, Error> {
 /// # Ok::<(), Error>(())
 /// ```
 pub fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
-    let intent = Intent::new(Kind::Observe(Mutex::default()));
+    let interception = Interception::new(Purpose::Observe(Mutex::default()));
     let answer = {
-        let _entered = context::enter(scope(&intent));
+        let _entered = context::enter(scope(&interception));
         call()
     };
-    (answer, observed(&intent))
+    (answer, observed(&interception))
 }
 
 /// The same for an async function.
@@ -191,14 +191,14 @@ pub fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
 /// # Cancellation
 /// Dropping it drops the call.
 pub async fn observe_async<F: Future>(call: F) -> (F::Output, Option<Seen>) {
-    let intent = Intent::new(Kind::Observe(Mutex::default()));
-    let answer = context::within(scope(&intent), call).await;
-    (answer, observed(&intent))
+    let interception = Interception::new(Purpose::Observe(Mutex::default()));
+    let answer = context::within(scope(&interception), call).await;
+    (answer, observed(&interception))
 }
 
-fn observed(intent: &Intent) -> Option<Seen> {
-    match &intent.kind {
-        Kind::Observe(seen) => lock(seen).take(),
+fn observed(interception: &Interception) -> Option<Seen> {
+    match &interception.purpose {
+        Purpose::Observe(seen) => lock(seen).take(),
         _ => None,
     }
 }

@@ -19,15 +19,15 @@ use crate::policy::{Lifetime, OnErr};
 use crate::protocol::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
 use crate::protocol::timeline::wall_time;
 use crate::scope::context;
-use crate::scope::context::{Ongoing, Scope};
+use crate::scope::context::{ActiveCall, Scope};
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
 /// The scope of a body: its store, and the call it is.
-pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
+pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>) {
     let record = claim.record();
     let outer = context::scope();
-    let ongoing = Arc::new(Ongoing {
+    let active = Arc::new(ActiveCall {
         store_id: core.store_id,
         token_namespace: core.token_namespace.clone(),
         slot: record.slot,
@@ -39,8 +39,8 @@ pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<Ongoing>) {
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),
     });
-    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&ongoing)), intent: None };
-    (Arc::new(scope), ongoing)
+    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&active)), interception: None };
+    (Arc::new(scope), active)
 }
 
 /// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
@@ -57,7 +57,7 @@ pub(crate) fn end<T, E, P>(
     call: &Prepared,
     core: &Core,
     claim: Claim,
-    ongoing: &Ongoing,
+    active: &ActiveCall,
     outcome: Result<T, E>,
     policy: &P,
     caller: Caller,
@@ -74,8 +74,8 @@ where
             (ending, Ok(value))
         }
         Err(error) => {
-            ongoing.pass_failure_on();
-            let (ending, error) = failed(error, policy, ongoing.has_inner_failure(), call, bytes_max);
+            active.propagate_failure();
+            let (ending, error) = failed(error, policy, active.has_inner_failure(), call, bytes_max);
             (ending, Err(error))
         }
     };

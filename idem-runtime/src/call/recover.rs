@@ -21,7 +21,7 @@ use crate::on_err::{ErrPolicy, Release};
 use crate::protocol::decide::Mode;
 use crate::protocol::record::{Reason, Status};
 use crate::scope::context;
-use crate::scope::intent::Verdict;
+use crate::scope::interception::Verdict;
 use crate::waiting::oneshot::OneShot;
 
 /// What a recovery hook gives: a [`Verdict`], or a `Result` of one whose `Err` leaves the call in doubt.
@@ -266,7 +266,7 @@ impl Begun {
     ) -> Result<Next<T>, Error> {
         match verdict {
             Ok(Verdict::Done(value)) => {
-                self.tell_recovered(&claim, waited);
+                self.report_recovered(&claim, waited);
                 Ok(Next::Recorded(outcome::end_done(&self.call, self.core(), claim, value, caller)))
             }
             Ok(Verdict::DoneWithoutResult) => {

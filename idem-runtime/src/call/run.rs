@@ -18,8 +18,8 @@ use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::protocol::decide::Mode;
 use crate::protocol::record::{Record, RecordRef, Status};
-use crate::scope::intent::{Intent, Seen};
-use crate::scope::{context, default_store, intent};
+use crate::scope::interception::{Interception, Seen};
+use crate::scope::{context, default_store, interception};
 use crate::store::Store;
 
 impl<P, M> Call<P, M> {
@@ -87,7 +87,7 @@ pub(crate) fn answer<R: Outcome, M: IntoError<R::Err>>(
 /// The call this one stands in must not remember what it makes of our error.
 fn note_failure() {
     let scope = context::scope();
-    let is_look = scope.intent.as_ref().is_some_and(|intent| intent.is_look());
+    let is_look = scope.interception.as_ref().is_some_and(|interception| interception.is_look());
     if let (Some(outer), false) = (&scope.call, is_look) {
         outer.note_inner_failure();
     }
@@ -99,7 +99,7 @@ pub(crate) struct Begun {
     pub(crate) call: Prepared,
     store: Store,
     /// Who wants to know how it went.
-    observer: Option<Arc<Intent>>,
+    observer: Option<Arc<Interception>>,
 }
 
 /// What a first look gave.
@@ -113,11 +113,11 @@ impl Begun {
     /// Prepares the call, unless it is only to be looked at.
     pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
         let scope = context::scope();
-        let observer = scope.take_up_intent()?;
+        let observer = scope.consume_interception()?;
         let prepared = prepare(plan);
-        if let Some(look) = observer.as_ref().filter(|intent| intent.is_look()) {
+        if let Some(look) = observer.as_ref().filter(|interception| interception.is_look()) {
             answer::answer(look, prepared);
-            return Err(intent::not_made());
+            return Err(interception::not_made());
         }
         let (call, store) = prepared?;
         if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
@@ -252,14 +252,14 @@ impl Begun {
             Ok(claim) => claim,
             Err(record) => return self.replay(&record.lent(), waited, policy),
         };
-        self.tell(claim.record().attempt, None, waited);
-        let (scope, ongoing) = outcome::scope(self.core(), &claim);
+        self.report_seen(claim.record().attempt, None, waited);
+        let (scope, active) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = {
             let _entered = context::enter(scope);
             body().into_result()
         };
-        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, policy, Caller::Blocking);
+        let ended = outcome::end(&self.call, self.core(), claim, &active, outcome, policy, Caller::Blocking);
         let reply = ended.reply.wait(ended.deadline);
         ended.outcome(reply)
     }
@@ -280,11 +280,11 @@ impl Begun {
             Ok(claim) => claim,
             Err(record) => return self.replay(&record.lent(), waited, &policy),
         };
-        self.tell(claim.record().attempt, None, waited);
-        let (scope, ongoing) = outcome::scope(self.core(), &claim);
+        self.report_seen(claim.record().attempt, None, waited);
+        let (scope, active) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let ended = outcome::end(&self.call, self.core(), claim, &ongoing, outcome, &policy, Caller::Async);
+        let ended = outcome::end(&self.call, self.core(), claim, &active, outcome, &policy, Caller::Async);
         let reply = ended.reply.wait_async(ended.deadline, &self.core().watcher).await;
         ended.outcome(reply)
     }
@@ -315,21 +315,21 @@ impl Begun {
     {
         event::replayed(record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
-        self.tell(record.attempt, Some(age), waited);
+        self.report_seen(record.attempt, Some(age), waited);
         outcome::replay(record, policy)
     }
 
     /// Tells an observer how the call got its answer.
-    fn tell(&self, attempt: u32, replayed: Option<Duration>, waited: Duration) {
+    fn report_seen(&self, attempt: u32, replayed: Option<Duration>, waited: Duration) {
         if let Some(observer) = &self.observer {
-            observer.saw(Seen { replayed, attempt, waited, recovered: false });
+            observer.report(Seen { replayed, attempt, waited, recovered: false });
         }
     }
 
-    pub(crate) fn tell_recovered(&self, claim: &Claim, waited: Duration) {
+    pub(crate) fn report_recovered(&self, claim: &Claim, waited: Duration) {
         if let Some(observer) = &self.observer {
             let attempt = claim.record().attempt;
-            observer.saw(Seen { replayed: None, attempt, waited, recovered: true });
+            observer.report(Seen { replayed: None, attempt, waited, recovered: true });
         }
     }
 }

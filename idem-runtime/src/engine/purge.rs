@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::engine::request::{OnFailure, Request};
 use crate::engine::shared::Core;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::decide::Lapsed;
+use crate::protocol::decide::Expired;
 use crate::protocol::record::Record;
 use crate::sqlite::records;
 
@@ -69,10 +69,10 @@ pub(crate) fn slice(core: &Core, conn: &Connection, limit: usize) -> Vec<Request
 /// The write that purges what is over of a record, or puts it off: the time in the index is an estimate.
 pub(crate) fn change(core: &Core, record: Record) -> Change {
     let (slot, expect) = (record.slot, Expect::Exactly(record.claim, record.status));
-    let new = match core.lapsed(&record) {
-        Lapsed::Record => None,
-        Lapsed::Result if record.result.is_some() => Some(core.with_purge_time(record.without_result())),
-        Lapsed::Result | Lapsed::Nothing => {
+    let new = match core.expired(&record) {
+        Expired::Record => None,
+        Expired::Result if record.result.is_some() => Some(core.with_purge_time(record.without_result())),
+        Expired::Result | Expired::No => {
             let later = core.clock.horizon_ms().saturating_add(PUT_OFF_MS);
             let record = core.with_purge_time(record);
             Some(Record { purge_ms: record.purge_ms.map(|purge_ms| purge_ms.max(later)), ..record })

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::host::store_path::StorePath;
 use crate::locks::liveness::{Liveness, Prober};
 use crate::locks::owner_lock::OwnerFacts;
-use crate::protocol::decide::{Holder, Lapsed};
+use crate::protocol::decide::{Expired, Holder};
 use crate::protocol::record::{NO_OWNER, Record, RecordRef, Status};
 use crate::protocol::timeline::Stamp;
 use crate::sqlite::read_pool::Readers;
@@ -228,8 +228,8 @@ impl Core {
         self.clock.age_ms(stamp, load)
     }
 
-    pub(crate) fn lapsed(&self, record: &Record) -> Lapsed {
-        Lapsed::of(&record.lent(), self.age_ms(record.at))
+    pub(crate) fn expired(&self, record: &Record) -> Expired {
+        Expired::of(&record.lent(), self.age_ms(record.at))
     }
 
     /// How much longer "not done" is not to be believed; zero once the settle window is over.

@@ -23,23 +23,23 @@ pub(crate) enum Holder {
 
 /// Which lifetimes of a finished record are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lapsed {
-    Nothing,
+pub(crate) enum Expired {
+    No,
     Result,
     Record,
 }
 
-impl Lapsed {
+impl Expired {
     /// What is over of a record of this age; at an unknown age nothing is.
-    pub(crate) fn of(record: &RecordRef<'_>, age_ms: Option<i64>) -> Lapsed {
+    pub(crate) fn of(record: &RecordRef<'_>, age_ms: Option<i64>) -> Expired {
         if !record.status.is_finished() {
-            Lapsed::Nothing
+            Expired::No
         } else if record.ttl.is_over(age_ms) {
-            Lapsed::Record
+            Expired::Record
         } else if record.keep_result.is_over(age_ms) {
-            Lapsed::Result
+            Expired::Result
         } else {
-            Lapsed::Nothing
+            Expired::No
         }
     }
 }
@@ -50,7 +50,7 @@ impl Lapsed {
 pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) holder: Holder,
-    pub(crate) lapsed: Lapsed,
+    pub(crate) expired: Expired,
     /// Whether its result is stored at all.
     pub(crate) has_result: bool,
     pub(crate) attempt: u32,
@@ -105,7 +105,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
         (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
         (Status::Running, Holder::Here | Holder::Alive | Holder::Unknown) => Decision::Wait,
         (Status::Done | Status::Failed, _) if !view.has_result => Decision::RefuseResultGone,
-        (Status::Done | Status::Failed, _) if view.lapsed != Lapsed::Nothing && !view.waited => {
+        (Status::Done | Status::Failed, _) if view.expired != Expired::No && !view.waited => {
             Decision::RefuseResultGone
         }
         (Status::Done | Status::Failed, _) => Decision::Replay,
@@ -114,7 +114,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
 
 /// Only a finished record ends by age: what runs or is in doubt stays until somebody settles it.
 fn is_over(view: View) -> bool {
-    view.status.is_finished() && view.lapsed == Lapsed::Record && !view.waited
+    view.status.is_finished() && view.expired == Expired::Record && !view.waited
 }
 
 fn interrupted(attempt: u32, mode: Mode) -> Decision {
@@ -134,7 +134,7 @@ mod tests {
 
     const STATUSES: [Status; 4] = [Status::Running, Status::InDoubt, Status::Done, Status::Failed];
     const HOLDERS: [Holder; 5] = [Holder::Here, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
-    const LAPSES: [Lapsed; 3] = [Lapsed::Nothing, Lapsed::Result, Lapsed::Record];
+    const EXPIRED: [Expired; 3] = [Expired::No, Expired::Result, Expired::Record];
     const MODES: [Mode; 4] = [
         Mode::Interrupt(OnInterrupt::Refuse),
         Mode::Interrupt(OnInterrupt::rerun_at_most(2)),
@@ -148,13 +148,13 @@ mod tests {
         for mode in MODES {
             for status in STATUSES {
                 for holder in HOLDERS {
-                    for lapsed in LAPSES {
+                    for expired in EXPIRED {
                         for bits in 0..16_usize {
                             for attempt in [1, 2] {
                                 let view = View {
                                     status,
                                     holder,
-                                    lapsed,
+                                    expired,
                                     attempt,
                                     has_result: bools[bits & 1],
                                     differs: bools[bits >> 1 & 1],
@@ -179,7 +179,7 @@ mod tests {
     fn the_body_runs_only_for_a_record_that_is_over_or_by_the_callers_own_mode() {
         for_all(|view, mode, decision| match decision {
             Decision::Claim => {
-                assert!(view.status.is_finished() && view.lapsed == Lapsed::Record && !view.waited);
+                assert!(view.status.is_finished() && view.expired == Expired::Record && !view.waited);
             }
             Decision::Rerun => {
                 assert!(
@@ -238,7 +238,7 @@ mod tests {
         for_all(|view, _, decision| {
             if decision == Decision::Replay {
                 assert!(view.status.is_finished() && view.has_result && !view.differs);
-                assert!(view.lapsed == Lapsed::Nothing || view.waited);
+                assert!(view.expired == Expired::No || view.waited);
             }
         });
     }

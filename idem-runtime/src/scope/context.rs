@@ -16,25 +16,25 @@ use crate::encoding::key::Key;
 use crate::engine::request::{Caller, Request, Submit};
 use crate::engine::shared::Core;
 use crate::error::Error;
-use crate::scope::intent;
-use crate::scope::intent::Intent;
+use crate::scope::interception;
+use crate::scope::interception::Interception;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
     pub(crate) store: Option<Store>,
-    pub(crate) call: Option<Arc<Ongoing>>,
-    pub(crate) intent: Option<Arc<Intent>>,
+    pub(crate) call: Option<Arc<ActiveCall>>,
+    pub(crate) interception: Option<Arc<Interception>>,
 }
 
 impl Scope {
-    /// The intent of a scope, for the first call that asks; a further call goes its own way, but for one that is not to be
+    /// The interception of a scope, for the first call that asks; a further call goes its own way, but for one that is not to be
     /// made at all.
-    pub(crate) fn take_up_intent(&self) -> Result<Option<Arc<Intent>>, Error> {
-        let Some(intent) = &self.intent else { return Ok(None) };
-        match intent.taken.swap(true, Ordering::AcqRel) {
-            false => Ok(Some(Arc::clone(intent))),
-            true if intent.is_look() => Err(intent::one_call_only()),
+    pub(crate) fn consume_interception(&self) -> Result<Option<Arc<Interception>>, Error> {
+        let Some(interception) = &self.interception else { return Ok(None) };
+        match interception.taken.swap(true, Ordering::AcqRel) {
+            false => Ok(Some(Arc::clone(interception))),
+            true if interception.is_look() => Err(interception::one_call_only()),
             true => Ok(None),
         }
     }
@@ -42,7 +42,7 @@ impl Scope {
 
 /// A call whose body is on the stack, or in the chain of awaits.
 #[derive(Debug)]
-pub(crate) struct Ongoing {
+pub(crate) struct ActiveCall {
     pub(crate) store_id: [u8; 16],
     pub(crate) token_namespace: Option<Arc<str>>,
     pub(crate) slot: Slot,
@@ -53,14 +53,14 @@ pub(crate) struct Ongoing {
     /// Its record is written in a transaction of the user's.
     pub(crate) in_transaction: bool,
     /// The call that made this one.
-    pub(crate) outer: Option<Arc<Ongoing>>,
+    pub(crate) outer: Option<Arc<ActiveCall>>,
     /// An idempotent call inside it failed with an error of ours.
     pub(crate) inner_failed: AtomicBool,
 }
 
-impl Ongoing {
+impl ActiveCall {
     /// Whether this call, or one it stands in, is the one of a slot.
-    pub(crate) fn stands_in(&self, store_id: &[u8; 16], slots: &[Slot]) -> bool {
+    pub(crate) fn is_nested_in(&self, store_id: &[u8; 16], slots: &[Slot]) -> bool {
         self.any(&|call| call.store_id == *store_id && slots.contains(&call.slot))
     }
 
@@ -69,7 +69,7 @@ impl Ongoing {
         self.any(&|call| call.store_id == *store_id && call.in_transaction)
     }
 
-    fn any(&self, is: &impl Fn(&Ongoing) -> bool) -> bool {
+    fn any(&self, is: &impl Fn(&ActiveCall) -> bool) -> bool {
         is(self) || self.outer.as_ref().is_some_and(|outer| outer.any(is))
     }
 
@@ -78,7 +78,7 @@ impl Ongoing {
     }
 
     /// This call ends with an `Err`: if that came about by a failure inside, it is one for the call around it too.
-    pub(crate) fn pass_failure_on(&self) {
+    pub(crate) fn propagate_failure(&self) {
         if let (true, Some(outer)) = (self.has_inner_failure(), &self.outer) {
             outer.note_inner_failure();
         }
@@ -91,7 +91,7 @@ impl Ongoing {
 
 /// The idempotent call whose body or recovery hook is running here; see [`current`].
 #[derive(Clone, Debug)]
-pub struct CurrentCall(Arc<Ongoing>);
+pub struct CurrentCall(Arc<ActiveCall>);
 
 /// The innermost idempotent call whose body or recovery hook is running here, if any.
 ///
@@ -240,5 +240,9 @@ pub async fn with_store_async<F: Future>(store: &Store, future: F) -> F::Output 
 
 fn scope_with(store: &Store) -> Arc<Scope> {
     let outer = scope();
-    Arc::new(Scope { store: Some(store.clone()), call: outer.call.clone(), intent: outer.intent.clone() })
+    Arc::new(Scope {
+        store: Some(store.clone()),
+        call: outer.call.clone(),
+        interception: outer.interception.clone(),
+    })
 }

@@ -7,7 +7,7 @@ use crate::bounds::Value;
 use crate::encoding::codec;
 use crate::engine::shared::Core;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::protocol::decide::{Holder, Lapsed};
+use crate::protocol::decide::{Expired, Holder};
 use crate::protocol::record::{Record, Status};
 use crate::sqlite::records::Selection;
 
@@ -21,7 +21,7 @@ pub struct Snapshot {
     record: Arc<Record>,
     number: i64,
     status: Status,
-    lapsed: Lapsed,
+    expired: Expired,
     age: Option<Duration>,
     since_ms: i64,
     host: Option<String>,
@@ -35,9 +35,9 @@ impl Snapshot {
         let status = if cut_off { Status::InDoubt } else { record.status };
         let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));
         let since_ms = core.clock.wall_ms(record.at);
-        let lapsed = core.lapsed(&record);
+        let expired = core.expired(&record);
         let host = core.owner_text(record.owner);
-        Ok(Some(Snapshot { record, number, status, lapsed, age, since_ms, host }))
+        Ok(Some(Snapshot { record, number, status, expired, age, since_ms, host }))
     }
 
     /// The name of the call.
@@ -85,7 +85,7 @@ impl Snapshot {
 
     /// Whether its lifetime is over: the next call runs, and the record will be purged.
     pub fn is_expired(&self) -> bool {
-        self.lapsed == Lapsed::Record
+        self.expired == Expired::Record
     }
 
     /// Its result, if it is done and the result is kept.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, ffi};
 
 use crate::call::{Prepared, refusal};
 use crate::error::{Error, ErrorKind, Ran};
-use crate::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
+use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::protocol::record::{NO_OWNER, Reason, Record};
 use crate::protocol::timeline::Timeline;
 use crate::scope::context;
@@ -42,7 +42,7 @@ pub(crate) fn open<'conn>(
     let mut inside = InTransaction::begin(conn)?;
     match find(conn, call, store_id, &inside.timeline, mode)? {
         Found::Answer(record) => Ok(Opening::Answer(record)),
-        Found::Nothing => inside.claim(call, None, Vec::new(), 1).map(|()| Opening::Body(Box::new(inside))),
+        Found::Absent => inside.claim(call, None, Vec::new(), 1).map(|()| Opening::Body(Box::new(inside))),
         Found::Expired(record, expired) => {
             inside.claim(call, Some(record), expired, 1).map(|()| Opening::Body(Box::new(inside)))
         }
@@ -85,7 +85,7 @@ fn check_durable(conn: &Connection) -> Result<(), Error> {
 }
 
 enum Found {
-    Nothing,
+    Absent,
     Answer(Box<Record>),
     /// Every record of the call has expired: the first, and the claims of all.
     Expired(Record, Vec<u64>),
@@ -100,11 +100,12 @@ fn find(
     mode: Mode,
 ) -> Result<Found, Error> {
     let mut records = records(conn, call)?;
-    let is_over = |record: &Record| Lapsed::of(&record.lent(), timeline.age_ms(record.at)) == Lapsed::Record;
+    let is_over =
+        |record: &Record| Expired::of(&record.lent(), timeline.age_ms(record.at)) == Expired::Record;
     let expired: Vec<u64> =
         records.iter().filter(|record| is_over(record)).map(|record| record.claim).collect();
     records.sort_by_key(is_over);
-    let Some(record) = records.into_iter().next() else { return Ok(Found::Nothing) };
+    let Some(record) = records.into_iter().next() else { return Ok(Found::Absent) };
     let differing = call.differing(&record.lent())?;
     let reentrant = call.is_reentrant(store_id);
     // Outside of its transaction a running record of one can be seen only if its body has ended it.
@@ -112,7 +113,7 @@ fn find(
     let view = View {
         status: record.status,
         holder: if ended { Holder::Nobody } else { Holder::Alive },
-        lapsed: Lapsed::of(&record.lent(), timeline.age_ms(record.at)),
+        expired: Expired::of(&record.lent(), timeline.age_ms(record.at)),
         has_result: record.result.is_some(),
         attempt: record.attempt,
         differs: !differing.is_empty(),

@@ -8,26 +8,26 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::Holder;
 use crate::protocol::record::{Reason, Record, Status};
-use crate::scope::intent::{Encode, Intent, Kind, Settled, Verdict};
+use crate::scope::interception::{Encode, Interception, Purpose, Settled, Verdict};
 use crate::store::Store;
 use crate::store::snapshot::Snapshot;
 use crate::sync::lock;
 
-/// Answers the intent in place of the call.
-pub(crate) fn answer(intent: &Intent, prepared: Result<(Prepared, Store), Error>) {
-    match &intent.kind {
-        Kind::Peek(found) => {
+/// Answers the interception in place of the call.
+pub(crate) fn answer(interception: &Interception, prepared: Result<(Prepared, Store), Error>) {
+    match &interception.purpose {
+        Purpose::Peek(found) => {
             let seen =
                 prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
             *lock(found) = Some(seen.map(|snapshot| snapshot.map(Box::new)));
         }
-        Kind::Settle { verdict, settled } => {
+        Purpose::Settle { verdict, settled } => {
             let verdict = lock(verdict);
             let done = prepared
                 .and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
             *lock(settled) = Some(done);
         }
-        Kind::Observe(_) => {}
+        Purpose::Observe(_) => {}
     }
 }
 

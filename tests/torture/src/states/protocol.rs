@@ -2,7 +2,7 @@
 
 use super::defects::{Broken, Flaw};
 use crate::real::sound::policy::OnInterrupt;
-use crate::real::sound::protocol::decide::{Decision, Holder, Lapsed, Mode, View, decide};
+use crate::real::sound::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::real::sound::protocol::record::Status;
 
 pub(crate) const WORKERS: usize = 4;
@@ -31,7 +31,7 @@ struct Row {
     attempt: u8,
     has_result: bool,
     /// 0 nothing, 1 the result, 2 all of it.
-    lapsed: u8,
+    expired: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,10 +219,10 @@ impl World {
         if row.status != Status::Running && self.budget.operator > 0 {
             acts.push(Act::Forget);
         }
-        if row.status.is_finished() && row.lapsed < 2 && self.budget.lapses > 0 {
+        if row.status.is_finished() && row.expired < 2 && self.budget.lapses > 0 {
             acts.push(Act::Lapse);
         }
-        if row.lapsed == 2 && self.purging.is_none() {
+        if row.expired == 2 && self.purging.is_none() {
             acts.push(Act::PurgeLooks);
         }
     }
@@ -273,8 +273,8 @@ impl World {
 
     fn lapse(&mut self) {
         let Some(row) = &mut self.row else { return };
-        row.lapsed += 1;
-        self.done &= row.lapsed < 2;
+        row.expired += 1;
+        self.done &= row.expired < 2;
         self.budget.lapses -= 1;
     }
 
@@ -343,7 +343,7 @@ impl World {
         let view = View {
             status: row.status,
             holder,
-            lapsed: [Lapsed::Nothing, Lapsed::Result, Lapsed::Record][usize::from(row.lapsed)],
+            expired: [Expired::No, Expired::Result, Expired::Record][usize::from(row.expired)],
             has_result: row.has_result,
             attempt: row.attempt.into(),
             differs: false,
@@ -401,7 +401,8 @@ impl World {
         self.note(Flaw::NumberTwice, self.given[usize::from(claim)]);
         self.given[usize::from(claim)] = true;
         let owner = self.owner(n);
-        self.row = Some(Row { claim, owner, status: Status::Running, attempt, has_result: false, lapsed: 0 });
+        self.row =
+            Some(Row { claim, owner, status: Status::Running, attempt, has_result: false, expired: 0 });
         self.workers[n].step = Step::Granted { claim, attempt, hook, before };
     }
 

@@ -53,55 +53,55 @@ pub struct Seen {
 }
 
 #[derive(Debug)]
-pub(crate) struct Intent {
+pub(crate) struct Interception {
     /// Whether a call has taken it up.
     pub(crate) taken: AtomicBool,
-    pub(crate) kind: Kind,
+    pub(crate) purpose: Purpose,
 }
 
 /// Encodes the result of a verdict as the call itself would: codec, and the limit in bytes.
 pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<StoredResult, Error> + Send>;
 
-pub(crate) enum Kind {
+pub(crate) enum Purpose {
     Peek(Mutex<Option<Result<Option<Box<Snapshot>>, Error>>>),
     Settle { verdict: Mutex<Verdict<Encode>>, settled: Mutex<Option<Result<Settled, Error>>> },
     Observe(Mutex<Option<Seen>>),
 }
 
-impl fmt::Debug for Kind {
+impl fmt::Debug for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Peek(_) => "Peek",
-            Kind::Settle { .. } => "Settle",
-            Kind::Observe(_) => "Observe",
+            Purpose::Peek(_) => "Peek",
+            Purpose::Settle { .. } => "Settle",
+            Purpose::Observe(_) => "Observe",
         })
     }
 }
 
-impl Intent {
-    pub(crate) fn new(kind: Kind) -> Arc<Intent> {
-        Arc::new(Intent { taken: AtomicBool::new(false), kind })
+impl Interception {
+    pub(crate) fn new(purpose: Purpose) -> Arc<Interception> {
+        Arc::new(Interception { taken: AtomicBool::new(false), purpose })
     }
 
     /// Tells an observer how the call got its answer.
-    pub(crate) fn saw(&self, seen: Seen) {
-        if let Kind::Observe(slot) = &self.kind {
+    pub(crate) fn report(&self, seen: Seen) {
+        if let Purpose::Observe(slot) = &self.purpose {
             *lock(slot) = Some(seen);
         }
     }
 
     /// Whether the call is not to be made at all.
     pub(crate) fn is_look(&self) -> bool {
-        !matches!(self.kind, Kind::Observe(_))
+        !matches!(self.purpose, Purpose::Observe(_))
     }
 }
 
 /// Tells an observer, if there is one, of a call that neither waited nor was recovered.
 #[cfg(feature = "tx")]
-pub(crate) fn saw(observer: Option<&Intent>, record: &Record, replayed: Option<Duration>) {
+pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed: Option<Duration>) {
     if let Some(observer) = observer {
         let attempt = record.attempt;
-        observer.saw(Seen { replayed, attempt, waited: Duration::ZERO, recovered: false });
+        observer.report(Seen { replayed, attempt, waited: Duration::ZERO, recovered: false });
     }
 }
 
