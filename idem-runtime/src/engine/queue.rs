@@ -18,7 +18,7 @@ use crate::sync::lock;
 const BATCH_MAX: usize = 1_000;
 /// So many commits in a row must have been of one request, with nobody behind it, before a caller writes alone again:
 /// one of many that do would be a commit for itself, and keep the others from sharing theirs.
-pub(crate) const LONE_COMMITS: u32 = 16;
+pub(crate) const SOLO_AFTER_COMMITS: u32 = 16;
 
 #[derive(Debug, Default)]
 struct State {
@@ -27,7 +27,7 @@ struct State {
     /// How many requests the writer's thread took last.
     taken: usize,
     /// How many lone commits it still takes until a caller may write alone.
-    crowd: u32,
+    solo_countdown: u32,
     /// The writer's thread has something to do that is no request.
     called: bool,
     /// The writer's thread sleeps, and nobody has called it yet.
@@ -64,7 +64,8 @@ impl State {
     /// So many requests were written together.
     fn note(&mut self, count: usize) {
         let was_alone = count == 1 && self.requests.is_empty();
-        self.crowd = if was_alone { self.crowd.saturating_sub(1) } else { LONE_COMMITS };
+        self.solo_countdown =
+            if was_alone { self.solo_countdown.saturating_sub(1) } else { SOLO_AFTER_COMMITS };
     }
 }
 
@@ -152,7 +153,7 @@ impl Queue {
     pub(crate) fn enter(&self) -> bool {
         let mut state = lock(&self.state);
         let is_free = state.turn == Turn::Nobodys && state.requests.is_empty() && !state.called;
-        let is_alone = is_free && state.crowd == 0 && state.phase == Phase::Open;
+        let is_alone = is_free && state.solo_countdown == 0 && state.phase == Phase::Open;
         if is_alone {
             state.turn = Turn::Callers;
         }

@@ -97,12 +97,12 @@ impl Engine {
     }
 
     /// Gives the request back if there is something to try again before it.
-    fn write_here(&self, request: Request) -> Option<Request> {
+    fn write_inline(&self, request: Request) -> Option<Request> {
         let reply = request.reply.clone();
         let mut request = Some(request);
-        let mut turn = CallersTurn { core: &self.core, call: true };
+        let mut turn = InlineTurn { core: &self.core, call: true };
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            self.with_writer(|writer| (writer.write_lone(&mut request), writer.has_more_to_do()))
+            self.with_writer(|writer| (writer.write_inline(&mut request), writer.has_more_to_do()))
         }));
         let Ok(Some((written, has_more_to_do))) = tried else {
             self.break_down_before(reply.as_deref());
@@ -130,7 +130,7 @@ impl Submit for Engine {
     fn submit(&self, request: Request, caller: Caller) {
         // A child has a copy of the writer, and none of SQLite's locks.
         let may_write = caller == Caller::Blocking && self.is_of_this_process() && self.queue.enter();
-        let left = if may_write { self.write_here(request) } else { Some(request) };
+        let left = if may_write { self.write_inline(request) } else { Some(request) };
         if let Some(request) = left {
             self.queue.push(request);
         }
@@ -138,13 +138,13 @@ impl Submit for Engine {
 }
 
 /// Ends when it is dropped.
-struct CallersTurn<'a> {
+struct InlineTurn<'a> {
     core: &'a Core,
     /// There is something for the writer's thread to do.
     call: bool,
 }
 
-impl Drop for CallersTurn<'_> {
+impl Drop for InlineTurn<'_> {
     fn drop(&mut self) {
         self.core.queue.leave(self.call);
     }

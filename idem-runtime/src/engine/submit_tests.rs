@@ -13,7 +13,7 @@ use super::*;
 use crate::call;
 use crate::encoding::digest::Slot;
 use crate::engine::commit::Disk;
-use crate::engine::queue::{LONE_COMMITS, Queue, Work};
+use crate::engine::queue::{Queue, SOLO_AFTER_COMMITS, Work};
 use crate::engine::request::OnFailure;
 use crate::error::{Error, ErrorKind};
 use crate::host::store_path::StorePath;
@@ -306,17 +306,17 @@ fn a_caller_of_many_does_not_write_alone() {
     a_moment();
     assert_eq!(queue.len(), 3, "what comes meanwhile shares the next commit");
     queue.leave(false);
-    for _ in 0..LONE_COMMITS {
+    for _ in 0..SOLO_AFTER_COMMITS {
         until("it is written", || queue.is_idle());
-        assert!(!queue.enter(), "there was a crowd");
+        assert!(!queue.enter(), "there was a solo_countdown");
         queue.push(request());
     }
     until("it is written", || queue.is_idle());
-    assert!(queue.enter(), "the crowd has gone");
+    assert!(queue.enter(), "the solo_countdown has gone");
     queue.leave(false);
     queue.close();
     let sizes = thread.join().unwrap();
-    assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + LONE_COMMITS as usize));
+    assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + SOLO_AFTER_COMMITS as usize));
 }
 
 /// How many commits stand in the log.

@@ -137,7 +137,7 @@ impl Writer {
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
-    pub(crate) fn write_lone(&mut self, request: &mut Option<Request>) -> Written {
+    pub(crate) fn write_inline(&mut self, request: &mut Option<Request>) -> Written {
         let lone = if self.has_to_retry() { None } else { request.take() };
         self.write(lone.into_iter().collect())
     }
