@@ -156,15 +156,15 @@ where
     };
     match outcome {
         Ok(value) => {
-            let (ending, value) = outcome::done(value, call.codec, call.keep_result, RESULT_BYTES_MAX);
-            inside.end(ending, false).map_err(about)?;
+            let (end, value) = outcome::done(value, call.codec, call.keep_result, RESULT_BYTES_MAX);
+            inside.end(end, false).map_err(about)?;
             Ok(Ok(value))
         }
         Err(error) => {
             active.propagate_failure();
-            let (ending, error) =
+            let (end, error) =
                 outcome::failed(error, policy, active.has_inner_failure(), &call, RESULT_BYTES_MAX);
-            inside.end(ending, true).map_err(about)?;
+            inside.end(end, true).map_err(about)?;
             Ok(Err(error))
         }
     }

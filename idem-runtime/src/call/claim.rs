@@ -21,7 +21,7 @@ pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// What the end of a body means for the record.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum End {
     /// It is done: `Ok`, or a remembered `Err`; without a result, the reason why there is none.
     Finished(Status, Result<StoredResult, Reason>),
     /// It counts as not done.
@@ -69,10 +69,10 @@ impl Claim {
     }
 
     /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
-    pub(crate) fn end(mut self, ending: Ending, caller: Caller) -> Arc<OneShot<Reply>> {
+    pub(crate) fn end(mut self, end: End, caller: Caller) -> Arc<OneShot<Reply>> {
         self.phase = Phase::Ended;
         let reply = OneShot::new();
-        self.send(ending, Some(Arc::clone(&reply)), caller);
+        self.send(end, Some(Arc::clone(&reply)), caller);
         reply
     }
 
@@ -96,12 +96,12 @@ impl Claim {
         self.phase = Phase::Ended;
     }
 
-    fn send(&self, ending: Ending, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
+    fn send(&self, end: End, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
         let now = self.core.now();
-        let new = match ending {
-            Ending::Finished(status, result) => Some(self.record.finished(status, result, now)),
-            Ending::Released => None,
-            Ending::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
+        let new = match end {
+            End::Finished(status, result) => Some(self.record.finished(status, result, now)),
+            End::Released => None,
+            End::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
         };
         self.write(new, reply, caller);
     }
@@ -128,7 +128,7 @@ impl Drop for Claim {
             }
             Phase::Started => {
                 let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
-                self.send(Ending::InDoubt(reason), None, Caller::Async);
+                self.send(End::InDoubt(reason), None, Caller::Async);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::bounds::Value;
 use crate::call::Prepared;
-use crate::call::claim::{Claim, Ending};
+use crate::call::claim::{Claim, End};
 use crate::encoding::codec;
 use crate::encoding::codec::Codec;
 use crate::engine::request::{Caller, Reply};
@@ -43,9 +43,9 @@ pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>)
     (Arc::new(scope), active)
 }
 
-/// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
+/// A body that has recording: its outcome is with the writer, and goes to the caller when it is written.
 #[derive(Debug)]
-pub(crate) struct Ended<T, E> {
+pub(crate) struct Recording<T, E> {
     outcome: Result<T, E>,
     record: Arc<Record>,
     pub(crate) reply: Arc<OneShot<Reply>>,
@@ -53,7 +53,7 @@ pub(crate) struct Ended<T, E> {
 }
 
 /// Hands the outcome to the writer.
-pub(crate) fn end<T, E, P>(
+pub(crate) fn record_outcome<T, E, P>(
     call: &Prepared,
     core: &Core,
     claim: Claim,
@@ -61,58 +61,58 @@ pub(crate) fn end<T, E, P>(
     outcome: Result<T, E>,
     policy: &P,
     caller: Caller,
-) -> Ended<T, E>
+) -> Recording<T, E>
 where
     T: Value,
     P: ErrPolicy<E>,
 {
     let bytes_max = core.result_bytes_max;
     let record = Arc::clone(claim.record());
-    let (ending, outcome) = match outcome {
+    let (end, outcome) = match outcome {
         Ok(value) => {
-            let (ending, value) = done(value, call.codec, call.keep_result, bytes_max);
-            (ending, Ok(value))
+            let (end, value) = done(value, call.codec, call.keep_result, bytes_max);
+            (end, Ok(value))
         }
         Err(error) => {
             active.propagate_failure();
-            let (ending, error) = failed(error, policy, active.has_inner_failure(), call, bytes_max);
-            (ending, Err(error))
+            let (end, error) = failed(error, policy, active.has_inner_failure(), call, bytes_max);
+            (end, Err(error))
         }
     };
     let limit = deadline(core.record_within);
-    let reply = claim.end(ending, caller);
-    Ended { outcome, record, reply, deadline: limit }
+    let reply = claim.end(end, caller);
+    Recording { outcome, record, reply, deadline: limit }
 }
 
 /// Hands a result that a recovery hook found to the writer.
-pub(crate) fn end_done<T: Value>(
+pub(crate) fn record_recovered<T: Value>(
     call: &Prepared,
     core: &Core,
     claim: Claim,
     value: T,
     caller: Caller,
-) -> Ended<T, Infallible> {
+) -> Recording<T, Infallible> {
     let record = Arc::clone(claim.record());
-    let (ending, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
+    let (end, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
     let limit = deadline(core.record_within);
-    let reply = claim.end(ending, caller);
-    Ended { outcome: Ok(value), record, reply, deadline: limit }
+    let reply = claim.end(end, caller);
+    Recording { outcome: Ok(value), record, reply, deadline: limit }
 }
 
 /// The first caller gets the value as it reads back, which is what later ones get.
-pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: usize) -> (Ending, T) {
+pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: usize) -> (End, T) {
     if keep == Lifetime::ZERO {
-        return (Ending::Finished(Status::Done, Err(Reason::NotKept)), value);
+        return (End::Finished(Status::Done, Err(Reason::NotKept)), value);
     }
     match codec::encode(&value, codec, bytes_max) {
         Ok(encoded) => {
             let result =
                 StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
-            (Ending::Finished(Status::Done, Ok(result)), encoded.value_read_back)
+            (End::Finished(Status::Done, Ok(result)), encoded.value_read_back)
         }
         Err(unstorable) => {
             event::store_trouble(&unstorable.to_string());
-            (Ending::Finished(Status::Done, Err(Reason::Unstorable)), value)
+            (End::Finished(Status::Done, Err(Reason::Unstorable)), value)
         }
     }
 }
@@ -124,25 +124,25 @@ pub(crate) fn failed<E, P: ErrPolicy<E>>(
     inner_failed: bool,
     call: &Prepared,
     bytes_max: usize,
-) -> (Ending, E) {
+) -> (End, E) {
     match policy.judge(&error) {
-        OnErr::Release => (Ending::Released, error),
-        _ if inner_failed => (Ending::InDoubt(Reason::InnerFailed), error),
-        OnErr::InDoubt => (Ending::InDoubt(Reason::ErrUnknown), error),
+        OnErr::Release => (End::Released, error),
+        _ if inner_failed => (End::InDoubt(Reason::InnerFailed), error),
+        OnErr::InDoubt => (End::InDoubt(Reason::ErrUnknown), error),
         OnErr::Remember if call.keep_result == Lifetime::ZERO => {
-            (Ending::Finished(Status::Failed, Err(Reason::NotKept)), error)
+            (End::Finished(Status::Failed, Err(Reason::NotKept)), error)
         }
         OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
             Some((StoredError { codec_id, digest, bytes }, read_back)) => {
                 let stored = StoredResult { codec_id, digest, bytes };
-                (Ending::Finished(Status::Failed, Ok(stored)), read_back)
+                (End::Finished(Status::Failed, Ok(stored)), read_back)
             }
-            None => (Ending::Finished(Status::Failed, Err(Reason::Unstorable)), error),
+            None => (End::Finished(Status::Failed, Err(Reason::Unstorable)), error),
         },
     }
 }
 
-impl<T, E> Ended<T, E> {
+impl<T, E> Recording<T, E> {
     /// The outcome, once the writer has answered; `None` means that it has not within the time allowed.
     ///
     /// An `Err` of the body is the caller's whatever became of its record.

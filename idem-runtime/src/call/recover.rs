@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Known, Ready};
-use crate::call::claim::{Claim, Ending};
-use crate::call::outcome::Ended;
+use crate::call::claim::{Claim, End};
+use crate::call::outcome::Recording;
 use crate::call::run::{Begun, Looked, answer};
 use crate::call::{Call, outcome};
 use crate::engine::request::{Caller, Reply};
@@ -69,7 +69,7 @@ pub(crate) enum State<T> {
 /// What follows from a verdict that settles something.
 enum Next<T> {
     /// It was done; its result is with the writer.
-    Recorded(Ended<T, Infallible>),
+    Recorded(Recording<T, Infallible>),
     /// It was not done: the body is to run, as the next attempt, which takes the hook's claim over.
     Attempt { hooks: Claim, reply: Arc<OneShot<Reply>>, deadline: Instant },
 }
@@ -184,9 +184,9 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
     };
     match begun.judge(claim, verdict, waited, Caller::Blocking) {
         Err(error) => begun.over(Err(error)),
-        Ok(Next::Recorded(ended)) => {
-            let reply = ended.reply.wait(ended.deadline);
-            begun.over(recorded(ended, reply))
+        Ok(Next::Recorded(recording)) => {
+            let reply = recording.reply.wait(recording.deadline);
+            begun.over(recorded(recording, reply))
         }
         Ok(Next::Attempt { hooks, reply, deadline }) => begun.attempt(hooks, reply.wait(deadline), waited),
     }
@@ -216,9 +216,9 @@ where
     let watcher = Arc::clone(&begun.core().watcher);
     match begun.judge(claim, verdict, waited, Caller::Async) {
         Err(error) => begun.over(Err(error)),
-        Ok(Next::Recorded(ended)) => {
-            let reply = ended.reply.wait_async(ended.deadline, &watcher).await;
-            begun.over(recorded(ended, reply))
+        Ok(Next::Recorded(recording)) => {
+            let reply = recording.reply.wait_async(recording.deadline, &watcher).await;
+            begun.over(recorded(recording, reply))
         }
         Ok(Next::Attempt { hooks, reply, deadline }) => {
             let reply = reply.wait_async(deadline, &watcher).await;
@@ -227,9 +227,9 @@ where
     }
 }
 
-fn recorded<T>(ended: Ended<T, Infallible>, reply: Option<Reply>) -> Result<T, Error> {
+fn recorded<T>(recording: Recording<T, Infallible>, reply: Option<Reply>) -> Result<T, Error> {
     // The body of this call did not run: the hook found its result.
-    let Ok(value) = ended.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
+    let Ok(value) = recording.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
     Ok(value)
 }
 
@@ -267,10 +267,10 @@ impl Begun {
         match verdict {
             Ok(Verdict::Done(value)) => {
                 self.report_recovered(&claim, waited);
-                Ok(Next::Recorded(outcome::end_done(&self.call, self.core(), claim, value, caller)))
+                Ok(Next::Recorded(outcome::record_recovered(&self.call, self.core(), claim, value, caller)))
             }
             Ok(Verdict::DoneWithoutResult) => {
-                claim.end(Ending::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
+                claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
                 Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
             }
             Ok(Verdict::NotDone) => self.not_done(claim, caller),
@@ -315,7 +315,7 @@ impl Begun {
 
 fn stays_in_doubt(claim: Claim, why: &str) -> Error {
     let attempt = claim.record().attempt;
-    claim.end(Ending::InDoubt(Reason::Unknown), Caller::Async);
+    claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
     let message =
         format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)

@@ -259,9 +259,17 @@ impl Begun {
             let _entered = context::enter(scope);
             body().into_result()
         };
-        let ended = outcome::end(&self.call, self.core(), claim, &active, outcome, policy, Caller::Blocking);
-        let reply = ended.reply.wait(ended.deadline);
-        ended.outcome(reply)
+        let recording = outcome::record_outcome(
+            &self.call,
+            self.core(),
+            claim,
+            &active,
+            outcome,
+            policy,
+            Caller::Blocking,
+        );
+        let reply = recording.reply.wait(recording.deadline);
+        recording.outcome(reply)
     }
 
     pub(crate) async fn finish_async<R, P, Fut>(
@@ -284,9 +292,10 @@ impl Begun {
         let (scope, active) = outcome::scope(self.core(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let ended = outcome::end(&self.call, self.core(), claim, &active, outcome, &policy, Caller::Async);
-        let reply = ended.reply.wait_async(ended.deadline, &self.core().watcher).await;
-        ended.outcome(reply)
+        let recording =
+            outcome::record_outcome(&self.call, self.core(), claim, &active, outcome, &policy, Caller::Async);
+        let reply = recording.reply.wait_async(recording.deadline, &self.core().watcher).await;
+        recording.outcome(reply)
     }
 
     fn replay<T, E, P>(

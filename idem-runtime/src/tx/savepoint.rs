@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::failure::{failed, unreadable};
 use crate::call::Prepared;
-use crate::call::claim::Ending;
+use crate::call::claim::End;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{NO_OWNER, Reason, Record, Status};
@@ -103,7 +103,7 @@ impl<'conn> InTransaction<'conn> {
     /// Writes what the end of the body means, and commits if the transaction is ours.
     ///
     /// An `Err` undoes everything since the savepoint, whatever it means for the record.
-    pub(crate) fn end(mut self, ending: Ending, undo: bool) -> Result<(), Error> {
+    pub(crate) fn end(mut self, end: End, undo: bool) -> Result<(), Error> {
         let Some(record) = self.record.clone() else { return Ok(()) };
         if self.conn.is_autocommit() {
             return Err(self.broken(&record));
@@ -112,10 +112,10 @@ impl<'conn> InTransaction<'conn> {
             return Err(self.broken(&record));
         }
         let now = self.timeline.now();
-        let new = match ending {
-            Ending::Released => None,
-            Ending::Finished(status, result) => Some(record.finished(status, result, now)),
-            Ending::InDoubt(reason) => Some(record.in_doubt(reason, now)),
+        let new = match end {
+            End::Released => None,
+            End::Finished(status, result) => Some(record.finished(status, result, now)),
+            End::InDoubt(reason) => Some(record.in_doubt(reason, now)),
         };
         if let Some(new) = new
             && let Err(error) = self.write_end(&record, new, undo)
