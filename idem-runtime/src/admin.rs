@@ -107,7 +107,7 @@ impl Store {
             })?;
             let expect = match found {
                 None => return Ok(false),
-                Some(None) => Expect::Whatever,
+                Some(None) => Expect::Any,
                 Some(Some(record)) => core.expect_unheld(&record)?,
             };
             if self.write(Change { slot, expect, new: None })?.is_none() {

@@ -351,7 +351,7 @@ mod tests {
         let other_key = Record { key: "l".into(), ..record.clone() };
         for (record, is_its_own) in [(record, true), (earlier, true), (other_name, false), (other_key, false)]
         {
-            assert_eq!(call.differing(&record.lent()).is_ok(), is_its_own, "{record:?}");
+            assert_eq!(call.differing(&record.borrowed()).is_ok(), is_its_own, "{record:?}");
         }
     }
 }

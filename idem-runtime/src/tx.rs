@@ -143,7 +143,7 @@ where
     let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {
             interception::report(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
-            return outcome::replay(&record.lent(), policy).map_err(about);
+            return outcome::replay(&record.borrowed(), policy).map_err(about);
         }
         Opening::Body(inside) => inside,
     };

@@ -113,7 +113,7 @@ impl<'a> Acquisition<'a> {
             let Some((record, holder)) = self.core.confirmed_holder(record)? else {
                 return Ok(self.claim(None));
             };
-            let differing = self.call.differing(&record.lent())?;
+            let differing = self.call.differing(&record.borrowed())?;
             let decision = self.decide(&record, holder, !differing.is_empty());
             if !matches!(decision, Decision::Claim) {
                 // Somebody else goes on with this call: whoever waits behind us looks for themselves.

@@ -43,7 +43,7 @@ pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>)
     (Arc::new(scope), active)
 }
 
-/// A body that has recording: its outcome is with the writer, and goes to the caller when it is written.
+/// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
 #[derive(Debug)]
 pub(crate) struct Recording<T, E> {
     outcome: Result<T, E>,

@@ -250,7 +250,7 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(&record.lent(), waited, policy),
+            Err(record) => return self.replay(&record.borrowed(), waited, policy),
         };
         self.report_seen(claim.record().attempt, None, waited);
         let (scope, active) = outcome::scope(self.core(), &claim);
@@ -286,7 +286,7 @@ impl Begun {
         let Ready { waited, .. } = ready;
         let mut claim = match ready.claim {
             Ok(claim) => claim,
-            Err(record) => return self.replay(&record.lent(), waited, &policy),
+            Err(record) => return self.replay(&record.borrowed(), waited, &policy),
         };
         self.report_seen(claim.record().attempt, None, waited);
         let (scope, active) = outcome::scope(self.core(), &claim);

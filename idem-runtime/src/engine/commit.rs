@@ -389,7 +389,7 @@ fn issue_numbers(
 /// Whether an earlier try to write this record is on disk.
 fn stands(conn: &Connection, new: &Record) -> rusqlite::Result<bool> {
     match records::get(conn, &new.slot) {
-        Ok(standing) => Ok(standing.is_some_and(|standing| standing.is(new))),
+        Ok(standing) => Ok(standing.is_some_and(|standing| standing.same_as(new))),
         Err(ReadError::Damaged(_)) => Ok(false),
         Err(ReadError::Sqlite(error)) => Err(error),
     }

@@ -229,7 +229,7 @@ impl Core {
     }
 
     pub(crate) fn expired(&self, record: &Record) -> Expired {
-        Expired::of(&record.lent(), self.age_ms(record.at))
+        Expired::of(&record.borrowed(), self.age_ms(record.at))
     }
 
     /// How much longer "not done" is not to be believed; zero once the settle window is over.

@@ -285,7 +285,7 @@ fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
 }
 
 fn request() -> Request {
-    let change = Change { slot: Slot::default(), expect: Expect::Whatever, new: None };
+    let change = Change { slot: Slot::default(), expect: Expect::Any, new: None };
     Request::new(change, OnFailure::RetryForever, Some(OneShot::new()))
 }
 

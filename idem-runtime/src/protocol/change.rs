@@ -14,7 +14,7 @@ pub(crate) enum Expect {
     /// The record of this claim in this status.
     Exactly(u64, Status),
     /// Anything, even what cannot be read; to delete only.
-    Whatever,
+    Any,
 }
 
 /// A compare-and-swap on one record. `new: None` deletes it.
@@ -30,7 +30,7 @@ impl Expect {
     pub(crate) fn claim(&self) -> Option<u64> {
         match *self {
             Expect::Unfinished { claim, .. } | Expect::Exactly(claim, _) => Some(claim),
-            Expect::Free { .. } | Expect::Whatever => None,
+            Expect::Free { .. } | Expect::Any => None,
         }
     }
 }

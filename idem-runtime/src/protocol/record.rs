@@ -192,7 +192,7 @@ impl RecordRef<'_> {
     }
 
     /// What makes this record impossible, checked before a write and after a read.
-    pub(crate) fn flaw(&self) -> Option<&'static str> {
+    pub(crate) fn validate(&self) -> Option<&'static str> {
         let finished = self.status.is_finished();
         if self.claim == 0 || i64::try_from(self.claim).is_err() {
             return Some("it has no claim number");
@@ -214,7 +214,7 @@ impl RecordRef<'_> {
 }
 
 impl Record {
-    pub(crate) fn lent(&self) -> RecordRef<'_> {
+    pub(crate) fn borrowed(&self) -> RecordRef<'_> {
         let result = self.result.as_ref().map(|StoredResult { codec_id, digest, bytes }| ResultRef {
             codec_id: *codec_id,
             digest: *digest,
@@ -239,7 +239,7 @@ impl Record {
     }
 
     /// Whether `other` is this record, but for what is not read back.
-    pub(crate) fn is(&self, other: &Record) -> bool {
+    pub(crate) fn same_as(&self, other: &Record) -> bool {
         let mut same = other.clone();
         (same.purge_ms, same.row) = (self.purge_ms, self.row);
         same == *self

@@ -91,7 +91,7 @@ impl<'conn> Changes<'conn> {
     /// Applying a change a second time is a success: after a commit whose outcome is unknown, the whole batch is
     /// applied again.
     pub(crate) fn apply(&mut self, change: &mut Change) -> Result<Applied, ReadError> {
-        let guard = Guard::of(&change.expect);
+        let precondition = Precondition::of(&change.expect);
         let changed = match (&change.expect, &mut change.new) {
             (Expect::Free { over, nor_in, expired }, Some(new)) => {
                 for slot in nor_in {
@@ -100,10 +100,10 @@ impl<'conn> Changes<'conn> {
                         return Ok(Applied::No(Some(Box::new(earlier))));
                     }
                 }
-                (over.is_some() && self.replace(new, guard)?) || self.insert(new)?
+                (over.is_some() && self.replace(new, precondition)?) || self.insert(new)?
             }
-            (_, Some(new)) => self.replace(new, guard)?,
-            (_, None) => self.delete(&change.slot, guard)?,
+            (_, Some(new)) => self.replace(new, precondition)?,
+            (_, None) => self.delete(&change.slot, precondition)?,
         };
         if changed {
             return Ok(Applied::Yes);
@@ -144,37 +144,37 @@ impl<'conn> Changes<'conn> {
         Ok(true)
     }
 
-    /// False if what the guard asks for does not stand there.
-    fn replace(&mut self, new: &Record, guard: Guard) -> Result<bool, ReadError> {
+    /// False if what the precondition asks for does not stand there.
+    fn replace(&mut self, new: &Record, precondition: Precondition) -> Result<bool, ReadError> {
         pack(new, &mut self.facts)?;
         if new.row.is_some() {
             let statement = kept(&mut self.replace_row, self.conn, REPLACE_ROW)?;
-            if execute(statement, &new.row, new, &self.facts, guard)? {
+            if execute(statement, &new.row, new, &self.facts, precondition)? {
                 return Ok(true);
             }
         }
         let statement = kept(&mut self.replace, self.conn, REPLACE)?;
-        Ok(execute(statement, &new.slot.as_slice(), new, &self.facts, guard)?)
+        Ok(execute(statement, &new.slot.as_slice(), new, &self.facts, precondition)?)
     }
 
-    fn delete(&mut self, slot: &Slot, guard: Guard) -> Result<bool, ReadError> {
+    fn delete(&mut self, slot: &Slot, precondition: Precondition) -> Result<bool, ReadError> {
         const DELETE: &str = "DELETE FROM idem_record
             WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1 AND (?4 = 0 OR owner = ?4)";
         let mut statement = self.conn.prepare_cached(DELETE)?;
-        let Guard { claim, statuses, owner } = guard;
+        let Precondition { claim, statuses, owner } = precondition;
         let changed = statement.execute(params![slot.as_slice(), claim.cast_signed(), statuses, owner])?;
         self.added -= i64::from(changed > 0);
         Ok(changed > 0)
     }
 }
 
-/// Puts `new` where `place` says, if the guard lets it.
+/// Puts `new` where `place` says, if the precondition lets it.
 fn execute(
     statement: &mut CachedStatement<'_>,
     place: &dyn ToSql,
     new: &Record,
     facts: &[u8],
-    guard: Guard,
+    precondition: Precondition,
 ) -> rusqlite::Result<bool> {
     let changed = statement.execute(params![
         place,
@@ -184,16 +184,16 @@ fn execute(
         facts,
         new.result.as_ref().map(|result| result.bytes.as_slice()),
         new.purge_ms,
-        guard.claim.cast_signed(),
-        guard.statuses,
-        guard.owner,
+        precondition.claim.cast_signed(),
+        precondition.statuses,
+        precondition.owner,
     ])?;
     Ok(changed > 0)
 }
 
 fn pack(new: &Record, facts: &mut Vec<u8>) -> Result<(), ReadError> {
-    let new = new.lent();
-    if let Some(flaw) = new.flaw() {
+    let new = new.borrowed();
+    if let Some(flaw) = new.validate() {
         return Err(ReadError::Damaged(flaw));
     }
     row::pack(&new, facts);
@@ -214,7 +214,7 @@ fn kept<'a, 'conn>(
 fn stands_already(standing: Option<&Record>, change: &Change) -> bool {
     match (standing, &change.new) {
         // Number and status alone would take another end of the same claim, such as a `settle`, for this one.
-        (Some(standing), Some(new)) => standing.is(new),
+        (Some(standing), Some(new)) => standing.same_as(new),
         (None, None) => true,
         _ => false,
     }
@@ -222,7 +222,7 @@ fn stands_already(standing: Option<&Record>, change: &Change) -> bool {
 
 /// What a write insists on. No claim and no owner has number 0.
 #[derive(Clone, Copy)]
-struct Guard {
+struct Precondition {
     /// 0 for any, which only a delete may have.
     claim: u64,
     /// A set, one bit each.
@@ -231,8 +231,8 @@ struct Guard {
     owner: i64,
 }
 
-impl Guard {
-    fn of(expect: &Expect) -> Guard {
+impl Precondition {
+    fn of(expect: &Expect) -> Precondition {
         const fn bit(status: Status) -> i64 {
             1 << status as i64
         }
@@ -242,9 +242,9 @@ impl Guard {
                 (claim, bit(Status::Running) | bit(Status::InDoubt), owner)
             }
             Expect::Exactly(claim, status) => (claim, bit(status), 0),
-            Expect::Whatever => (0, -1, 0),
+            Expect::Any => (0, -1, 0),
         };
-        Guard { claim, statuses, owner }
+        Precondition { claim, statuses, owner }
     }
 }
 

@@ -54,7 +54,7 @@ impl<'r> Columns<'r> {
         }
         let mut rest = packed;
         let record = self.unpack(&mut rest).ok_or(CUT_SHORT)??;
-        record.flaw().map_or(Ok(record), Err)
+        record.validate().map_or(Ok(record), Err)
     }
 
     /// `None` if it ends too early.

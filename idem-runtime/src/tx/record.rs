@@ -101,19 +101,19 @@ fn find(
 ) -> Result<Found, Error> {
     let mut records = records(conn, call)?;
     let is_over =
-        |record: &Record| Expired::of(&record.lent(), timeline.age_ms(record.at)) == Expired::Record;
+        |record: &Record| Expired::of(&record.borrowed(), timeline.age_ms(record.at)) == Expired::Record;
     let expired: Vec<u64> =
         records.iter().filter(|record| is_over(record)).map(|record| record.claim).collect();
     records.sort_by_key(is_over);
     let Some(record) = records.into_iter().next() else { return Ok(Found::Absent) };
-    let differing = call.differing(&record.lent())?;
+    let differing = call.differing(&record.borrowed())?;
     let reentrant = call.is_reentrant(store_id);
     // Outside of its transaction a running record of one can be seen only if its body has ended it.
     let ended = record.owner == NO_OWNER && !reentrant;
     let view = View {
         status: record.status,
         holder: if ended { Holder::Nobody } else { Holder::Alive },
-        expired: Expired::of(&record.lent(), timeline.age_ms(record.at)),
+        expired: Expired::of(&record.borrowed(), timeline.age_ms(record.at)),
         has_result: record.result.is_some(),
         attempt: record.attempt,
         differs: !differing.is_empty(),

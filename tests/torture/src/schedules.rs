@@ -176,7 +176,7 @@ macro_rules! scenarios {
                 }
                 let on_failure = if n == 0 { OnFailure::RetryForever } else { OnFailure::FailAfter(Instant::now() + LONG) };
                 let reply = OneShot::new();
-                queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Whatever, new: None }, on_failure, Some(Arc::clone(&reply))));
+                queue.push(Request::new(Change { slot: [0; 12], expect: Expect::Any, new: None }, on_failure, Some(Arc::clone(&reply))));
                 assert!(reply.wait(Instant::now() + LONG).is_some());
             }
 

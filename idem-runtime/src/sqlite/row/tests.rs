@@ -63,7 +63,7 @@ fn columns<'r>(record: &'r Record, facts: &'r [u8]) -> Columns<'r> {
 
 fn packed(record: &Record) -> Vec<u8> {
     let mut facts = b"what the buffer held before".to_vec();
-    pack(&record.lent(), &mut facts);
+    pack(&record.borrowed(), &mut facts);
     facts
 }
 
