@@ -75,5 +75,5 @@ fn prepared(runtime: &Path, name: &str, path: &str) -> String {
             None => prepared.extend([line, "\n"]),
         }
     }
-    prepared.replace("std::sync::", "shuttle::sync::")
+    prepared.replace("std::sync::", "shuttle::sync::").replace("shuttle::sync::LazyLock", "std::sync::LazyLock")
 }
