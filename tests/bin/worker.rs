@@ -1,5 +1,5 @@
 //! A program with a store that does what it is told, line by line, so that tests can watch several processes and end
-//! them at any moment. `tests/it/worker.rs` is the other end.
+//! them at any moment. `tests/it/support/worker.rs` is the other end.
 //!
 //! ```text
 //! worker STORE LEDGER           says `ready`, or `refused …` if the store cannot be opened

@@ -1,0 +1,368 @@
+//! What becomes of a call that does not come to its end. Rule 9: dropped before the body's first poll it is released,
+//! during the body it is in doubt, after the body returned its outcome is recorded.
+
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use idem_runtime::{
+    Call, Error, ErrorKind, OnInterrupt, Ran, Snapshot, Status, Store, call, idempotent, on_err, with_store,
+    with_store_async,
+};
+use idem_tests::form::{in_every_form, tokio_alone};
+use idem_tests::halt::{Halt, eventually};
+use idem_tests::plain::{block_on, poll_once};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::support::worker::Place;
+
+const NAME: &str = "cut_off.pay";
+
+fn pay(store: &Store) -> Call {
+    call(NAME).store(store).key("A-17")
+}
+
+fn record(store: &Store) -> Option<Snapshot> {
+    store.get(NAME, "A-17").unwrap()
+}
+
+/// The next caller refuses: the call is in doubt for this reason, after its first attempt.
+fn assert_in_doubt(store: &Store, reason: &str) {
+    let refused = pay(store).run(|| -> Result<u32, Error> { panic!("the body of a call in doubt ran") });
+    let error = refused.unwrap_err();
+    assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
+    assert!(error.to_string().contains(reason), "{error}");
+    let record = record(store).unwrap();
+    assert_eq!((record.status(), record.attempt()), (Status::InDoubt, 1));
+    assert!(record.reason().unwrap().contains(reason));
+}
+
+/// Nothing happened: the next caller runs, as the first attempt.
+fn assert_released(store: &Store) {
+    eventually("the record is gone", || record(store).is_none());
+    assert_eq!(pay(store).run(|| Ok::<u32, Error>(5)).unwrap(), 5);
+    assert_eq!(record(store).unwrap().attempt(), 1);
+}
+
+/// Polls once while nobody can write, so that the writer cannot answer before the poll is over.
+fn poll_while_nobody_writes<F: Future>(place: &Place, mut future: Pin<&mut F>) {
+    let other = Connection::open_with_flags(place.database(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(poll_once(future.as_mut()).is_pending());
+    other.execute_batch("ROLLBACK").unwrap();
+}
+
+/// Polls until `done`, which is before the future is ready.
+fn poll_until<F: Future + ?Sized>(mut future: Pin<&mut F>, mut done: impl FnMut() -> bool) {
+    eventually("the future came so far", || {
+        assert!(poll_once(future.as_mut()).is_pending(), "it is ready too early");
+        done()
+    });
+}
+
+// Rule 9. Field 2.
+#[test]
+fn a_panic_leaves_the_call_in_doubt() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        form.cut_off(pay(&store));
+        assert_in_doubt(&store, "it panicked");
+    });
+}
+
+#[test]
+fn a_panic_reaches_the_caller_as_it_is() {
+    #[idempotent(key = id)]
+    fn sync(id: u32) -> Result<u32, Error> {
+        std::panic::panic_any(id)
+    }
+    #[idempotent(key = id)]
+    async fn asynchronous(id: u32) -> Result<u32, Error> {
+        std::panic::panic_any(id)
+    }
+    let store = Store::temporary().unwrap();
+    with_store(&store, || {
+        let caught = catch_unwind(|| sync(7)).unwrap_err();
+        assert_eq!(caught.downcast_ref::<u32>(), Some(&7));
+        let caught = catch_unwind(AssertUnwindSafe(|| block_on(asynchronous(8)))).unwrap_err();
+        assert_eq!(caught.downcast_ref::<u32>(), Some(&8));
+        // The store is none the worse for it.
+        for again in [sync(7).unwrap_err(), block_on(asynchronous(8)).unwrap_err()] {
+            assert_eq!(again.kind(), ErrorKind::InDoubt);
+        }
+    });
+}
+
+#[test]
+fn a_panic_of_an_inner_call_leaves_both_in_doubt() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let inner = pay(&store);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            form.make(call("cut_off.outer").store(&store).key("A-17"), || {
+                inner.run(|| -> Result<u32, Error> { panic!("cut off on purpose") })
+            })
+        }));
+        assert!(caught.is_err());
+        assert_in_doubt(&store, "it panicked");
+        let outer = call("cut_off.outer").store(&store).key("A-17").run(|| Ok::<u32, Error>(1));
+        assert_eq!(outer.unwrap_err().kind(), ErrorKind::InDoubt);
+    });
+}
+
+// Rule 9.
+#[test]
+fn a_future_that_is_never_polled_leaves_no_trace() {
+    let store = Store::temporary().unwrap();
+    drop(pay(&store).run_async(async || Ok::<u32, Error>(1)));
+    assert!(record(&store).is_none());
+    assert_released(&store);
+}
+
+// Rule 9.
+#[test]
+fn a_future_dropped_while_its_claim_is_queued_is_released() {
+    let place = Place::new();
+    let store = place.open();
+    for _ in 0..50 {
+        let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
+        poll_while_nobody_writes(&place, future.as_mut());
+        drop(future);
+    }
+    assert_released(&store);
+}
+
+// Rule 9.
+#[test]
+fn a_future_dropped_between_its_claim_and_the_first_poll_of_the_body_is_released() {
+    let place = Place::new();
+    let store = place.open();
+    let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
+    poll_while_nobody_writes(&place, future.as_mut());
+    // The writer has answered, and nobody has looked at the answer.
+    eventually("the call is claimed", || record(&store).is_some());
+    drop(future);
+    assert_released(&store);
+}
+
+// Rule 9: nothing was started, so what is in doubt stays so, with its reason and its attempts.
+#[test]
+fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
+    in_every_form(|form| {
+        let place = Place::new();
+        let store = place.open();
+        form.cut_off(pay(&store));
+        assert_in_doubt(&store, "it panicked");
+        let rerun = pay(&store).on_interrupt(OnInterrupt::rerun());
+        let mut future = Box::pin(rerun.run_async(async || -> Result<u32, Error> { unreachable!() }));
+        poll_while_nobody_writes(&place, future.as_mut());
+        eventually("it is claimed again", || record(&store).unwrap().status() == Status::Running);
+        drop(future);
+        eventually("it is in doubt again", || record(&store).unwrap().status() == Status::InDoubt);
+        assert_in_doubt(&store, "it panicked");
+    });
+}
+
+// Rule 9. Field 9.
+#[test]
+fn a_future_dropped_during_its_body_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    let started = Cell::new(false);
+    let mut future = Box::pin(pay(&store).run_async(async || {
+        started.set(true);
+        pending::<Result<u32, Error>>().await
+    }));
+    poll_until(future.as_mut(), || started.get());
+    drop(future);
+    assert_in_doubt(&store, "dropped future");
+    let error = pay(&store).run(|| Ok::<u32, Error>(1)).unwrap_err();
+    assert!(error.to_string().contains("`detach`"), "the message names the cure: {error}");
+}
+
+// Rule 9.
+#[test]
+fn a_future_dropped_after_its_body_returned_is_done() {
+    for _ in 0..20 {
+        let store = Store::temporary().unwrap();
+        let returned = Cell::new(false);
+        let mut future = Box::pin(pay(&store).run_async(async || {
+            returned.set(true);
+            Ok::<u32, Error>(7)
+        }));
+        eventually("the body returned", || poll_once(future.as_mut()).is_ready() || returned.get());
+        drop(future);
+        let replayed = pay(&store).run(|| -> Result<u32, Error> { panic!("a done call ran again") });
+        assert_eq!(replayed.unwrap(), 7);
+    }
+}
+
+// Rule 9: the outcome is what the body said, also where it is an error.
+#[test]
+fn a_future_dropped_after_its_body_failed_is_what_on_err_says() {
+    fn drop_after_failing<P: on_err::ErrPolicy<String>>(call: Call<P>) {
+        let returned = Cell::new(false);
+        let mut future = Box::pin(call.run_async(async || {
+            returned.set(true);
+            Err::<u32, String>("declined".to_owned())
+        }));
+        eventually("the body returned", || poll_once(future.as_mut()).is_ready() || returned.get());
+    }
+    let store = Store::temporary().unwrap();
+    drop_after_failing(pay(&store));
+    assert_released(&store);
+
+    let store = Store::temporary().unwrap();
+    drop_after_failing(pay(&store).on_err(on_err::Remember));
+    let replayed = pay(&store).on_err(on_err::Remember).run(|| Ok::<u32, String>(1));
+    assert_eq!(replayed, Err("declined".to_owned()));
+
+    let store = Store::temporary().unwrap();
+    drop_after_failing(pay(&store).on_err(on_err::InDoubt));
+    assert_in_doubt(&store, "returned an error");
+}
+
+/// An async function whose body says that it started and never ends.
+#[idempotent(name = "cut_off.pay", key = id, skip(started), wait = "60s")]
+async fn endless(id: &str, started: &Halt) -> Result<u32, Error> {
+    started.let_all_go();
+    started.stand();
+    pending().await
+}
+
+// Field 9.
+#[test]
+fn an_aborted_task_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    tokio_alone().block_on(async {
+        let (of_task, started) = (store.clone(), Halt::new());
+        let noted = std::sync::Arc::clone(&started);
+        let task = tokio::spawn(async move { with_store_async(&of_task, endless("A-17", &noted)).await });
+        while record(&store).is_none() {
+            tokio::task::yield_now().await;
+        }
+        // On this one thread the body has its first poll as soon as the task is polled after the claim.
+        let watched = std::sync::Arc::clone(&started);
+        tokio::task::spawn_blocking(move || watched.wait_for(1)).await.unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert_in_doubt(&store, "dropped future");
+}
+
+// Field 9.
+#[test]
+fn a_timeout_during_the_body_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    let started = Halt::new();
+    let elapsed = tokio_alone().block_on(async {
+        let call = with_store_async(&store, endless("A-17", &started));
+        tokio::pin!(call);
+        // However slow the machine: the time runs out after the body has started.
+        loop {
+            let step = tokio::time::timeout(Duration::from_millis(20), call.as_mut()).await;
+            if started.arrived() > 0 {
+                return step.is_err();
+            }
+        }
+    });
+    assert!(elapsed);
+    assert_in_doubt(&store, "dropped future");
+}
+
+// Field 9.
+#[test]
+fn a_branch_that_loses_a_select_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    let started = Halt::new();
+    tokio_alone().block_on(async {
+        let has_started = async {
+            while started.arrived() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = with_store_async(&store, endless("A-17", &started)) => unreachable!(),
+            () = has_started => {}
+        }
+    });
+    assert_in_doubt(&store, "dropped future");
+}
+
+/// Under a paused clock tokio moves time on as soon as it has nothing to do, which is when a call waits for its claim:
+/// the timeout strikes anywhere. Wherever it does, the call is released or in doubt, never stuck.
+#[test]
+fn a_timeout_under_a_paused_clock_never_leaves_the_call_stuck() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    for _ in 0..20 {
+        let store = Store::temporary().unwrap();
+        let started = Cell::new(false);
+        let timed = runtime.block_on(async {
+            let body = async || {
+                started.set(true);
+                tokio::time::sleep(Duration::from_secs(7_200)).await;
+                Ok::<u32, Error>(1)
+            };
+            tokio::time::timeout(Duration::from_secs(3_600), pay(&store).run_async(body)).await
+        });
+        assert!(timed.is_err());
+        if started.get() { assert_in_doubt(&store, "dropped future") } else { assert_released(&store) }
+    }
+}
+
+#[test]
+fn a_paused_clock_times_no_waiter_out() {
+    let store = Store::temporary().unwrap();
+    let halt = Halt::new();
+    let (of_body, of_store) = (std::sync::Arc::clone(&halt), store.clone());
+    let runner = std::thread::spawn(move || {
+        pay(&of_store).run(|| {
+            of_body.stand();
+            Ok::<u32, Error>(1)
+        })
+    });
+    halt.wait_for(1);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let duplicate = runtime.block_on(async {
+        let ends_it = async {
+            // A day by tokio's clock, and no time at all.
+            tokio::time::sleep(Duration::from_secs(86_400)).await;
+            halt.let_all_go();
+        };
+        tokio::join!(pay(&store).run_async(async || Ok::<u32, Error>(2)), ends_it).0
+    });
+    assert_eq!(duplicate.unwrap(), 1);
+    assert_eq!(runner.join().unwrap().unwrap(), 1);
+}
+
+// A leaked future can never tell its end: the call runs until an operator takes it.
+#[test]
+fn a_leaked_future_can_be_stolen() {
+    let store = Store::temporary().unwrap();
+    let started = Cell::new(false);
+    let mut future = Box::pin(pay(&store).run_async(async || {
+        started.set(true);
+        pending::<Result<u32, Error>>().await
+    }));
+    poll_until(future.as_mut(), || started.get());
+    let refused = pay(&store).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Running);
+    assert!(store.steal(NAME, "A-17").unwrap());
+    assert_in_doubt(&store, "operator");
+    // Its late drop changes nothing about that.
+    drop(future);
+    assert_in_doubt(&store, "");
+}
+
+#[test]
+fn a_replay_takes_no_second_poll() {
+    let store = Store::temporary().unwrap();
+    pay(&store).run(|| Ok::<u32, Error>(3)).unwrap();
+    let mut replay = Box::pin(pay(&store).run_async(async || Ok::<u32, Error>(4)));
+    assert!(matches!(poll_once(replay.as_mut()), Poll::Ready(Ok(3))));
+}

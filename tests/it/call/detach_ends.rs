@@ -1,0 +1,159 @@
+//! How a detached call can end: by an `Err`, a panic, the end of its runtime, or not at all for want of one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, drain, on_err};
+use idem_tests::form::tokio_alone;
+use idem_tests::halt::{LONG, Runs, eventually};
+use idem_tests::plain::{self, yield_now};
+use tokio::runtime::Builder;
+
+use crate::call::detach::{Body, NAME, Paid, detached, not_run, pay, runtimes, status};
+
+fn panics_quietly() -> Paid {
+    std::panic::resume_unwind(Box::new("as asked"))
+}
+
+#[test]
+fn without_a_runtime_it_is_refused_before_anything_is_recorded() {
+    let store = Store::temporary().unwrap();
+    let error = plain::block_on(detached(&store).run_async(not_run)).unwrap_err();
+    assert_eq!((error.kind(), error.ran()), (ErrorKind::NotInitialised, Ran::No));
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+    assert_eq!(status(&store), None);
+    assert_eq!(store.stats().unwrap().records, 0);
+}
+
+#[test]
+fn a_panic_is_the_callers_and_leaves_the_call_in_doubt() {
+    for runtime in runtimes() {
+        runtime.block_on(async {
+            let store = Store::temporary().unwrap();
+            let panics = || async {
+                yield_now().await;
+                panics_quietly()
+            };
+            let calling = {
+                let store = store.clone();
+                tokio::spawn(async move { detached(&store).run_async(panics).await })
+            };
+            let panic = calling.await.unwrap_err().into_panic();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
+            let error = detached(&store).run_async(not_run).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InDoubt);
+            assert!(error.to_string().contains("it panicked"), "{error}");
+        });
+    }
+}
+
+#[test]
+fn an_err_means_what_on_err_says_though_nobody_hears_it() {
+    tokio_alone().block_on(async {
+        for remembers in [false, true] {
+            let store = Store::temporary().unwrap();
+            let runs = Runs::new();
+            let body = || {
+                let runs = Arc::clone(&runs);
+                move || async move {
+                    let number = runs.count(|number| number);
+                    yield_now().await;
+                    if number == 1 { Err("declined".to_owned()) } else { Ok(number) }
+                }
+            };
+            {
+                let calling = pay(&store).on_err(on_err::Remember).detach().run_async(body());
+                let released = detached(&store).run_async(body());
+                let mut calling: std::pin::Pin<Box<dyn Future<Output = Result<usize, String>>>> =
+                    if remembers { Box::pin(calling) } else { Box::pin(released) };
+                tokio::select! {
+                    biased;
+                    paid = &mut calling => assert_eq!(paid, Err("declined".to_owned())),
+                    () = async { while runs.started() == 0 { yield_now().await } } => {}
+                }
+            }
+            let paid = pay(&store).on_err(on_err::Remember).detach().run_async(body()).await;
+            let expected = if remembers { Err("declined".to_owned()) } else { Ok(2) };
+            assert_eq!((paid, runs.started()), (expected, if remembers { 1 } else { 2 }));
+        }
+    });
+}
+
+#[test]
+fn a_runtime_that_shuts_down_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    let body = Body::default();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    let waiting = std::thread::spawn({
+        let (store, body) = (store.clone(), body.clone());
+        move || {
+            let _inside = handle.enter();
+            plain::block_on(detached(&store).run_async(move || body.run()))
+        }
+    });
+    eventually("the body stands", || body.runs.started() == 1);
+    runtime.shutdown_background();
+    let error = waiting.join().unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
+    assert!(error.to_string().contains("the tokio runtime shut down"), "{error}");
+    assert!(error.to_string().contains("`drain`"), "{error}");
+    assert_eq!((error.name(), error.key()), (Some(NAME), Some("A-17")));
+    eventually("it is in doubt", || status(&store) == Some(Status::InDoubt));
+    let rerun = pay(&store).on_interrupt(OnInterrupt::rerun()).detach();
+    assert_eq!(tokio_alone().block_on(rerun.run_async(async || Ok::<_, Error>(2))).unwrap(), 2);
+}
+
+#[test]
+fn drain_waits_for_calls_whose_callers_are_gone() {
+    let runtime = tokio_alone();
+    runtime.block_on(async {
+        let store = Store::temporary().unwrap();
+        let body = Body::default();
+        let task = tokio::spawn({
+            let (store, body) = (store.clone(), body.clone());
+            async move { detached(&store).run_async(move || body.run()).await }
+        });
+        body.stands.notified().await;
+        task.abort();
+        // Other tests of this program may have some of their own.
+        assert!(drain(Duration::ZERO).await >= 1);
+        assert!(drain(Duration::from_millis(20)).await >= 1);
+        body.go_on.notify_one();
+        assert_eq!(drain(LONG).await, 0);
+        // Drained means recorded.
+        assert_eq!(status(&store), Some(Status::Done));
+    });
+    let outside = std::panic::catch_unwind(|| plain::block_on(drain(Duration::ZERO)));
+    assert!(outside.is_err());
+}
+
+#[test]
+fn a_panic_with_nobody_left_to_hear_it_leaves_the_call_in_doubt() {
+    let store = Store::temporary().unwrap();
+    let runtime = tokio_alone();
+    runtime.block_on(async {
+        let body = Body::default();
+        let panics = {
+            let body = body.clone();
+            move || async move {
+                body.run().await?;
+                panics_quietly()
+            }
+        };
+        let task = tokio::spawn({
+            let store = store.clone();
+            async move { detached(&store).run_async(panics).await }
+        });
+        body.stands.notified().await;
+        task.abort();
+        body.go_on.notify_one();
+        assert_eq!(drain(LONG).await, 0);
+    });
+    let after =
+        std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(pay(&store).run_async(not_run))));
+    assert_eq!(after.unwrap().unwrap_err().kind(), ErrorKind::InDoubt);
+}

@@ -1,0 +1,20 @@
+//! What an option makes of an error, an interruption or an expired record.
+
+// `on_err = classify(…)`.
+mod classify;
+// The failure table of `docs/design.md`.
+#[cfg(target_os = "linux")]
+mod failure_matrix;
+// `ttl` and `keep_result`.
+mod lifetimes;
+// `on_err`: the meaning of an `Err`.
+mod on_err;
+// `on_interrupt`: a call whose earlier attempt was cut off.
+mod on_interrupt;
+// `recover`: the hook that settles an interrupted call.
+mod recover;
+// Late requests of an attempt before the recovery.
+#[cfg(unix)]
+mod recover_late;
+// The window of `recover`.
+mod recover_window;

@@ -1,0 +1,26 @@
+//! The store: its file, its lifecycle and its operators.
+
+// Checkpoints and the length of the WAL.
+mod checkpoints;
+// Damaged files under an open store and at the next open.
+#[cfg(unix)]
+mod corruption;
+// A full disk.
+#[cfg(target_os = "linux")]
+mod full_disk;
+// A blocked caller that commits its own records.
+#[cfg(unix)]
+mod inline_writes;
+// Opening, closing and dropping.
+#[cfg(unix)]
+mod lifecycle;
+// `get`, `list`, `forget`, `settle` and the other tools of an operator.
+mod operators;
+// Paths of a store.
+#[cfg(unix)]
+mod paths;
+// A database file that is replaced under an open store.
+mod replaced_file;
+// `shared`: the tables in the database of an application.
+#[cfg(unix)]
+mod shared;

@@ -1,0 +1,209 @@
+//! A blocked caller that is alone writes its own records: what that must not change.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Store, call, current};
+use idem_tests::form::Form;
+use idem_tests::halt::{Halt, a_moment, eventually};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::support::worker::{Place, Worker, effect, halting};
+
+const WAIT: Duration = Duration::from_secs(60);
+const NAME: &str = "tests.effect";
+/// Longer than any of it takes, and shorter than a completion is waited for.
+const SOON: Duration = Duration::from_secs(20);
+
+fn pay(store: &Store, key: &str) -> Result<String, Error> {
+    effect(Form::Sync, store, key, OnInterrupt::Refuse, WAIT, || Ok(key.to_owned()))
+}
+
+#[test]
+fn two_processes_with_a_lone_caller_each_have_one_effect_per_key() {
+    let place = Place::new();
+    let mut workers = [Worker::start(&place), Worker::start(&place)];
+    for worker in &mut workers {
+        worker.tell("all storm sync 1 150");
+    }
+    let [one, other] = workers.each_mut().map(|worker| worker.hear("all ok"));
+    assert_eq!(one, other, "the processes got different values");
+    for n in 0..150 {
+        assert_eq!(place.effects(&format!("k{n}")).len(), 1, "k{n}");
+    }
+    workers.into_iter().for_each(Worker::leave);
+    assert!(place.open().verify().unwrap().is_empty());
+}
+
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+impl tracing::Subscriber for Panicking {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "idem" && *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a subscriber that panics");
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Nobody is left waiting, nothing is written any more, and the store can be opened again.
+fn assert_ended(place: &Place, store: Store) {
+    assert_eq!(pay(&store, "later").unwrap_err().kind(), ErrorKind::Store);
+    let begun = Instant::now();
+    assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Store);
+    assert!(begun.elapsed() < SOON);
+    drop(store);
+    let store = place.open();
+    assert_eq!(pay(&store, "later").unwrap(), "later");
+    store.close().unwrap();
+}
+
+/// Lets a lone caller panic while it writes `key`: it is told that the write lock is taken.
+fn break_down(place: &Place, store: &Store, key: &str) -> Error {
+    let lock = Connection::open_with_flags(place.database(), OpenFlags::default()).unwrap();
+    lock.busy_timeout(WAIT).unwrap();
+    for attempt in 0..10 {
+        // Now and then the store's thread has something to do of its own, and writes instead.
+        pay(store, &format!("before {attempt}")).unwrap();
+        a_moment();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let soon =
+            || effect(Form::Sync, store, key, OnInterrupt::Refuse, Duration::ZERO, || Ok(String::new()));
+        let error = tracing::subscriber::with_default(Panicking, soon).unwrap_err();
+        lock.execute_batch("ROLLBACK").unwrap();
+        if error.to_string().contains("ended unexpectedly") {
+            return error;
+        }
+    }
+    panic!("it was never alone");
+}
+
+#[test]
+fn a_panic_while_a_lone_caller_writes_ends_the_store() {
+    let place = Place::new();
+    let store = place.open();
+    let begun = Instant::now();
+    assert_eq!(break_down(&place, &store, "k").kind(), ErrorKind::Store);
+    assert!(begun.elapsed() < SOON);
+    assert_ended(&place, store);
+    assert!(place.open().get(NAME, "k").unwrap().is_none());
+}
+
+#[test]
+fn a_waiter_that_panics_when_a_lone_caller_wakes_it_harms_nobody_else() {
+    let place = Place::new();
+    let store = place.open();
+    // The store's thread has something to do after the first commit, and then once a second at most.
+    pay(&store, "before").unwrap();
+    a_moment();
+    let halt = Halt::new();
+    std::thread::scope(|scope| {
+        let store = &store;
+        let paying = scope.spawn(|| halting(Form::Sync, store, &halt, "k", "paid"));
+        halt.wait_for(1);
+        let again = || {
+            let call = call(NAME).store(store).key("k");
+            call.run_async(async || Ok::<String, Error>("again".to_owned()))
+        };
+        let mut waiters = [again(), again()].map(Box::pin);
+        let calm = Arc::new(Woken::default());
+        let wakers = [Waker::from(Arc::new(Panicking)), Waker::from(Arc::clone(&calm))];
+        for (waiter, waker) in waiters.iter_mut().zip(&wakers) {
+            assert!(waiter.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        halt.let_all_go();
+        assert_eq!(paying.join().unwrap().unwrap(), "paid");
+        eventually("the other one is woken", || calm.0.load(Ordering::SeqCst));
+    });
+    assert_eq!(pay(&store, "later").unwrap(), "later");
+    store.close().unwrap();
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Polls its task on the thread that wakes it.
+struct Inline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut task = self.0.lock().unwrap();
+        if let Some(future) = task.as_mut()
+            && future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        {
+            *task = None;
+        }
+    }
+}
+
+#[test]
+fn a_task_that_a_lone_caller_wakes_does_not_stand_in_its_call() {
+    let place = Place::new();
+    let store = place.open();
+    let (tell, found) = std::sync::mpsc::channel();
+    let there = store.clone();
+    let task = async move {
+        let inner = call("lone.inner").store(&there).key("k").run_async(async || Ok::<u32, Error>(1)).await;
+        let stands_in = current().map(|call| call.name().to_owned());
+        let outer = call("lone.outer").store(&there).key("k").wait(Duration::ZERO);
+        let outer = outer.run_async(async || Ok::<u32, Error>(3)).await.map_err(|error| error.kind());
+        tell.send((inner.unwrap(), stands_in, outer)).unwrap();
+    };
+    let task = Arc::new(Inline(Mutex::new(Some(Box::pin(task)))));
+    let outer: Result<u32, Error> = call("lone.outer").store(&store).key("k").run(|| {
+        call("lone.inner").store(&store).key("k").run(|| {
+            let task = Arc::clone(&task);
+            // It comes to wait for this very call, and is woken by its end.
+            std::thread::spawn(move || task.wake()).join().unwrap();
+            Ok(1)
+        })
+    });
+    assert_eq!(outer.unwrap(), 1);
+    assert_eq!(found.recv_timeout(SOON).unwrap(), (1, None, Err(ErrorKind::Running)));
+}
+
+#[test]
+fn what_ends_after_a_broken_store_was_closed_is_answered_at_once() {
+    let place = Place::new();
+    let store = place.open();
+    let halt = Halt::new();
+    std::thread::scope(|scope| {
+        let store = &store;
+        let paying = scope.spawn(|| halting(Form::Sync, store, &halt, "k", "paid"));
+        halt.wait_for(1);
+        break_down(&place, store, "other");
+        assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Store);
+        let begun = Instant::now();
+        halt.let_all_go();
+        assert_eq!(paying.join().unwrap().unwrap_err().kind(), ErrorKind::NotRecorded);
+        assert!(begun.elapsed() < SOON);
+    });
+}

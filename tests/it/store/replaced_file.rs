@@ -1,0 +1,133 @@
+//! Files of an open store that are replaced, deleted or mounted over: nothing is acknowledged, and nothing written over.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use idem_runtime::{ErrorKind, OnInterrupt, Ran};
+use idem_tests::form::Form;
+
+use crate::store::corruption::{WAIT, connect, rerun, run};
+use crate::support::role::skip;
+use crate::support::worker::{FORMS, Place, effect, pause_for};
+
+/// Unlinks a file, or puts a copy of it in its place.
+fn take_away(file: &Path, how: &str) {
+    let copy = file.with_extension("copy");
+    if how == "replaced" {
+        fs::copy(file, &copy).unwrap();
+        fs::rename(&copy, file).unwrap();
+    } else {
+        fs::remove_file(file).unwrap();
+    }
+}
+
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
+
+#[test]
+fn once_a_file_of_the_store_was_replaced_or_deleted_no_body_runs_any_more() {
+    for form in FORMS {
+        for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
+            let place = Place::new();
+            let store = place.open();
+            run(form, &store, "before").unwrap();
+            take_away(&place.beside(file), how);
+            for _ in 0..2 {
+                let error = rerun(form, &store, "after").unwrap_err();
+                assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{file} {how}: {error}");
+                assert!(error.to_string().contains("restore the files"), "{error}");
+            }
+        }
+    }
+}
+
+/// By then a look at their folder is enough.
+#[test]
+fn files_that_are_replaced_or_deleted_after_some_quiet_seconds_are_missed_as_well() {
+    std::thread::scope(|scope| {
+        for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
+            scope.spawn(move || {
+                let place = Place::new();
+                let store = place.open();
+                for (key, pause) in [("first", 0), ("second", 3_200), ("third", 10)] {
+                    pause_for(Duration::from_millis(pause));
+                    run(Form::Sync, &store, key).unwrap();
+                }
+                take_away(&place.beside(file), how);
+                let error = rerun(Form::Sync, &store, "after").unwrap_err();
+                assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{file} {how}: {error}");
+            });
+        }
+    });
+}
+
+/// `SQLite` would fold its old log into whatever stands there now.
+#[test]
+fn what_took_the_place_of_the_files_is_not_written_over() {
+    let place = Place::new();
+    let store = place.open();
+    let pages = || store.stats().unwrap().wal_bytes / 4_120;
+    // Up to the last claim before the log is folded in: with long results, and then by a page at a time.
+    for key in (0..1_000).map(|n| format!("k{n}")).take_while(|_| pages() < 1_988) {
+        effect(Form::Sync, &store, &key, OnInterrupt::Refuse, WAIT, || Ok("x".repeat(100_000))).unwrap();
+    }
+    let filling = connect(&place);
+    filling.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    for _ in (0..100).take_while(|_| pages() < 2_045) {
+        filling.execute("UPDATE idem_count SET claims = claims + 1", []).unwrap();
+    }
+    drop(filling);
+    assert!((2_044..2_048).contains(&pages()), "{}", pages());
+    take_away(&place.beside("-wal"), "deleted");
+    take_away(&place.beside("-shm"), "deleted");
+    let others = b"another program's".repeat(1_000);
+    fs::OpenOptions::new().write(true).open(place.database()).unwrap().write_all(&others).unwrap();
+    rerun(Form::Sync, &store, "after").unwrap_err();
+    assert!(fs::read(place.database()).unwrap().starts_with(&others));
+}
+
+/// The folder of a file does not show that another one was mounted over it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_mounted_over_is_missed_within_a_second() {
+    let place = Place::new();
+    let store = place.open();
+    let copy = place.beside("-copy");
+    fs::copy(place.database(), &copy).unwrap();
+    run(Form::Sync, &store, "before").unwrap();
+    pause_for(Duration::from_millis(3_200));
+    run(Form::Sync, &store, "later").unwrap();
+    let bind = |command: &str, arguments: &[&Path]| {
+        std::process::Command::new(command).args(arguments).status().is_ok_and(|status| status.success())
+    };
+    if !bind("mount", &[Path::new("--bind"), &copy, &place.database()]) {
+        skip("a mount over a file needs root");
+        return;
+    }
+    pause_for(Duration::from_millis(1_100));
+    let after = rerun(Form::Sync, &store, "after");
+    assert!(bind("umount", &[&place.database()]));
+    assert_eq!(after.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[test]
+fn nothing_is_acknowledged_if_a_file_of_the_store_went_while_the_body_ran() {
+    for form in FORMS {
+        for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
+            let place = Place::new();
+            let store = place.open();
+            let body = || {
+                take_away(&place.beside(file), how);
+                Ok("done".to_owned())
+            };
+            let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, body).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.ran()),
+                (ErrorKind::NotRecorded, Ran::Yes),
+                "{file} {how}: {error}"
+            );
+        }
+    }
+}

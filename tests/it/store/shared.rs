@@ -1,0 +1,202 @@
+//! `Store::builder().shared()`: our tables inside the application's own database, and everything else left alone.
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+use std::time::Duration;
+
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store};
+use idem_tests::form::Form;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::support::worker::{FORMS, Place, effect, pause};
+
+const WAIT: Duration = Duration::from_secs(60);
+const NAME: &str = "tests.effect";
+
+fn not_run() -> Result<String, Error> {
+    unreachable!("the body of a duplicate ran")
+}
+
+fn run(form: Form, store: &Store, key: &str) -> Result<String, Error> {
+    effect(form, store, key, OnInterrupt::Refuse, WAIT, || Ok(format!("value of {key}")))
+}
+
+fn replay(form: Form, store: &Store, key: &str) -> Result<String, Error> {
+    effect(form, store, key, OnInterrupt::rerun_unlimited(), WAIT, not_run)
+}
+
+/// The application's own connection to its database, which has settings and a table of its own.
+fn application(place: &Place, journal_mode: &str) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let conn = Connection::open_with_flags(place.database(), flags).unwrap();
+    conn.busy_timeout(WAIT).unwrap();
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = {journal_mode}; PRAGMA user_version = 41; PRAGMA application_id = 7;
+         CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY) STRICT;
+         CREATE TRIGGER IF NOT EXISTS no_orders_without_id BEFORE INSERT ON orders
+             WHEN NEW.id = '' BEGIN SELECT RAISE(ABORT, 'no id'); END;
+         INSERT OR IGNORE INTO orders VALUES ('A');"
+    ))
+    .unwrap();
+    conn
+}
+
+fn open(place: &Place) -> Result<Store, Error> {
+    Store::builder().shared().open(place.database())
+}
+
+fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> T {
+    conn.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+}
+
+/// What the application finds in its schema that is its own.
+fn schema(conn: &Connection) -> Vec<String> {
+    let mut statement =
+        conn.prepare("SELECT sql FROM sqlite_schema WHERE name NOT GLOB '*idem_*' AND name NOT GLOB 'sqlite_*' ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+    rows.map(|sql| sql.unwrap().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_database_that_is_not_in_wal_mode_is_refused_with_the_cure_and_not_touched() {
+    for mode in ["DELETE", "TRUNCATE", "PERSIST"] {
+        let place = Place::new();
+        drop(application(&place, mode));
+        let before = std::fs::read(place.database()).unwrap();
+        let error = open(&place).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains("`PRAGMA journal_mode = WAL`"), "{error}");
+        assert_eq!(std::fs::read(place.database()).unwrap(), before);
+        drop(application(&place, "WAL"));
+        assert_eq!(run(Form::Sync, &open(&place).unwrap(), "k").unwrap(), "value of k", "after the cure");
+    }
+}
+
+#[test]
+fn a_database_that_does_not_exist_is_not_made() {
+    let place = Place::new();
+    let error = open(&place).unwrap_err();
+    assert!(error.kind() == ErrorKind::Store && error.to_string().contains("must be made first"), "{error}");
+    assert_eq!(std::fs::read_dir(place.folder()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_belongs_to_the_application_is_left_alone() {
+    let place = Place::new();
+    let app = application(&place, "WAL");
+    let before = schema(&app);
+    for form in FORMS {
+        let store = open(&place).unwrap();
+        run(form, &store, &format!("k {form:?}")).unwrap();
+        store.close().unwrap();
+        assert_eq!((pragma::<i64>(&app, "user_version"), pragma::<i64>(&app, "application_id")), (41, 7));
+        assert_eq!(pragma::<String>(&app, "journal_mode"), "wal");
+        assert_eq!(schema(&app), before);
+    }
+    let ours: i64 = app
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'idem_*'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(ours, 5);
+    let orders: i64 = app.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(orders, 1);
+    assert_eq!(pragma::<String>(&app, "integrity_check"), "ok");
+    drop(app);
+    // Nor are they changed in the file itself, where another connection finds them.
+    let app = application(&place, "WAL");
+    assert_eq!(pragma::<i64>(&app, "user_version"), 41);
+}
+
+#[test]
+fn a_shared_database_is_not_opened_as_a_store_of_its_own() {
+    let place = Place::new();
+    let app = application(&place, "WAL");
+    open(&place).unwrap().close().unwrap();
+    let error = Store::open(place.database()).unwrap_err();
+    assert!(error.to_string().contains("another application's database"), "{error}");
+    drop(app);
+}
+
+// Field 19.
+#[test]
+fn it_works_beside_the_applications_own_transactions() {
+    let place = Place::new();
+    let app = application(&place, "WAL");
+    let store =
+        Store::builder().shared().record_within(Duration::from_millis(100)).open(place.database()).unwrap();
+    for form in FORMS {
+        // A read transaction of the application sees its own snapshot and holds up nobody.
+        app.execute_batch("BEGIN; SELECT * FROM orders;").unwrap();
+        assert!(run(form, &store, &format!("beside {form:?}")).is_ok());
+        app.execute_batch("COMMIT").unwrap();
+
+        // A write transaction delays claims and completions; replays go on.
+        app.execute_batch("BEGIN IMMEDIATE; INSERT INTO orders VALUES ('B');").unwrap();
+        assert!(replay(form, &store, &format!("beside {form:?}")).is_ok());
+        let key = format!("behind {form:?}");
+        std::thread::scope(|scope| {
+            let behind = scope.spawn(|| run(form, &store, &key));
+            pause();
+            assert!(!behind.is_finished());
+            app.execute_batch("ROLLBACK").unwrap();
+            assert_eq!(behind.join().unwrap().unwrap(), format!("value of {key}"));
+        });
+
+        // The application writes inside a body, through its own connection.
+        let writes = || {
+            app.execute("INSERT INTO orders VALUES (?1)", [format!("{form:?}")]).unwrap();
+            Ok(String::new())
+        };
+        effect(form, &store, &format!("writes {form:?}"), OnInterrupt::Refuse, WAIT, writes).unwrap();
+
+        // And holds the lock while a body ends: its completion comes late and is not lost.
+        let key = format!("late {form:?}");
+        let locks = || {
+            app.execute_batch("BEGIN IMMEDIATE").unwrap();
+            Ok("late".to_owned())
+        };
+        let error = effect(form, &store, &key, OnInterrupt::Refuse, WAIT, locks).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotRecorded);
+        app.execute_batch("COMMIT").unwrap();
+        assert_eq!(replay(form, &store, &key).unwrap(), "late");
+    }
+    let orders: i64 = app.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(orders, 3);
+}
+
+#[test]
+fn the_applications_backup_of_its_database_has_the_records() {
+    let place = Place::new();
+    let app = application(&place, "WAL");
+    let store = open(&place).unwrap();
+    run(Form::Sync, &store, "k").unwrap();
+    let copy = Place::new();
+    app.execute("VACUUM INTO ?1", [copy.database().to_str().unwrap()]).unwrap();
+    drop(application(&copy, "WAL"));
+    let restored = open(&copy).unwrap();
+    assert_eq!(replay(Form::Tokio, &restored, "k").unwrap(), "value of k");
+    assert!(restored.verify().unwrap().is_empty());
+}
+
+// Field 6.
+#[test]
+fn two_stores_know_nothing_of_each_other() {
+    let (place, own) = (Place::new(), Place::new());
+    let _app = application(&place, "WAL");
+    let (shared, own) = (open(&place).unwrap(), own.open());
+    for form in FORMS {
+        let key = format!("k {form:?}");
+        let outer = effect(form, &shared, &key, OnInterrupt::Refuse, WAIT, || {
+            // The same name and key in another store is another call, inside the first one as well.
+            effect(Form::Sync, &own, &key, OnInterrupt::Refuse, WAIT, || Ok("own".to_owned()))?;
+            Ok("shared".to_owned())
+        });
+        assert_eq!(outer.unwrap(), "shared");
+        assert_eq!(replay(form, &own, &key).unwrap(), "own");
+        assert_eq!(replay(form, &shared, &key).unwrap(), "shared");
+        assert!(own.forget(NAME, &key).unwrap());
+        assert_eq!(shared.get(NAME, &key).unwrap().unwrap().status(), Status::Done);
+    }
+}

@@ -1,0 +1,108 @@
+//! Programs for tests with several processes: this test binary, started once more to play a part.
+//!
+//! A part is a test that does nothing in an ordinary run, because nobody gave it its words.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
+
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::support::lines::Lines;
+
+const WORDS: &str = "IDEM_TEST_PART";
+/// Marks the lines that are meant for the test, among those of the harness.
+const MARK: &str = ">> ";
+
+/// For a part: what it was told at its start; `None` in an ordinary run.
+pub(crate) fn words() -> Option<Vec<String>> {
+    std::env::var(WORDS).ok().map(|words| words.split('\n').map(str::to_owned).collect())
+}
+
+/// For a part: tells the test.
+pub(crate) fn say(line: &str) {
+    // The harness may have begun a line. One write, so that lines of several threads do not mix.
+    std::io::stdout().write_all(format!("\n{MARK}{line}\n").as_bytes()).unwrap();
+}
+
+/// For a part: the next line from the test; `None` at the end.
+pub(crate) fn listen() -> Option<String> {
+    std::io::stdin().lines().next().map(Result::unwrap)
+}
+
+/// For a part: never comes back.
+pub(crate) fn stand_still() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The command that plays the part of a test, given by its full name.
+pub(crate) fn command(part: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", part, "--nocapture", "--test-threads=1"]).env(WORDS, words.join("\n"));
+    command
+}
+
+/// A running part.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Lines,
+}
+
+impl Program {
+    pub(crate) fn start(part: &str, words: &[&str]) -> Program {
+        let mut command = command(part, words);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = Lines::of(child.stdout.take().unwrap(), MARK);
+        Program { input: child.stdin.take(), child, lines }
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// See [`Lines::hear`].
+    pub(crate) fn hear(&mut self, start: &str) -> String {
+        self.lines.hear(start)
+    }
+
+    /// See [`Lines::has_come`].
+    pub(crate) fn has_said(&mut self, start: &str) -> bool {
+        self.lines.has_come(start)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Closes its input and waits for its end.
+    pub(crate) fn leave(mut self) -> ExitStatus {
+        drop(self.input.take());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says on the terminal what could not be tested here, past the capture of the test harness.
+pub(crate) fn skip(why: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
+/// A pause for programs and threads that give no sign of what they wait for. One that is late makes a test weaker,
+/// not wrong.
+pub(crate) fn pause() {
+    std::thread::park_timeout(Duration::from_millis(60));
+}

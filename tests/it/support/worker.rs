@@ -1,0 +1,204 @@
+//! The other end of `tests/bin/worker.rs`: programs with a store that can be watched, paused and killed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use idem_runtime::{Error, OnInterrupt, Store, call};
+use idem_tests::form::Form;
+use idem_tests::halt::{Halt, LONG, eventually};
+
+use crate::support::lines::Lines;
+
+/// Every behaviour is the same in both. The workers make async calls on an executor of their own.
+pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Tokio];
+
+/// What a worker calls the form.
+pub(crate) fn word(form: Form) -> &'static str {
+    if form == Form::Sync { "sync" } else { "async" }
+}
+
+/// Makes the call that workers make, in this process.
+pub(crate) fn effect(
+    form: Form,
+    store: &Store,
+    key: &str,
+    mode: OnInterrupt,
+    wait: Duration,
+    body: impl FnOnce() -> Result<String, Error>,
+) -> Result<String, Error> {
+    form.make(call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait), body)
+}
+
+/// The same with a body that stands at `halt` before it gives `value`.
+pub(crate) fn halting(
+    form: Form,
+    store: &Store,
+    halt: &Halt,
+    key: &str,
+    value: &str,
+) -> Result<String, Error> {
+    effect(form, store, key, OnInterrupt::Refuse, LONG, || {
+        halt.stand();
+        Ok(value.to_owned())
+    })
+}
+
+/// A folder with a store, and the ledger in which bodies leave their traces.
+#[derive(Debug)]
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("idem.db")
+    }
+
+    /// A file beside the database: `-wal`, `-shm`, or the folder `-idem`.
+    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
+        self.folder.path().join(format!("idem.db{suffix}"))
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        Store::open(self.database()).unwrap()
+    }
+
+    /// The lock files of the owners there are.
+    pub(crate) fn owner_files(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.beside("-idem")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("owner-")).collect()
+    }
+
+    /// The effects of a key: the values that bodies left.
+    pub(crate) fn effects(&self, key: &str) -> Vec<String> {
+        let ledger = std::fs::read_to_string(self.folder.path().join("ledger")).unwrap_or_default();
+        let lines = ledger.lines().map(|line| line.split_once(' ').unwrap());
+        lines.filter(|(of, _)| *of == key).map(|(_, value)| value.to_owned()).collect()
+    }
+}
+
+/// A program with the store of a [`Place`] open.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Lines,
+}
+
+impl Worker {
+    pub(crate) fn start(place: &Place) -> Worker {
+        Worker::start_at(&place.database(), place)
+    }
+
+    /// Opens the store by a path of its own.
+    pub(crate) fn start_at(database: &Path, place: &Place) -> Worker {
+        let mut worker = Worker::start_unheard(database, place);
+        worker.hear("ready");
+        worker
+    }
+
+    /// Does not wait until it has opened the store.
+    pub(crate) fn start_unheard(database: &Path, place: &Place) -> Worker {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+        command.arg(database).arg(place.folder().join("ledger"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = Lines::of(child.stdout.take().unwrap(), "");
+        Worker { input: child.stdin.take(), child, lines }
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Begins a call; its answers begin with `tag`.
+    pub(crate) fn call(&mut self, tag: &str, form: Form, mode: &str, key: &str, plan: &str) {
+        self.tell(&format!("{tag} call {} {mode} 60000 {key} {plan}", word(form)));
+    }
+
+    /// Begins a call and waits until its body holds.
+    pub(crate) fn hold(&mut self, tag: &str, form: Form, mode: &str, key: &str) {
+        self.call(tag, form, mode, key, "hold");
+        self.hear(&format!("{tag} started"));
+    }
+
+    /// See [`Lines::hear`].
+    pub(crate) fn hear(&mut self, start: &str) -> String {
+        self.lines.hear(start)
+    }
+
+    /// See [`Lines::has_come`].
+    pub(crate) fn has_said(&mut self, start: &str) -> bool {
+        self.lines.has_come(start)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("the process is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the program has ended by itself; true if it was aborted.
+    pub(crate) fn has_aborted(&mut self) -> bool {
+        self.child.wait().unwrap().signal() == Some(6)
+    }
+
+    /// Lets the program close its store and end.
+    pub(crate) fn leave(mut self) {
+        drop(self.input.take());
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "the worker ended with {ended}");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Gives waiters the time to wait: they give no sign. One that is late makes a test weaker, not wrong.
+pub(crate) fn pause() {
+    pause_for(Duration::from_millis(50));
+}
+
+pub(crate) fn pause_for(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
