@@ -118,7 +118,7 @@ fn a_saga_goes_on_where_it_was_killed_and_its_steps_have_the_same_tokens() {
             let at_most = if *moment == format!("after {step}") { 3 } else { 1 };
             assert!(
                 (1..=at_most).contains(&tokens.len()),
-                "`{step}` happened {} clock, killed {moment}",
+                "`{step}` happened {} times, killed {moment}",
                 tokens.len()
             );
             tokens.dedup();

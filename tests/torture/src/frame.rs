@@ -11,7 +11,7 @@ pub struct Part {
     pub number: u32,
     /// Its name on the command line.
     pub name: &'static str,
-    /// It measures clock, so that nothing else may run beside it.
+    /// It measures times, so that nothing else may run beside it.
     pub is_timed: bool,
     /// Runs it; a report for every line of the table.
     pub run: fn(&Options) -> Vec<Report>,

@@ -238,7 +238,7 @@ impl Crew {
     /// Whatever it ran when it was stopped must not be begun by others.
     fn stop_for_a_while(&self, member: usize, dice: &mut Dice, ledger: &mut Ledger, counts: &mut Counts) {
         let pid = self.pid(member);
-        signal(pid, OneShot::Stop);
+        signal(pid, Signal::Stop);
         let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let limit = Instant::now() + HUNG;
         while !stat().contains(") T ") && Instant::now() < limit {
@@ -248,26 +248,26 @@ impl Crew {
         counts.stopped_in_a_body += usize::from(!held.is_empty());
         thread::sleep(Duration::from_millis(40 + dice.roll() % 80));
         let moved: Vec<String> = ledger.begun_by_others(&held, pid);
-        signal(pid, OneShot::Continue);
+        signal(pid, Signal::Continue);
         ledger.remark(moved.into_iter().map(|key| format!("{key} was taken from a stopped owner")));
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OneShot {
+enum Signal {
     Stop,
     Continue,
 }
 
 #[cfg(target_os = "linux")]
-fn signal(pid: u32, signal: OneShot) {
-    use nix::sys::signal::OneShot::{SIGCONT, SIGSTOP};
+fn signal(pid: u32, signal: Signal) {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
     let signal = match signal {
-        OneShot::Stop => SIGSTOP,
-        OneShot::Continue => SIGCONT,
+        Signal::Stop => SIGSTOP,
+        Signal::Continue => SIGCONT,
     };
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).expect("a process of ours");
 }
 
 #[cfg(not(target_os = "linux"))]
-fn signal(_: u32, _: OneShot) {}
+fn signal(_: u32, _: Signal) {}

@@ -19,7 +19,7 @@ pub(super) fn run(options: &Options) -> Report {
     let count = options.points(200, 1_000);
     let mut report = Report::new("load: waiters on one key");
     let (folder, store) = store();
-    let (clock, footprint) = crowd(&store, folder.path(), count, |store| make(store, "one", || Ok(0)));
+    let (times, footprint) = crowd(&store, folder.path(), count, |store| make(store, "one", || Ok(0)));
     for time in &times {
         report.point(found(*time));
     }
@@ -60,7 +60,7 @@ fn crowd(
     let mut footprint = Footprint::begin(folder);
     let (started, end) = (Barrier::new(2), Barrier::new(2));
     let ended: OnceLock<Instant> = OnceLock::new();
-    let clock = std::thread::scope(|scope| {
+    let times = std::thread::scope(|scope| {
         let first = scope.spawn(|| {
             make(store, "one", || {
                 started.wait();
@@ -87,7 +87,7 @@ fn crowd(
         assert!(first.join().is_ok_and(|made| made.is_ok()));
         waiters.into_iter().map(|waiter| waiter.join().ok().flatten()).collect()
     });
-    (clock, footprint)
+    (times, footprint)
 }
 
 /// The control: nobody wakes it.

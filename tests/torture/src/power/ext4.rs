@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use idem_runtime::{Error, OnInterrupt, Store, call};
-use nix::sys::signal::{OneShot, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::workload::{self, NAME};

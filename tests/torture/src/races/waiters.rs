@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Crew, OneShot, PROCESSES, Place, signal};
+use super::{Crew, PROCESSES, Place, Signal, signal};
 use crate::frame::{Options, Report};
 
 /// Longer than a round: the owner is killed in it.
@@ -62,7 +62,7 @@ fn once(mode: &str, number: usize, owner_is: Owner) -> Result<Duration, String> 
     let killed = Instant::now();
     match owner_is {
         Owner::Killed => drop(crew.members.remove(0)),
-        Owner::Stopped => signal(owner, OneShot::Stop),
+        Owner::Stopped => signal(owner, Signal::Stop),
     }
     if mode == "refuse" {
         crew.all_say(&format!("done w{number}"))?;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Child;
 
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{OneShot, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -37,7 +37,7 @@ pub(super) fn kill_at(child: Child, number: usize) -> End {
 }
 
 /// The same, and `watch` is told the number of every stop.
-pub(super) fn trace(mut child: Child, number: usize, mut watcher: impl FnMut(usize)) -> End {
+pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize)) -> End {
     let process = pid_of(&child);
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::seize(process, options).expect("a process that waits for its input");
