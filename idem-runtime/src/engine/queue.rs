@@ -207,6 +207,7 @@ impl Queue {
     /// Lets the writer end once everything is written.
     pub(crate) fn close(&self) {
         lock(&self.state).pass_to(Phase::Last);
+        // Without this, the writer thread never ends. (negative control)
         self.filled.notify_all();
     }
 

@@ -30,6 +30,7 @@ pub(crate) struct Handoff(Vec<WaiterSignal>);
 impl Drop for Handoff {
     fn drop(&mut self) {
         for waiter in self.0.drain(..) {
+            // Without this, a waiter is never woken. (negative control)
             waiter.send(Completion { record: None, handoff: None });
         }
     }
