@@ -39,11 +39,11 @@ pub trait Contender {
     ///
     /// # Errors
     /// The first error of a call.
-    fn replays(&self, n: u64, clock: usize) -> Outcome<Lap> {
+    fn replays(&self, n: u64, times: usize) -> Outcome<Lap> {
         let key = key(n);
         let mut caller = self.caller()?;
         caller.first(&key)?;
-        repeated(clock, || caller.again(&key))
+        repeated(times, || caller.again(&key))
     }
 }
 

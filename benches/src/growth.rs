@@ -127,7 +127,7 @@ impl Grown {
     }
 
     /// Replays of records from all over the store.
-    fn replays(&self, from: u64, clock: u64) -> Outcome<Vec<Duration>> {
+    fn replays(&self, from: u64, times: u64) -> Outcome<Vec<Duration>> {
         let again = |n: u64| {
             // A stride that shares no factor with the size visits them in no order.
             let key = key(n * 7_919_777 % self.size);

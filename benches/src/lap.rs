@@ -100,7 +100,7 @@ pub fn threads(callers: Vec<Box<dyn Caller + Send + '_>>, keys: Range<u64>) -> O
 ///
 /// # Errors
 /// The first error of a call. A call is too short to be timed alone: every entry is the mean.
-pub fn repeated(clock: usize, mut call: impl FnMut() -> Outcome<()>) -> Outcome<Lap> {
+pub fn repeated(times: usize, mut call: impl FnMut() -> Outcome<()>) -> Outcome<Lap> {
     let begun = Instant::now();
     for _ in 0..times {
         call()?;

@@ -45,9 +45,9 @@ pub fn purge(settings: &Settings, report: &mut Report) -> Outcome<()> {
     store.close()?;
 
     report.figure("seconds until the last of them was gone", live.took.as_secs_f64());
-    let p999_ms = |mut clock: Vec<Duration>| {
+    let p999_ms = |mut times: Vec<Duration>| {
         times.sort_unstable();
-        quantile(&clock, 0.999).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+        quantile(&times, 0.999).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
     };
     let (quiet, purging) = (p999_ms(live.quiet), p999_ms(live.purging));
     report.figure("p99.9 of live calls without purging, ms", quiet);

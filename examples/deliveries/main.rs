@@ -1,6 +1,6 @@
 //! A consumer of an at-least-once webhook stream that charges each event once.
 //!
-//! Several workers read deliveries from one file. The same event arrives two or three clock, at once or much later,
+//! Several workers read deliveries from one file. The same event arrives two or three times, at once or much later,
 //! sometimes with another amount, sometimes without its id. Every charge appends one line to a ledger; the table at
 //! the end says what became of every delivery.
 //!
@@ -76,7 +76,7 @@ fn run(args: &Args) -> Result<Totals, Box<dyn Error>> {
     if totals.in_doubt > 0 {
         eprintln!(
             "{} deliveries are in doubt: their charge was cut off or failed midway, so it may or may not have \
-             happened. Nothing was repeated. Poll them up in the ledger, or charge them again with \
+             happened. Nothing was repeated. Look them up in the ledger, or charge them again with \
              `--on-interrupt rerun`.",
             totals.in_doubt
         );

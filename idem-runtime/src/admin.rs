@@ -1,27 +1,23 @@
 //! What an operator does with a store: look, list, count, settle what is stuck, purge, check.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::backend::request::{Caller, OnFailure, Reply, Request};
+use crate::backend::{Found, ReadFailure, Search};
 use crate::bounds::{KeyValue, Value};
 use crate::encoding::codec::Codec;
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
 use crate::encoding::{codec, digest};
-use crate::engine::purge;
-use crate::engine::request::{Caller, OnFailure, Reply, Request};
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::decide::Holder;
-use crate::protocol::record::{Reason, Record, Status, StoredResult};
+use crate::protocol::record::{Mark, Reason, Record, Status, StoredResult};
 use crate::scope::context;
-use crate::sqlite::records::{ReadError, Selection};
-use crate::sqlite::{counters, records, schema};
 use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
 use crate::waiting::oneshot::OneShot;
@@ -36,10 +32,10 @@ impl Store {
     /// [`ErrorKind::BadKey`] for a key no call can have; [`ErrorKind::Store`] if it cannot be read.
     pub fn get<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<Option<Snapshot>, Error> {
         let key = self.key(name, key)?;
-        let core = &self.inner.core;
+        let state = self.state();
         let found =
-            core.read(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
-        found.map_or(Ok(None), |record| Snapshot::of(core, record, 0))
+            state.find_slots(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
+        Ok(found.map(|found| Snapshot::of(state, found, 0)))
     }
 
     /// Records in the order they were made, as many as the filter allows; ask again [`after`](Filter::after) the
@@ -50,21 +46,18 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Snapshot>, Error> {
-        let core = &self.inner.core;
-        context::check_usable(core)?;
+        let state = self.state();
+        context::check_usable(state)?;
         let mut snapshots = Vec::new();
         let mut selection = filter.selection();
         while snapshots.len() < filter.limit {
-            let page = core.readers.read("listing records", |conn| records::select(conn, &selection))?;
+            let page = state.backend.page(&selection)?;
             let Some((last, _)) = page.last() else { break };
             selection.after = *last;
-            for (number, record) in page {
-                let Ok(record) = record else { continue };
-                let Some(snapshot) = Snapshot::of(core, record, number)? else { continue };
-                if filter.admits(&snapshot) && snapshots.len() < filter.limit {
-                    snapshots.push(snapshot);
-                }
-            }
+            let found = page.into_iter().filter_map(|(number, found)| Some((number, found?)));
+            let listed = found.map(|(number, found)| Snapshot::of(state, found, number));
+            let room = filter.limit - snapshots.len();
+            snapshots.extend(listed.filter(|snapshot| filter.admits(snapshot)).take(room));
         }
         Ok(snapshots)
     }
@@ -74,19 +67,16 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let core = &self.inner.core;
-        context::check_usable(core)?;
-        let (records, unfinished) = core.readers.read("counting records", |conn| {
-            Ok((counters::records(conn)?.unsigned_abs(), records::count_unfinished(conn)?.unsigned_abs()))
-        })?;
-        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let state = self.state();
+        context::check_usable(state)?;
+        let totals = state.backend.totals()?;
         Ok(Stats {
-            records,
-            unfinished,
-            running_here: core.in_flight.count_local(),
-            queued: core.queue.len(),
-            database_bytes: bytes(core.path.database()),
-            wal_bytes: bytes(&core.path.wal()),
+            records: totals.records,
+            unfinished: totals.unfinished,
+            running_here: state.in_flight.count_local(),
+            queued: state.queue.len(),
+            database_bytes: totals.database_bytes,
+            wal_bytes: totals.wal_bytes,
         })
     }
 
@@ -99,16 +89,12 @@ impl Store {
     pub fn forget<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
         let slot = digest::slot(name, &key);
-        let core = &self.inner.core;
         loop {
-            let found = core.readers.read("reading a record", |conn| match records::get(conn, &slot) {
-                Err(ReadError::Damaged(_)) => Ok(Some(None)),
-                found => Ok(found?.map(Some)),
-            })?;
-            let expect = match found {
-                None => return Ok(false),
-                Some(None) => Expect::Any,
-                Some(Some(record)) => core.expect_unheld(&record)?,
+            let expect = match self.state().find(Search::Slots(vec![slot])) {
+                Ok(None) => return Ok(false),
+                Ok(Some(found)) => expect_unheld(&found)?,
+                Err(ReadFailure::Damaged(_)) => Expect::Any,
+                Err(ReadFailure::Store(error)) => return Err(error),
             };
             if self.write(Change { slot, expect, new: None })?.is_none() {
                 return Ok(true);
@@ -129,11 +115,12 @@ impl Store {
     pub fn steal<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
         let slot = digest::slot(name, &key);
-        let core = &self.inner.core;
-        let Some(record) = core.read(&[slot])?.filter(|record| record.status == Status::Running) else {
+        let found = self.state().find_slots(&[slot])?;
+        let Some(record) = found.map(|found| found.record).filter(|record| record.status == Status::Running)
+        else {
             return Ok(false);
         };
-        let new = Some(record.in_doubt(Reason::Stolen, core.now()));
+        let new = Some(self.state().stamped(record.in_doubt(Reason::Stolen)));
         let expect = Expect::Exactly(record.claim, Status::Running);
         Ok(self.write(Change { slot, expect, new })?.is_none())
     }
@@ -145,16 +132,9 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Store`].
     pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
-        let core = &self.inner.core;
-        context::check_usable(core)?;
-        let before_ms = core.clock.horizon_ms();
-        let found = core.readers.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
-        let changes = found.into_iter().map(|record| (record.result.is_some(), purge::change(core, record)));
-        // What the index named too early is only put off.
-        let over = changes.filter(|(had_result, change)| {
-            change.new.as_ref().is_none_or(|new| *had_result && new.result.is_none())
-        });
-        let replies: Vec<_> = over.map(|(_, change)| self.send(change, Caller::Async)).collect();
+        context::check_usable(self.state())?;
+        let changes = self.state().backend.expired(limit)?;
+        let replies: Vec<_> = changes.into_iter().map(|change| self.send(change, Caller::Async)).collect();
         let mut purged = 0;
         for reply in replies {
             purged += usize::from(wait(&reply)?.is_none());
@@ -173,11 +153,10 @@ impl Store {
         T: Value,
     {
         let key = self.key(name, key)?;
-        let core = &self.inner.core;
-        let encoded =
-            codec::encode(value, Codec::default(), core.result_bytes_max).map_err(|unstorable| {
-                Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
-            })?;
+        let bytes_max = self.state().settings.result_bytes_max;
+        let encoded = codec::encode(value, Codec::default(), bytes_max).map_err(|unstorable| {
+            Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
+        })?;
         let result =
             StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
         let slot = digest::slot(name, &key);
@@ -187,10 +166,10 @@ impl Store {
             key: key.as_str().to_owned(),
             status: Status::Done,
             claim: 0,
-            owner: core.owner,
+            owner: self.state().backend.owner(),
             attempt: 1,
             fingerprint: Fingerprint::default().encode(),
-            at: core.now(),
+            at: Mark::default(),
             reason: None,
             doubt_since: None,
             ttl: Lifetime::FOREVER,
@@ -200,7 +179,8 @@ impl Store {
             row: None,
         };
         let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
-        Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())
+        let new = Some(self.state().stamped(new));
+        Ok(self.write(Change { slot, expect, new })?.is_none())
     }
 
     /// Checks the whole file and every record in it. Gives what is wrong, in words; nothing if all is well.
@@ -208,36 +188,16 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
     pub fn verify(&self) -> Result<Vec<String>, Error> {
-        let core = &self.inner.core;
-        context::check_usable(core)?;
-        core.readers.read("checking the store", |conn| {
-            let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
-            if let Some((found, expected)) = counters::lost_records(conn)? {
-                flaws.push(format!("there are {found} records and should be {expected}"));
-            }
-            let mut selection =
-                Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: 1_000 };
-            loop {
-                let page = match records::select(conn, &selection) {
-                    Err(ReadError::Damaged(flaw)) => {
-                        flaws.push(format!("a record after {}: {flaw}", selection.after));
-                        return Ok(flaws);
-                    }
-                    page => page?,
-                };
-                let Some((last, _)) = page.last() else { return Ok(flaws) };
-                selection.after = *last;
-                for (number, record) in page {
-                    if let Err(ReadError::Damaged(flaw)) = record {
-                        flaws.push(format!("record {number}: {flaw}"));
-                    }
-                }
-            }
-        })
+        context::check_usable(self.state())?;
+        self.state().backend.verify()
+    }
+
+    fn state(&self) -> &StoreState {
+        &self.inner.engine.state
     }
 
     fn key<K: Serialize + ?Sized>(&self, name: &str, key: &K) -> Result<Key, Error> {
-        context::check_usable(&self.inner.core)?;
+        context::check_usable(self.state())?;
         Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
     }
 
@@ -247,7 +207,7 @@ impl Store {
         let reply_to = Some(Arc::clone(&reply));
         let mut request = Request::new(change, on_failure, reply_to);
         request.inside = context::is_in_call();
-        context::submit(&*self.inner.core, request, caller);
+        context::submit(&*self.inner.engine, request, caller);
         reply
     }
 
@@ -280,14 +240,11 @@ fn running() -> Error {
     )
 }
 
-impl Core {
-    /// What a write of an operator expects of a record nobody runs; an error if somebody does.
-    pub(crate) fn expect_unheld(&self, record: &Record) -> Result<Expect, Error> {
-        let held = record.status == Status::Running
-            && !matches!(self.holder(record)?, Holder::Dead | Holder::Nobody);
-        if held {
-            return Err(running().about(&record.name, &record.key));
-        }
-        Ok(Expect::Exactly(record.claim, record.status))
+/// What a write of an operator expects of a record nobody runs; an error if somebody does.
+fn expect_unheld(found: &Found) -> Result<Expect, Error> {
+    let record = &found.record;
+    if found.is_held() {
+        return Err(running().about(&record.name, &record.key));
     }
+    Ok(Expect::Exactly(record.claim, record.status))
 }

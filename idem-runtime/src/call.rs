@@ -14,8 +14,7 @@ use crate::error::{Error, ErrorKind, Ran};
 use crate::on_err::Release;
 use crate::policy::{Lifetime, OnInterrupt};
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::record::{Record, RecordRef, Status};
-use crate::protocol::timeline::Stamp;
+use crate::protocol::record::{Mark, NO_OWNER, Record, RecordRef, Status};
 use crate::scope::context;
 use crate::store::Store;
 
@@ -298,7 +297,7 @@ impl Prepared {
     }
 
     /// The record of a first attempt, in the place of an expired one if there is one.
-    pub(crate) fn first_record(&self, expired: Option<&Record>, owner: i64, now: Stamp) -> Record {
+    pub(crate) fn first_record(&self, expired: Option<&Record>) -> Record {
         let (slot, name) = match (expired, self.slots.first()) {
             (Some(expired), _) => (expired.slot, expired.name.clone()),
             (None, slot) => (slot.copied().unwrap_or_default(), self.name.to_string()),
@@ -309,10 +308,10 @@ impl Prepared {
             key: self.key.as_str().to_owned(),
             status: Status::Running,
             claim: 0,
-            owner,
+            owner: NO_OWNER,
             attempt: 1,
             fingerprint: self.fingerprint.encode(),
-            at: now,
+            at: Mark::default(),
             reason: None,
             doubt_since: None,
             ttl: self.ttl,
@@ -345,7 +344,7 @@ mod tests {
     #[test]
     fn a_record_of_another_name_or_key_in_its_slot_is_an_error() {
         let call = call("shop.charge").was(&["charge"]).key("k").plan.prepare().unwrap();
-        let record = call.first_record(None, 1, Stamp { boot: 1, at_ms: 0 });
+        let record = call.first_record(None);
         let earlier = Record { name: "charge".into(), ..record.clone() };
         let other_name = Record { name: "shop.refund".into(), ..record.clone() };
         let other_key = Record { key: "l".into(), ..record.clone() };

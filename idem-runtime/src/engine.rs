@@ -1,9 +1,7 @@
 //! One open store at work: shared state, the queue of writes, the thread that commits them.
 
-pub(crate) mod commit;
 pub(crate) mod purge;
 pub(crate) mod queue;
-pub(crate) mod request;
-pub(crate) mod shared;
+pub(crate) mod state;
 pub(crate) mod submit;
 pub(crate) mod writer;

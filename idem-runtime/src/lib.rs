@@ -86,6 +86,8 @@ mod host;
 mod sync;
 // Waiting for a value, a deadline, a running call.
 mod waiting;
+// The seam: what the engine asks of the database below it.
+mod backend;
 // Kernel file locks.
 mod locks;
 // Tables, statements, connections.

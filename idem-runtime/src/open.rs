@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::engine::commit::Disk;
-use crate::engine::shared::{Core, Found};
+use crate::engine::state::{Settings, StoreState};
 use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
 use crate::error::Error;
@@ -24,10 +23,11 @@ use crate::host::path_error::PathProblem;
 use crate::host::sidecar::Sidecar;
 use crate::host::store_path::{Creation, StorePath};
 use crate::host::temporary;
-use crate::locks::owner_lock::OwnerFile;
 use crate::locks::write_turn::Gate;
-use crate::open::register::{Owner, Registered, Registration};
+use crate::open::register::{Registered, Registration};
 use crate::scope::context;
+use crate::sqlite::backend::SqliteBackend;
+use crate::sqlite::commit::{Committer, Files};
 use crate::sqlite::failure::opening;
 use crate::sqlite::schema;
 use crate::sqlite::schema::{Role, Tenancy};
@@ -218,23 +218,23 @@ impl StoreBuilder {
         let stores = open.get_or_insert_default();
         stores.retain(|_, store| store.strong_count() > 0);
         if let Some(inherited) = stores.get(path.database()).and_then(Weak::upgrade)
-            && !inherited.core.is_of_this_process()
+            && !inherited.engine.state.is_of_this_process()
         {
             return Err(Error::forked());
         }
         if let Some(inner) = stores.get(path.database()).and_then(Weak::upgrade)
-            && context::check_usable(&inner.core).is_ok()
+            && context::check_usable(&inner.engine.state).is_ok()
         {
             return Ok(Store { inner });
         }
-        let (core, owner_file) = self.prepare(path.clone())?;
-        let inner = Arc::new(start(core, owner_file)?);
+        let engine = self.prepare(path.clone())?;
+        let inner = Arc::new(start(engine, path.database().to_owned())?);
         stores.insert(path.database().to_owned(), Arc::downgrade(&inner));
         Ok(Store { inner })
     }
 
     /// All but the threads.
-    pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Engine>, OwnerFile), Error> {
+    pub(crate) fn prepare(self, path: StorePath) -> Result<Arc<Engine>, Error> {
         let sidecar = Sidecar::create(path.sidecar()).map_err(problem)?;
         let io = |error| {
             Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
@@ -281,26 +281,29 @@ impl StoreBuilder {
         }
         let identity = Identity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
-        let Registered { owner: Owner { number, store_id, clock, dead }, owner_file, prober } = registered;
+        let (owner, Registered { store_id, clock, dead, .. }) = registered;
         for token in &dead {
             // Left behind, the file of a dead owner does no harm.
-            let _ = prober.reap(token);
+            let _ = owner.prober.reap(token);
         }
-        let core = Arc::new(Core::new(Found {
-            path,
-            tenancy: self.tenancy,
+        let (in_flight, poison) = (Arc::default(), Arc::default());
+        let backend = Arc::new(SqliteBackend::new(path, self.tenancy, owner, clock, Arc::clone(&in_flight)));
+        let committer = Committer::new(
+            Arc::clone(&backend),
+            Arc::clone(&in_flight),
+            Arc::clone(&poison),
+            Files { conn, gate, high_water, identity },
+            self.log_bytes,
+        )?;
+        let settings = Settings {
             store_id,
             token_namespace: self.token_namespace,
             settle_window: self.settle_window,
             result_bytes_max: self.result_bytes_max,
-            log_bytes: self.log_bytes,
             record_within: self.record_within,
-            owner: number,
-            clock,
-            prober,
-        }));
-        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?);
-        Ok((Arc::new(Engine::new(core, writer)), owner_file))
+        };
+        let state = StoreState::new(backend, settings, in_flight, poison);
+        Ok(Arc::new(Engine::new(state, Writer::new(Box::new(committer)))))
     }
 
     /// A database that was deleted, or whose volume is not mounted yet, must not quietly start anew.
@@ -332,36 +335,36 @@ impl StoreBuilder {
     }
 }
 
-fn start(core: Arc<Engine>, owner_file: OwnerFile) -> Result<Inner, Error> {
-    let threads = start_threads(&core).inspect_err(|_| {
-        core.watcher.close();
-        drop(core.take_writer());
+fn start(engine: Arc<Engine>, path: PathBuf) -> Result<Inner, Error> {
+    let threads = start_threads(&engine).inspect_err(|_| {
+        engine.state.watcher.close();
+        drop(engine.take_writer());
     });
     let (writer, watcher) =
         threads.map_err(|error| Error::store("a thread of the store cannot be started").because(error))?;
-    Ok(Inner::new(core, writer, watcher, owner_file))
+    Ok(Inner::new(engine, path, writer, watcher))
 }
 
 type Writing = JoinHandle<Result<(), Error>>;
 
-fn start_threads(core: &Arc<Engine>) -> io::Result<(Writing, JoinHandle<()>)> {
-    let (writing, watched) = (Arc::clone(core), Arc::clone(core));
+fn start_threads(engine: &Arc<Engine>) -> io::Result<(Writing, JoinHandle<()>)> {
+    let (writing, watched) = (Arc::clone(engine), Arc::clone(engine));
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let watcher = thread("idem-watch").spawn(move || watch(&watched))?;
+    let watcher = thread("idem-watch").spawn(move || watch(&watched.state))?;
     let writer = thread("idem-writer").spawn(move || guarded(&writing))?;
     Ok((writer, watcher))
 }
 
-/// A panic must not leave those asleep whose deadlines are kept here.
-fn watch(core: &Core) {
-    let run = || core.watcher.run(|slot, claim| core.poll(slot, claim));
+/// Runs the watcher until the store closes. A panic must not leave those asleep whose deadlines it keeps.
+fn watch(state: &StoreState) {
+    let run = || state.watcher.run(|claims| state.poll(claims));
     while std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {}
 }
 
-/// A panic of the writer must not leave its callers waiting.
-pub(crate) fn guarded(core: &Engine) -> Result<(), Error> {
-    let run = std::panic::AssertUnwindSafe(|| core.run());
-    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
+/// Runs the writer until the store closes. A panic must not leave its callers waiting.
+pub(crate) fn guarded(engine: &Engine) -> Result<(), Error> {
+    let run = std::panic::AssertUnwindSafe(|| engine.run());
+    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(engine.break_down()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]

@@ -1,12 +1,17 @@
 //! Tables, statements and connections.
 
+pub(crate) mod backend;
 pub(crate) mod checkpoint;
+pub(crate) mod commit;
 pub(crate) mod counters;
 pub(crate) mod failure;
 pub(crate) mod owners;
+pub(crate) mod purge;
 pub(crate) mod read_pool;
 pub(crate) mod records;
 pub(crate) mod row;
 pub(crate) mod schema;
 pub(crate) mod store_clock;
+pub(crate) mod timeline;
+pub(crate) mod verify;
 pub(crate) mod write_transaction;

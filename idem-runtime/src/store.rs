@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::engine::submit::Engine;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::locks::owner_lock::OwnerFile;
 use crate::sync::lock;
 
 pub(crate) mod snapshot;
@@ -38,10 +37,11 @@ pub struct Store {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) core: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
+    /// The database.
+    path: PathBuf,
     writer: Mutex<Option<JoinHandle<Result<(), Error>>>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
-    owner_file: Mutex<Option<OwnerFile>>,
     /// A temporary store's folder, which goes with it.
     pub(crate) folder: Mutex<Option<PathBuf>>,
 }
@@ -78,7 +78,7 @@ impl Store {
 
     /// The path of the database.
     pub fn path(&self) -> &Path {
-        self.inner.core.path.database()
+        &self.inner.path
     }
 
     pub(crate) fn is(&self, other: &Store) -> bool {
@@ -98,16 +98,16 @@ impl AsRef<Store> for Store {
 
 impl Inner {
     pub(crate) fn new(
-        core: Arc<Engine>,
+        engine: Arc<Engine>,
+        path: PathBuf,
         writer: JoinHandle<Result<(), Error>>,
         watcher: JoinHandle<()>,
-        owner_file: OwnerFile,
     ) -> Inner {
         Inner {
-            core,
+            engine,
+            path,
             writer: Mutex::new(Some(writer)),
             watcher: Mutex::new(Some(watcher)),
-            owner_file: Mutex::new(Some(owner_file)),
             folder: Mutex::default(),
         }
     }
@@ -115,26 +115,26 @@ impl Inner {
     fn close(&self, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
         let mut writer = lock(&self.writer);
-        if !self.core.is_of_this_process() || writer.is_none() {
+        if !self.engine.state.is_of_this_process() || writer.is_none() {
             return Ok(());
         }
-        self.core.begin_close();
+        self.engine.state.begin_close();
         if let Err(running) = self.wait_for_calls(deadline) {
-            self.core.reopen();
+            self.engine.state.reopen();
             return Err(running);
         }
-        self.core.give_up_at(deadline);
-        self.core.queue.close();
+        self.engine.state.give_up_at(deadline);
+        self.engine.state.queue.close();
         let closed = writer.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err(ended())));
-        self.core.end();
+        self.engine.state.end();
         if let Some(watcher) = lock(&self.watcher).take() {
             watcher.join().map_err(|_| ended())?;
         }
-        let owner_file = lock(&self.owner_file).take();
-        closed?;
-        let removed =
-            |error| Error::store("the store is closed; its lock file could not be removed").because(error);
-        owner_file.map_or(Ok(()), OwnerFile::close).map_err(removed)?;
+        if let Err(error) = closed {
+            self.engine.state.backend.abandon_owner();
+            return Err(error);
+        }
+        self.engine.state.backend.release_owner()?;
         let folder = lock(&self.folder).take();
         folder.map_or(Ok(()), std::fs::remove_dir_all).map_err(|error| {
             Error::store("the store is closed; its temporary folder could not be removed").because(error)
@@ -143,9 +143,9 @@ impl Inner {
 
     /// Waits until no call runs. A store that takes no more writes waits for nobody.
     fn wait_for_calls(&self, deadline: Instant) -> Result<(), Error> {
-        while self.core.check_poison().is_ok() {
-            let count = self.core.in_flight.count_local();
-            if count == 0 && self.core.queue.is_idle() {
+        while self.engine.state.check_poison().is_ok() {
+            let count = self.engine.state.in_flight.count_local();
+            if count == 0 && self.engine.state.queue.is_idle() {
                 return Ok(());
             }
             if count > 0 && Instant::now() >= deadline {
@@ -175,10 +175,10 @@ impl Inner {
     /// A thread cannot wait for its own end.
     fn close_elsewhere(&self) {
         let rest = ManuallyDrop::new(Inner {
-            core: Arc::clone(&self.core),
+            engine: Arc::clone(&self.engine),
+            path: self.path.clone(),
             writer: Mutex::new(lock(&self.writer).take()),
             watcher: Mutex::new(lock(&self.watcher).take()),
-            owner_file: Mutex::new(lock(&self.owner_file).take()),
             folder: Mutex::new(lock(&self.folder).take()),
         });
         // Not started, it is forgotten: the threads go on, and the owner lives as long as the program.
@@ -195,8 +195,8 @@ fn ended() -> Error {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.core.is_of_this_process() {
-            self.core.readers.leak();
+        if !self.engine.state.is_of_this_process() {
+            self.engine.state.backend.leak_reads();
             return;
         }
         if self.is_on_own_thread() {

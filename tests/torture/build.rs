@@ -20,13 +20,12 @@ const MODULES: &[&str] = &[
     "protocol/decide",
     "waiting/oneshot",
     "waiting/in_flight",
-    "engine/request",
+    "backend/request",
     "engine/queue",
 ];
 
 /// The modules that those name and the checkers replace, with the stand-ins in `real::stand_ins`.
-const STAND_INS: &[(&str, &str)] =
-    &[("protocol/timeline", "timeline"), ("waiting/watcher", "watcher"), ("error", "error")];
+const STAND_INS: &[(&str, &str)] = &[("waiting/watcher", "watcher"), ("error", "error")];
 
 /// Ends the comment line above a statement that the broken variant leaves out: its checkers must then fail.
 const DEFECT: &str = "(negative control)";

@@ -186,11 +186,11 @@ impl Contender for Select {
         Err("it has no callers".into())
     }
 
-    fn replays(&self, n: u64, clock: usize) -> Outcome<Lap> {
+    fn replays(&self, n: u64, times: usize) -> Outcome<Lap> {
         let conn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(n);
         conn.prepare_cached(FINISHED)?.execute(params![key, result().as_bytes()])?;
-        repeated(clock, || {
+        repeated(times, || {
             let mut statement = conn.prepare_cached("SELECT result FROM calls WHERE key = ?1")?;
             let _result: Vec<u8> = statement.query_row([&key], |row| row.get(0))?;
             Ok(())

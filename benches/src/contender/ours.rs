@@ -170,7 +170,7 @@ impl Contender for Tasks {
         self.runtime.block_on(tasks(&self.store, callers, keys))
     }
 
-    fn replays(&self, n: u64, clock: usize) -> Outcome<Lap> {
+    fn replays(&self, n: u64, times: usize) -> Outcome<Lap> {
         let key = key(n);
         self.runtime.block_on(async {
             charge_async(&self.store, &key).await?;

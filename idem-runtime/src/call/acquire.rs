@@ -1,22 +1,23 @@
-//! From a prepared call to an answer or a claim: read, decide, wait, claim, and again until it is settled.
+//! From a prepared call to an answer or a claim: find, decide, wait, claim, and again until it is settled.
 //!
-//! The state machine does no waiting itself; [`crate::call::run`] blocks a thread at its waits and [`crate::run_async`]
-//! awaits, in the same steps.
+//! The state machine waits for nothing itself. [`crate::call::run`] blocks a thread at its waits or awaits them, in the
+//! same steps.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::request::{Caller, OnFailure, Reply, Request};
+use crate::backend::{FindReply, Found, Search};
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
 use crate::call::{Prepared, claim, refusal};
-use crate::engine::request::{Caller, OnFailure, Reply, Request};
-use crate::engine::shared::Core;
+use crate::engine::state::{StoreState, not_read};
 use crate::engine::submit::Engine;
 use crate::error::{Error, Ran};
 use crate::event;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
-use crate::protocol::timeline::Stamp;
+use crate::scope::context;
 use crate::sync::deadline;
 use crate::waiting::in_flight::{Completion, Handoff, Waiter};
 use crate::waiting::oneshot::OneShot;
@@ -27,13 +28,15 @@ use crate::waiting::watcher::PollRate;
 pub(crate) enum Step {
     /// Nothing: the acquisition is over.
     Ready(Ready),
-    /// Wait for the writer, then tell [`Acquisition::answered`].
+    /// Wait for the backend, then call [`Acquisition::on_found`].
+    Find(Arc<OneShot<FindReply>>, Instant),
+    /// Wait for the writer, then call [`Acquisition::on_reply`].
     Claim(Arc<OneShot<Reply>>, Instant),
-    /// Wait for the running call, then tell [`Acquisition::on_completion`].
+    /// Wait for the running call, then call [`Acquisition::on_completion`].
     Wait(Waiter, Instant),
 }
 
-/// How a acquisition ends, short of an error.
+/// How an acquisition ends, short of an error.
 #[derive(Debug)]
 pub(crate) struct Ready {
     /// The right to run the body, or the record that answers.
@@ -47,16 +50,23 @@ pub(crate) struct Ready {
 /// What is known of the record.
 #[derive(Debug)]
 pub(crate) enum Known {
-    /// Nothing: read it.
     Nothing,
-    /// What was just read, or what the writer or a completion said.
-    Found(Option<Arc<Record>>),
+    /// The record as it was just read or reported, whoever holds it.
+    Record(Arc<Record>),
+    Found(Option<Found>),
+}
+
+impl Known {
+    /// What a read or the writer said.
+    pub(crate) fn of(record: Option<Arc<Record>>) -> Known {
+        record.map_or(Known::Found(None), Known::Record)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Acquisition<'a> {
     call: &'a Prepared,
-    core: &'a Arc<Engine>,
+    engine: &'a Arc<Engine>,
     mode: Mode,
     caller: Caller,
     begun: Instant,
@@ -76,14 +86,14 @@ pub(crate) struct Acquisition<'a> {
 impl<'a> Acquisition<'a> {
     pub(crate) fn new(
         call: &'a Prepared,
-        core: &'a Arc<Engine>,
+        engine: &'a Arc<Engine>,
         mode: Mode,
         known: Known,
         caller: Caller,
     ) -> Acquisition<'a> {
         Acquisition {
             call,
-            core,
+            engine,
             mode,
             caller,
             begun: Instant::now(),
@@ -97,6 +107,10 @@ impl<'a> Acquisition<'a> {
         }
     }
 
+    fn state(&self) -> &'a StoreState {
+        &self.engine.state
+    }
+
     fn ready(&self, claim: Result<Claim, Arc<Record>>) -> Ready {
         let waited = if self.waited { self.begun.elapsed() } else { Duration::ZERO };
         Ready { recover: claim.is_ok() && self.recovering, claim, waited }
@@ -104,42 +118,66 @@ impl<'a> Acquisition<'a> {
 
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         loop {
-            self.core.check_not_ended()?;
-            let record = match std::mem::replace(&mut self.known, Known::Nothing) {
-                Known::Nothing => self.core.read(&self.call.slots)?.map(Arc::new),
-                Known::Found(record) => record,
+            self.state().check_not_closed()?;
+            let found = match std::mem::replace(&mut self.known, Known::Nothing) {
+                Known::Nothing => return Ok(self.find(Search::Slots(self.call.slots.to_vec()))),
+                Known::Record(record) if record.status == Status::Running => {
+                    return Ok(self.find(Search::Holder(record)));
+                }
+                Known::Record(record) => Some(self.unheld(record)),
+                Known::Found(found) => found,
             };
-            let Some(record) = record else { return Ok(self.claim(None)) };
-            let Some((record, holder)) = self.core.confirmed_holder(record)? else {
-                return Ok(self.claim(None));
-            };
-            let differing = self.call.differing(&record.borrowed())?;
-            let decision = self.decide(&record, holder, !differing.is_empty());
-            if !matches!(decision, Decision::Claim) {
-                // Somebody else goes on with this call: whoever waits behind us looks for themselves.
-                self.handoff = None;
-            }
-            match decision {
-                Decision::Claim => return Ok(self.claim(Some(&record))),
-                Decision::Rerun => {
-                    return Ok(self.claim_again(&record, record.attempt.saturating_add(1), false));
-                }
-                Decision::Recover => return Ok(self.claim_again(&record, record.attempt, true)),
-                Decision::Replay => return Ok(Step::Ready(self.ready(Err(record)))),
-                Decision::Wait => {
-                    if let Some(step) = self.wait(&record, holder)? {
-                        return Ok(step);
-                    }
-                }
-                Decision::RefuseMismatch => return Err(refusal::mismatch(&record, &differing)),
-                Decision::RefuseReentrant => return Err(refusal::reentrant()),
-                Decision::RefuseResultGone => return Err(refusal::result_gone(&record)),
-                Decision::RefuseInDoubt | Decision::RefuseExhausted => {
-                    let reason = self.note_doubt(&record).reason;
-                    return Err(refusal::in_doubt(&record, reason, decision));
-                }
+            let Some(found) = found else { return Ok(self.claim(None)) };
+            if let Some(step) = self.step_from(found)? {
+                return Ok(step);
             }
         }
+    }
+
+    /// Does what is decided about a record. `None` if it is to be read again.
+    fn step_from(&mut self, found: Found) -> Result<Option<Step>, Error> {
+        let differing = self.call.differing(&found.record.borrowed())?;
+        let decision = self.decide(&found, !differing.is_empty());
+        if !matches!(decision, Decision::Claim) {
+            // Somebody else goes on with this call: whoever waits behind us looks for themselves.
+            self.handoff = None;
+        }
+        let Found { record, holder, .. } = found;
+        Ok(Some(match decision {
+            Decision::Claim => self.claim(Some(&record)),
+            Decision::Rerun => self.claim_again(&record, record.attempt.saturating_add(1), false),
+            Decision::Recover => self.claim_again(&record, record.attempt, true),
+            Decision::Replay => Step::Ready(self.ready(Err(record))),
+            Decision::Wait => return self.wait(&record, holder),
+            Decision::RefuseMismatch => return Err(refusal::mismatch(&record, &differing)),
+            Decision::RefuseReentrant => return Err(refusal::reentrant()),
+            Decision::RefuseResultGone => return Err(refusal::result_gone(&record)),
+            Decision::RefuseInDoubt | Decision::RefuseExhausted => {
+                let reason = self.note_doubt(&record).reason;
+                return Err(refusal::in_doubt(&record, reason, decision));
+            }
+        }))
+    }
+
+    fn find(&self, search: Search) -> Step {
+        Step::Find(self.state().ask(search), self.answer_by())
+    }
+
+    /// A record that nobody runs.
+    fn unheld(&self, record: Arc<Record>) -> Found {
+        let age_ms = self.state().age_ms(&record.borrowed());
+        Found { record, holder: Holder::Nobody, age_ms }
+    }
+
+    /// Until when the store has to answer.
+    fn answer_by(&self) -> Instant {
+        self.deadline.max(Instant::now() + CLAIM_WAIT_MIN)
+    }
+
+    /// Takes the record that was found; `None` means that the answer did not come in time.
+    pub(crate) fn on_found(&mut self, found: Option<FindReply>) -> Result<(), Error> {
+        self.known = Known::Found(found.ok_or_else(not_read)??);
+        Ok(())
     }
 
     /// Takes the writer's answer; `None` means that it did not come in time.
@@ -147,12 +185,12 @@ impl<'a> Acquisition<'a> {
         match reply {
             Some(Reply::Granted(grant)) => {
                 let claim =
-                    Claim::of(grant, self.core).ok_or_else(|| Error::store("the claim was taken twice"))?;
+                    Claim::of(grant, self.engine).ok_or_else(|| Error::store("the claim was taken twice"))?;
                 event::claimed(claim.record());
                 Ok(Some(self.ready(Ok(claim))))
             }
             Some(Reply::Stands(standing)) => {
-                self.known = Known::Found(standing.map(|standing| Arc::new(*standing)));
+                self.known = Known::of(standing.map(|standing| Arc::new(*standing)));
                 Ok(None)
             }
             Some(Reply::Failed(error)) => Err(error.with_ran(Ran::No)),
@@ -170,20 +208,21 @@ impl<'a> Acquisition<'a> {
         event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
         self.handoff = completion.handoff;
         if let Some(record) = completion.record {
-            self.known = Known::Found(Some(record));
+            self.known = Known::Record(record);
         }
         Ok(())
     }
 
-    fn decide(&self, record: &Record, holder: Holder, differs: bool) -> Decision {
+    fn decide(&self, found: &Found, differs: bool) -> Decision {
+        let record = &found.record;
         let view = View {
             status: record.status,
-            holder,
-            expired: self.core.expired(record),
+            holder: found.holder,
+            expired: found.expired(),
             has_result: record.result.is_some(),
             attempt: record.attempt,
             differs,
-            reentrant: self.call.is_reentrant(&self.core.store_id),
+            reentrant: self.call.is_reentrant(&self.state().settings.store_id),
             waited: self.waited,
         };
         decide(view, self.mode)
@@ -191,7 +230,7 @@ impl<'a> Acquisition<'a> {
 
     /// Claims a new call, in the place of an expired one if there is one.
     fn claim(&mut self, expired: Option<&Record>) -> Step {
-        let new = self.call.first_record(expired, self.core.owner, self.core.now());
+        let new = self.call.first_record(expired);
         self.expired.extend(expired.map(|expired| expired.claim));
         self.recovering = false;
         let repeatable = matches!(self.mode, Mode::Interrupt(mode) if mode.may_repeat());
@@ -200,15 +239,12 @@ impl<'a> Acquisition<'a> {
 
     /// Claims an interrupted call: to run its body once more, or to run the recovery hook.
     fn claim_again(&mut self, record: &Record, attempt: u32, recovering: bool) -> Step {
-        let now = self.core.now();
-        let before = interrupted(record, self.core, now);
+        let before = interrupted(record, self.state());
         let new = Record {
             status: Status::Running,
             claim: 0,
-            owner: self.core.owner,
             attempt,
             fingerprint: self.call.fingerprint.encode(),
-            at: now,
             reason: None,
             // A doubt about a new attempt begins anew.
             doubt_since: before.doubt_since.filter(|_| recovering),
@@ -222,11 +258,14 @@ impl<'a> Acquisition<'a> {
         self.send(Change { slot: record.slot, expect, new: Some(new) }, Some(before), false)
     }
 
-    fn send(&mut self, change: Change, before: Option<Record>, repeatable: bool) -> Step {
-        let deadline = self.deadline.max(Instant::now() + CLAIM_WAIT_MIN);
+    fn send(&mut self, mut change: Change, before: Option<Record>, repeatable: bool) -> Step {
+        if let Some(new) = &mut change.new {
+            self.state().backend.stamp(new);
+        }
+        let deadline = self.answer_by();
         let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
-        Step::Claim(claim::ask(self.core, request, self.caller), deadline)
+        Step::Claim(claim::ask(self.engine, request, self.caller), deadline)
     }
 
     /// A place among those who wait; `None` if the call has just ended and is to be read again.
@@ -236,12 +275,12 @@ impl<'a> Acquisition<'a> {
             return Err(self.wait_is_over());
         }
         let waiter = match holder {
-            Holder::Here => self.core.in_flight.subscribe_local(record.claim),
-            _ => Some(self.core.in_flight.subscribe_remote(record.claim)),
+            Holder::Here => self.state().in_flight.subscribe_local(record.claim),
+            _ => Some(self.state().in_flight.subscribe_remote(record.claim)),
         };
         let rate = if holder == Holder::Here { PollRate::Slow } else { PollRate::Fast };
         Ok(waiter.map(|waiter| {
-            self.core.watcher.poll(record.claim, record.slot, rate);
+            self.state().watcher.poll(record.claim, record.slot, rate);
             Step::Wait(waiter, self.deadline)
         }))
     }
@@ -256,14 +295,14 @@ impl<'a> Acquisition<'a> {
 
     /// Records when the doubt was first noticed. Whether it succeeds does not matter: the next caller does it.
     fn note_doubt(&self, record: &Record) -> Record {
-        let doubt = interrupted(record, self.core, self.core.now());
+        let doubt = interrupted(record, self.state());
         if record.status == Status::Running {
             let expect = Expect::Exactly(record.claim, Status::Running);
             let change = Change { slot: record.slot, expect, new: Some(doubt.clone()) };
             let on_failure = OnFailure::FailAfter(Instant::now() + CLAIM_WAIT_MIN);
             let mut request = Request::new(change, on_failure, None);
-            request.inside = crate::scope::context::is_in_call();
-            self.core.queue.push(request);
+            request.inside = context::is_in_call();
+            self.state().queue.push(request);
         }
         doubt
     }
@@ -287,10 +326,11 @@ pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_m
 }
 
 /// An interrupted record as the record in doubt that it is.
-fn interrupted(record: &Record, core: &Core, now: Stamp) -> Record {
+fn interrupted(record: &Record, state: &StoreState) -> Record {
     if record.status == Status::InDoubt {
         return record.clone();
     }
-    let reason = if record.owner == core.owner { Reason::Dropped } else { record.reason_if_cut_off() };
-    record.in_doubt(reason, now)
+    let is_own = record.owner == state.backend.owner();
+    let reason = if is_own { Reason::Dropped } else { record.reason_if_cut_off() };
+    state.stamped(record.in_doubt(reason))
 }

@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::request;
-use crate::engine::request::{Caller, Grant, OnFailure, Reply, Request};
+use crate::backend::request;
+use crate::backend::request::{Caller, Grant, OnFailure, Reply, Request};
 use crate::engine::submit::Engine;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::record::{Reason, Record, Status, StoredResult};
-use crate::protocol::timeline::Stamp;
+use crate::protocol::record::{Mark, Reason, Record, Status, StoredResult};
 use crate::scope::context;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
@@ -39,7 +38,7 @@ enum Phase {
 
 #[derive(Debug)]
 pub(crate) struct Claim {
-    core: Arc<Engine>,
+    engine: Arc<Engine>,
     record: Arc<Record>,
     /// What the record was before, where it has to come back if the body is never started.
     before: Option<Box<Record>>,
@@ -48,10 +47,10 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Takes what the writer gave.
-    pub(crate) fn of(grant: Grant, core: &Arc<Engine>) -> Option<Claim> {
+    pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Option<Claim> {
         let (record, before) = grant.take()?;
-        let (core, before) = (Arc::clone(core), before.map(Box::new));
-        Some(Claim { core, record: Arc::new(record), before, phase: Phase::Waiting })
+        let (engine, before) = (Arc::clone(engine), before.map(Box::new));
+        Some(Claim { engine, record: Arc::new(record), before, phase: Phase::Waiting })
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {
@@ -59,7 +58,7 @@ impl Claim {
     }
 
     /// Since when the call was in doubt before this claim.
-    pub(crate) fn in_doubt_since(&self) -> Option<Stamp> {
+    pub(crate) fn in_doubt_since(&self) -> Option<Mark> {
         self.before.as_ref().and_then(|before| before.doubt_since)
     }
 
@@ -78,17 +77,17 @@ impl Claim {
 
     /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
     pub(crate) fn next_attempt(&self, wait: Duration, caller: Caller) -> (Arc<OneShot<Reply>>, Instant) {
-        let now = self.core.now();
         let attempt = self.record.attempt.saturating_add(1);
         // What the new attempt sends can be late as well: a doubt about it begins anew.
-        let new = Record { claim: 0, attempt, at: now, doubt_since: None, ..Record::clone(&self.record) };
+        let new = Record { claim: 0, attempt, doubt_since: None, ..Record::clone(&self.record) };
+        let new = self.engine.state.stamped(new);
         let before = self.before.as_deref().cloned();
         let expect = Expect::Exactly(self.record.claim, Status::Running);
         let deadline = deadline(wait.max(CLAIM_WAIT_MIN));
         let change = Change { slot: self.record.slot, expect, new: Some(new) };
         let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
         request.before = before;
-        (ask(&self.core, request, caller), deadline)
+        (ask(&self.engine, request, caller), deadline)
     }
 
     /// Another claim of the same call has taken its place.
@@ -97,20 +96,15 @@ impl Claim {
     }
 
     fn send(&self, end: End, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
-        let now = self.core.now();
         let new = match end {
-            End::Finished(status, result) => Some(self.record.finished(status, result, now)),
+            End::Finished(status, result) => Some(self.record.finished(status, result)),
             End::Released => None,
-            End::InDoubt(reason) => Some(self.record.in_doubt(reason, now)),
+            End::InDoubt(reason) => Some(self.record.in_doubt(reason)),
         };
-        self.write(new, reply, caller);
-    }
-
-    fn write(&self, new: Option<Record>, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
-        let new = new.map(|record| self.core.with_purge_time(record));
+        let new = new.map(|record| self.engine.state.stamped(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
-        context::submit(&*self.core, Request::new(change, OnFailure::RetryForever, reply), caller);
+        context::submit(&*self.engine, Request::new(change, OnFailure::RetryForever, reply), caller);
     }
 }
 
@@ -121,7 +115,7 @@ impl Drop for Claim {
             Phase::Waiting => {
                 let back = request::give_back(&self.record, self.before.take().map(|before| *before));
                 context::submit(
-                    &*self.core,
+                    &*self.engine,
                     Request::new(back, OnFailure::RetryForever, None),
                     Caller::Async,
                 );
@@ -135,11 +129,11 @@ impl Drop for Claim {
 }
 
 /// Asks the writer for a claim. The reply holds a [`Grant`]; if nobody takes it, its drop gives it back.
-pub(crate) fn ask(core: &Arc<Engine>, mut request: Request, caller: Caller) -> Arc<OneShot<Reply>> {
+pub(crate) fn ask(engine: &Arc<Engine>, mut request: Request, caller: Caller) -> Arc<OneShot<Reply>> {
     let reply = OneShot::new();
     request.reply = Some(Arc::clone(&reply));
-    request.back = Some(Arc::clone(core) as _);
+    request.back = Some(Arc::clone(engine) as _);
     request.inside = context::is_in_call();
-    context::submit(&**core, request, caller);
+    context::submit(&**engine, request, caller);
     reply
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
-use crate::call::acquire::{Known, Ready};
+use crate::call::acquire::Ready;
 use crate::call::recover::{IntoVerdict, Recovered, State};
 use crate::call::run::{Begun, Looked, answer};
 use crate::error::{Error, ErrorKind, Ran};
@@ -81,12 +81,10 @@ impl<P, M> Detached<P, M> {
         let made = match runtime().and_then(|runtime| Ok((runtime, Begun::new(plan)?))) {
             Ok((runtime, begun)) => match begun.look(&on_err, Status::is_finished) {
                 Ok(Looked::Answer(answer)) => answer.map_err(|error| begun.call.about(error)),
-                Ok(Looked::At(record)) => {
-                    match begun.acquire_async(begun.mode(), Known::Found(record)).await {
-                        Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
-                        Err(error) => Err(begun.call.about(error)),
-                    }
-                }
+                Ok(Looked::At(known)) => match begun.acquire_async(begun.mode(), known).await {
+                    Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
+                    Err(error) => Err(begun.call.about(error)),
+                },
                 Err(error) => Err(begun.call.about(error)),
             },
             Err(error) => Err(error),

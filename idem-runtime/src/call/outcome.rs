@@ -5,36 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use crate::backend::request::{Caller, Reply};
 use crate::bounds::Value;
 use crate::call::Prepared;
 use crate::call::claim::{Claim, End};
 use crate::encoding::codec;
 use crate::encoding::codec::Codec;
-use crate::engine::request::{Caller, Reply};
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::{ErrPolicy, StoredError};
 use crate::policy::{Lifetime, OnErr};
 use crate::protocol::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
-use crate::protocol::timeline::wall_time;
 use crate::scope::context;
 use crate::scope::context::{ActiveCall, Scope};
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
 /// The scope of a body: its store, and the call it is.
-pub(crate) fn scope(core: &Core, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>) {
+pub(crate) fn scope(state: &StoreState, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>) {
     let record = claim.record();
     let outer = context::scope();
     let active = Arc::new(ActiveCall {
-        store_id: core.store_id,
-        token_namespace: core.token_namespace.clone(),
+        store_id: state.settings.store_id,
+        token_namespace: state.settings.token_namespace.clone(),
         slot: record.slot,
         name: record.name.clone(),
         key: record.key.clone(),
         attempt: record.attempt,
-        in_doubt_since: claim.in_doubt_since().map(|since| wall_time(core.clock.wall_ms(since))),
+        in_doubt_since: claim.in_doubt_since().map(|since| state.backend.wall_time(since)),
         in_transaction: false,
         outer: outer.call.clone(),
         inner_failed: AtomicBool::new(false),
@@ -55,7 +54,7 @@ pub(crate) struct Recording<T, E> {
 /// Hands the outcome to the writer.
 pub(crate) fn record_outcome<T, E, P>(
     call: &Prepared,
-    core: &Core,
+    state: &StoreState,
     claim: Claim,
     active: &ActiveCall,
     outcome: Result<T, E>,
@@ -66,7 +65,7 @@ where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let bytes_max = core.result_bytes_max;
+    let bytes_max = state.settings.result_bytes_max;
     let record = Arc::clone(claim.record());
     let (end, outcome) = match outcome {
         Ok(value) => {
@@ -79,7 +78,7 @@ where
             (end, Err(error))
         }
     };
-    let limit = deadline(core.record_within);
+    let limit = deadline(state.settings.record_within);
     let reply = claim.end(end, caller);
     Recording { outcome, record, reply, deadline: limit }
 }
@@ -87,14 +86,14 @@ where
 /// Hands a result that a recovery hook found to the writer.
 pub(crate) fn record_recovered<T: Value>(
     call: &Prepared,
-    core: &Core,
+    state: &StoreState,
     claim: Claim,
     value: T,
     caller: Caller,
 ) -> Recording<T, Infallible> {
     let record = Arc::clone(claim.record());
-    let (end, value) = done(value, call.codec, call.keep_result, core.result_bytes_max);
-    let limit = deadline(core.record_within);
+    let (end, value) = done(value, call.codec, call.keep_result, state.settings.result_bytes_max);
+    let limit = deadline(state.settings.record_within);
     let reply = claim.end(end, caller);
     Recording { outcome: Ok(value), record, reply, deadline: limit }
 }

@@ -9,13 +9,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::request::{Caller, Reply};
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Known, Ready};
 use crate::call::claim::{Claim, End};
 use crate::call::outcome::Recording;
 use crate::call::run::{Begun, Looked, answer};
 use crate::call::{Call, outcome};
-use crate::engine::request::{Caller, Reply};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
 use crate::protocol::decide::Mode;
@@ -176,7 +176,7 @@ fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) 
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = outcome::scope(begun.core(), &claim);
+    let (scope, _) = outcome::scope(begun.state(), &claim);
     claim.start();
     let verdict = {
         let _entered = context::enter(scope);
@@ -210,10 +210,10 @@ where
         Ok(interrupted) => interrupted,
         Err(ready) => return State::Ready(Box::new((begun, ready))),
     };
-    let (scope, _) = outcome::scope(begun.core(), &claim);
+    let (scope, _) = outcome::scope(begun.state(), &claim);
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
-    let watcher = Arc::clone(&begun.core().watcher);
+    let watcher = Arc::clone(&begun.state().watcher);
     match begun.judge(claim, verdict, waited, Caller::Async) {
         Err(error) => begun.over(Err(error)),
         Ok(Next::Recorded(recording)) => {
@@ -248,7 +248,7 @@ impl Begun {
     fn known<T: Value>(&self) -> Result<Known, State<T>> {
         match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
             Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
-            Ok(Looked::At(record)) => Ok(Known::Found(record)),
+            Ok(Looked::At(known)) => Ok(known),
             Err(error) => Err(self.over(Err(error))),
         }
     }
@@ -267,7 +267,7 @@ impl Begun {
         match verdict {
             Ok(Verdict::Done(value)) => {
                 self.report_recovered(&claim, waited);
-                Ok(Next::Recorded(outcome::record_recovered(&self.call, self.core(), claim, value, caller)))
+                Ok(Next::Recorded(outcome::record_recovered(&self.call, self.state(), claim, value, caller)))
             }
             Ok(Verdict::DoneWithoutResult) => {
                 claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
@@ -283,8 +283,11 @@ impl Begun {
 
     /// Believed only after the settle window.
     fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Next<T>, Error> {
-        let core = self.core();
-        let left = claim.record().doubt_since.map_or(Duration::ZERO, |since| core.settles_in(since));
+        let state = self.state();
+        let left = claim
+            .record()
+            .doubt_since
+            .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
         if left > Duration::ZERO {
             let why = format!(
                 "its recovery says that it was not done, which is not believed so soon after the interruption: what was \
@@ -298,7 +301,7 @@ impl Begun {
 
     fn attempt<T>(self, hooks: Claim, reply: Option<Reply>, waited: Duration) -> State<T> {
         match reply {
-            Some(Reply::Granted(grant)) => match Claim::of(grant, self.core()) {
+            Some(Reply::Granted(grant)) => match Claim::of(grant, self.engine()) {
                 Some(claim) => {
                     hooks.give_over();
                     State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))

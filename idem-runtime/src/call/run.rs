@@ -6,18 +6,19 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::request::Caller;
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Acquisition, Known, Ready, Step};
 use crate::call::claim::Claim;
 use crate::call::inspect::answer;
 use crate::call::{Call, Plan, Prepared, acquire, outcome, refusal};
-use crate::engine::request::Caller;
+use crate::engine::state::StoreState;
 use crate::engine::submit::Engine;
 use crate::error::Error;
 use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::protocol::decide::Mode;
-use crate::protocol::record::{Record, RecordRef, Status};
+use crate::protocol::record::{RecordRef, Status};
 use crate::scope::interception::{Interception, Seen};
 use crate::scope::{context, default_store, interception};
 use crate::store::Store;
@@ -105,8 +106,8 @@ pub(crate) struct Begun {
 /// What a first look gave.
 pub(crate) enum Looked<T, E> {
     Answer(Result<Result<T, E>, Error>),
-    /// The record, if there is one, which is not done, or does not answer this call.
-    At(Option<Arc<Record>>),
+    /// What is known of the record, which is not done or does not answer this call.
+    At(Known),
 }
 
 impl Begun {
@@ -120,14 +121,22 @@ impl Begun {
             return Err(interception::not_made());
         }
         let (call, store) = prepared?;
-        if scope.call.as_ref().is_some_and(|outer| outer.holds_transaction(&store.inner.core.store_id)) {
+        if scope
+            .call
+            .as_ref()
+            .is_some_and(|outer| outer.holds_transaction(&store.inner.engine.state.settings.store_id))
+        {
             return Err(call.about(refusal::beside_transaction()));
         }
         Ok(Begun { call, store, observer })
     }
 
-    pub(crate) fn core(&self) -> &Arc<Engine> {
-        &self.store.inner.core
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.store.inner.engine
+    }
+
+    pub(crate) fn state(&self) -> &StoreState {
+        &self.engine().state
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -141,8 +150,8 @@ impl Begun {
     {
         match self.look(policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
-            Looked::At(record) => {
-                let ready = self.acquire(self.mode(), Known::Found(record))?;
+            Looked::At(known) => {
+                let ready = self.acquire(self.mode(), known)?;
                 self.finish(ready, policy, body)
             }
         }
@@ -160,8 +169,8 @@ impl Begun {
     {
         match self.look(&policy, Status::is_finished)? {
             Looked::Answer(answer) => answer,
-            Looked::At(record) => {
-                let ready = self.acquire_async(self.mode(), Known::Found(record)).await?;
+            Looked::At(known) => {
+                let ready = self.acquire_async(self.mode(), known).await?;
                 self.finish_async(ready, policy, body).await
             }
         }
@@ -177,37 +186,30 @@ impl Begun {
         T: Value,
         P: ErrPolicy<E>,
     {
+        self.state().check_not_closed()?;
         let mut answer = None;
-        let record = self.read_unless_ended(has_ended, &mut |record, age_ms| {
-            answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
-        })?;
-        Ok(answer.map_or_else(|| Looked::At(record), Looked::Answer))
-    }
-
-    fn read_unless_ended(
-        &self,
-        has_ended: fn(Status) -> bool,
-        replay: &mut dyn FnMut(&RecordRef<'_>, Option<i64>),
-    ) -> Result<Option<Arc<Record>>, Error> {
-        self.core().check_not_ended()?;
-        self.core().read_unless(&self.call.slots, &mut |record| {
-            if !has_ended(record.status) {
-                return false;
-            }
-            let age_ms = self.core().age_ms(record.at);
-            let answers = acquire::answers(&self.call, self.mode(), record, age_ms);
+        let mut replay = |record: &RecordRef<'_>, age_ms| {
+            let answers =
+                has_ended(record.status) && acquire::answers(&self.call, self.mode(), record, age_ms);
             if answers {
-                replay(record, age_ms);
+                answer = Some(self.replay_aged(record, age_ms, Duration::ZERO, policy));
             }
             answers
+        };
+        let visited = self.state().backend.visit(&self.call.slots, &mut replay).transpose()?;
+        Ok(match (answer, visited) {
+            (Some(answer), _) => Looked::Answer(answer),
+            (None, Some(record)) => Looked::At(Known::of(record)),
+            (None, None) => Looked::At(Known::Nothing),
         })
     }
 
     pub(crate) fn acquire(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut acquisition = Acquisition::new(&self.call, self.core(), mode, known, Caller::Blocking);
+        let mut acquisition = Acquisition::new(&self.call, self.engine(), mode, known, Caller::Blocking);
         loop {
             match acquisition.step()? {
                 Step::Ready(ready) => return Ok(ready),
+                Step::Find(reply, deadline) => acquisition.on_found(reply.wait(deadline))?,
                 Step::Claim(reply, deadline) => {
                     if let Some(ready) = acquisition.on_reply(reply.wait(deadline))? {
                         return Ok(ready);
@@ -219,11 +221,14 @@ impl Begun {
     }
 
     pub(crate) async fn acquire_async(&self, mode: Mode, known: Known) -> Result<Ready, Error> {
-        let mut acquisition = Acquisition::new(&self.call, self.core(), mode, known, Caller::Async);
-        let watcher = &self.core().watcher;
+        let mut acquisition = Acquisition::new(&self.call, self.engine(), mode, known, Caller::Async);
+        let watcher = &self.state().watcher;
         loop {
             match acquisition.step()? {
                 Step::Ready(ready) => return Ok(ready),
+                Step::Find(reply, deadline) => {
+                    acquisition.on_found(reply.wait_async(deadline, watcher).await)?;
+                }
                 Step::Claim(reply, deadline) => {
                     if let Some(ready) = acquisition.on_reply(reply.wait_async(deadline, watcher).await)? {
                         return Ok(ready);
@@ -253,7 +258,7 @@ impl Begun {
             Err(record) => return self.replay(&record.borrowed(), waited, policy),
         };
         self.report_seen(claim.record().attempt, None, waited);
-        let (scope, active) = outcome::scope(self.core(), &claim);
+        let (scope, active) = outcome::scope(self.state(), &claim);
         claim.start();
         let outcome = {
             let _entered = context::enter(scope);
@@ -261,7 +266,7 @@ impl Begun {
         };
         let recording = outcome::record_outcome(
             &self.call,
-            self.core(),
+            self.state(),
             claim,
             &active,
             outcome,
@@ -289,12 +294,19 @@ impl Begun {
             Err(record) => return self.replay(&record.borrowed(), waited, &policy),
         };
         self.report_seen(claim.record().attempt, None, waited);
-        let (scope, active) = outcome::scope(self.core(), &claim);
+        let (scope, active) = outcome::scope(self.state(), &claim);
         claim.start();
         let outcome = context::within(scope, body()).await.into_result();
-        let recording =
-            outcome::record_outcome(&self.call, self.core(), claim, &active, outcome, &policy, Caller::Async);
-        let reply = recording.reply.wait_async(recording.deadline, &self.core().watcher).await;
+        let recording = outcome::record_outcome(
+            &self.call,
+            self.state(),
+            claim,
+            &active,
+            outcome,
+            &policy,
+            Caller::Async,
+        );
+        let reply = recording.reply.wait_async(recording.deadline, &self.state().watcher).await;
         recording.outcome(reply)
     }
 
@@ -308,7 +320,7 @@ impl Begun {
         T: Value,
         P: ErrPolicy<E>,
     {
-        self.replay_aged(record, self.core().age_ms(record.at), waited, policy)
+        self.replay_aged(record, self.state().age_ms(record), waited, policy)
     }
 
     fn replay_aged<T, E, P>(
@@ -348,6 +360,6 @@ pub(crate) fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
     let named = plan.store.take();
     let call = plan.prepare()?;
     let store = named.map_or_else(default_store::store, Ok).map_err(|error| call.about(error))?;
-    context::check_usable(&store.inner.core).map_err(|error| call.about(error))?;
+    context::check_usable(&store.inner.engine.state).map_err(|error| call.about(error))?;
     Ok((call, store))
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::request::{Reply, Request};
+use crate::backend::request::{Reply, Request};
 use crate::error::Error;
 use crate::sync::lock;
 

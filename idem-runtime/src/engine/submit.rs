@@ -10,14 +10,14 @@
 //! caller as long, as it would hold the thread.
 
 use std::fmt::{self, Debug, Formatter};
-use std::ops::{ControlFlow, Deref};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::backend::request::{Caller, Reply, Request, Submit};
 use crate::engine::queue::Work;
-use crate::engine::request::{Caller, Reply, Request, Submit};
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::engine::writer::Writer;
 use crate::error::Error;
 use crate::sync::lock;
@@ -27,28 +27,20 @@ use crate::waiting::oneshot::OneShot;
 const LINGER: Duration = Duration::from_millis(5);
 
 pub(crate) struct Engine {
-    core: Arc<Core>,
+    pub(crate) state: StoreState,
     /// Empty once the writer's thread has ended.
     writer: Mutex<Option<Writer>>,
 }
 
-impl Deref for Engine {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
-}
-
 impl Debug for Engine {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Engine").field(&self.core).finish()
+        formatter.debug_tuple("Engine").field(&self.state).finish()
     }
 }
 
 impl Engine {
-    pub(crate) fn new(core: Arc<Core>, writer: Writer) -> Engine {
-        Engine { core, writer: Mutex::new(Some(writer)) }
+    pub(crate) fn new(state: StoreState, writer: Writer) -> Engine {
+        Engine { state, writer: Mutex::new(Some(writer)) }
     }
 
     /// Nothing is written any more.
@@ -64,12 +56,12 @@ impl Engine {
     /// Writing panicked: nobody who waits is left waiting. Gives what every later call gets.
     pub(crate) fn break_down(&self) -> Error {
         let error = Error::store("the store's writer ended unexpectedly; open the store again");
-        self.poison(error.clone());
-        self.queue.end(&error);
+        self.state.poison(error.clone());
+        self.state.queue.end(&error);
         if let Some(writer) = self.take_writer() {
             writer.break_down(&error);
         }
-        self.in_flight.abandon();
+        self.state.in_flight.abandon();
         error
     }
 
@@ -78,31 +70,36 @@ impl Engine {
         let mut patience = None;
         loop {
             let mut linger = None;
-            let requests = match self.queue.next(patience) {
+            let requests = match self.state.queue.next(patience) {
                 Work::Batch(requests) => requests,
                 Work::Idle => Vec::new(),
                 // A claim that had waited for the write lock was given while the store closed: its end is awaited.
-                Work::Over if self.in_flight.count_local() > 0 => {
+                Work::Over if self.state.in_flight.count_local() > 0 => {
                     linger = Some(LINGER);
                     Vec::new()
                 }
                 Work::Over => break,
             };
-            match self.with_writer(|writer| writer.round(requests)) {
+            match self.with_writer(|writer| writer.round(&self.state, requests)) {
                 Some(ControlFlow::Continue(pause)) => patience = pause.or(linger),
                 Some(ControlFlow::Break(())) | None => break,
             }
         }
-        self.take_writer().map_or_else(|| self.check_poison(), Writer::end)
+        match self.take_writer() {
+            Some(writer) => writer.end(&self.state),
+            None => self.state.check_poison(),
+        }
     }
 
     /// Gives the request back if there is something to try again before it.
     fn write_inline(&self, request: Request) -> Option<Request> {
         let reply = request.reply.clone();
         let mut request = Some(request);
-        let mut turn = InlineTurn { core: &self.core, call: true };
+        let mut turn = InlineTurn { state: &self.state, call: true };
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            self.with_writer(|writer| (writer.write_inline(&mut request), writer.has_more_to_do()))
+            self.with_writer(|writer| {
+                (writer.write_inline(&self.state, &mut request), writer.has_more_to_do())
+            })
         }));
         let Ok(Some((written, has_more_to_do))) = tried else {
             self.break_down_before(reply.as_deref());
@@ -111,7 +108,7 @@ impl Engine {
         turn.call = has_more_to_do;
         drop(turn);
         // The turn is over by now: a waker is code of others, and may want to write as well.
-        if catch_unwind(AssertUnwindSafe(|| written.deliver(&self.core))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| written.deliver(&self.state))).is_err() {
             self.break_down_before(reply.as_deref());
         }
         request
@@ -129,24 +126,25 @@ impl Engine {
 impl Submit for Engine {
     fn submit(&self, request: Request, caller: Caller) {
         // A child has a copy of the writer, and none of SQLite's locks.
-        let may_write = caller == Caller::Blocking && self.is_of_this_process() && self.queue.enter();
+        let may_write =
+            caller == Caller::Blocking && self.state.is_of_this_process() && self.state.queue.enter();
         let left = if may_write { self.write_inline(request) } else { Some(request) };
         if let Some(request) = left {
-            self.queue.push(request);
+            self.state.queue.push(request);
         }
     }
 }
 
 /// Ends when it is dropped.
 struct InlineTurn<'a> {
-    core: &'a Core,
+    state: &'a StoreState,
     /// There is something for the writer's thread to do.
     call: bool,
 }
 
 impl Drop for InlineTurn<'_> {
     fn drop(&mut self) {
-        self.core.queue.leave(self.call);
+        self.state.queue.leave(self.call);
     }
 }
 

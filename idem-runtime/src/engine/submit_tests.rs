@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
+use crate::backend::request::OnFailure;
 use crate::call;
 use crate::encoding::digest::Slot;
-use crate::engine::commit::Disk;
 use crate::engine::queue::{Queue, SOLO_AFTER_COMMITS, Work};
-use crate::engine::request::OnFailure;
 use crate::error::{Error, ErrorKind};
 use crate::host::store_path::StorePath;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Status;
+use crate::sqlite::commit::Committer;
 use crate::sqlite::schema;
 use crate::store::{Inner, Store};
 
@@ -47,24 +47,25 @@ pub(crate) struct Threadless {
 impl Threadless {
     pub(crate) fn new() -> Threadless {
         let place = Threadless::with_purging();
-        place.core().with_writer(Writer::never_purge).unwrap();
+        place.engine().with_writer(Writer::never_purge).unwrap();
         place
     }
 
     fn with_purging() -> Threadless {
         let folder = tempfile::tempdir().unwrap();
         let path = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
-        let (core, owner_file) = Store::builder().record_within(MOMENT).prepare(path).unwrap();
-        let inner = Inner::new(core, thread::spawn(|| Ok(())), thread::spawn(|| ()), owner_file);
+        let engine = Store::builder().record_within(MOMENT).prepare(path.clone()).unwrap();
+        let inner =
+            Inner::new(engine, path.database().to_owned(), thread::spawn(|| Ok(())), thread::spawn(|| ()));
         Threadless { store: Store { inner: Arc::new(inner) }, _folder: folder }
     }
 
-    fn core(&self) -> &Arc<Engine> {
-        &self.store.inner.core
+    fn engine(&self) -> &Arc<Engine> {
+        &self.store.inner.engine
     }
 
-    pub(crate) fn disk<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
-        self.core().with_writer(|writer| look(writer.disk())).unwrap()
+    pub(crate) fn committer<T>(&self, look: impl FnOnce(&mut Committer) -> T) -> T {
+        self.engine().with_writer(|writer| look(writer.committer())).unwrap()
     }
 
     /// Another program that holds the write lock.
@@ -75,8 +76,8 @@ impl Threadless {
     }
 
     fn start(&self) -> thread::JoinHandle<Result<(), Error>> {
-        let core = Arc::clone(self.core());
-        thread::spawn(move || core.run())
+        let engine = Arc::clone(self.engine());
+        thread::spawn(move || engine.run())
     }
 
     fn status(&self, key: u32) -> Option<Status> {
@@ -87,7 +88,7 @@ impl Threadless {
 impl Drop for Threadless {
     fn drop(&mut self) {
         // Nobody is left who would write what waits.
-        self.core().break_down();
+        self.engine().break_down();
     }
 }
 
@@ -120,7 +121,7 @@ fn a_task_leaves_writing_to_the_thread() {
     let place = Threadless::new();
     let mut calling = pin!(call(NAME).store(&place.store).key(&1).run_async(async || Ok::<u32, Error>(1)));
     assert!(matches!(calling.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
-    assert_eq!((place.core().queue.len(), place.status(1)), (1, None));
+    assert_eq!((place.engine().state.queue.len(), place.status(1)), (1, None));
     // Nor does a thread that would overtake it.
     assert!(waits_in_vain(&place.store));
     assert_eq!(place.status(2), None);
@@ -186,13 +187,13 @@ mod panics {
         let requests = [request(), request(), request()];
         let replies = requests.each_ref().map(|request| request.reply.clone().unwrap());
         for request in requests {
-            place.core().queue.push(request);
+            place.engine().state.queue.push(request);
         }
         let conn = schema::connect(place.store.path()).unwrap();
         conn.execute_batch("ALTER TABLE idem_record RENAME TO gone").unwrap();
         // By the third failure one is stuck, one is being written and one is pending.
         let third = PanicAt(3, AtomicU32::new(0));
-        assert!(tracing::subscriber::with_default(third, || guarded(place.core())).is_err());
+        assert!(tracing::subscriber::with_default(third, || guarded(place.engine())).is_err());
         for reply in replies {
             assert!(matches!(reply.take(), Some(Reply::Failed(_))));
         }
@@ -205,15 +206,15 @@ fn a_lone_caller_does_not_overtake_what_is_tried_again_later() {
     let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
         // Free again when the body is over and its completion could not be written.
         let lock = place.locked();
-        let core = Arc::clone(place.core());
+        let engine = Arc::clone(place.engine());
         thread::spawn(move || {
-            until("it is kept", || core.with_writer(|writer| writer.has_more_to_do()) == Some(true));
+            until("it is kept", || engine.with_writer(|writer| writer.has_more_to_do()) == Some(true));
             drop(lock);
         });
         Ok(1)
     });
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotRecorded);
-    let queue = &place.core().queue;
+    let queue = &place.engine().state.queue;
     assert!(matches!(queue.next(Some(Duration::ZERO)), Work::Idle), "the thread was called");
     thread::scope(|scope| {
         // It may be called for what is to be tried again before the request is there.
@@ -235,7 +236,7 @@ fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
     thread::scope(|scope| {
         let calling = scope.spawn(|| call(NAME).store(&place.store).key(&1).run(|| Ok::<u32, Error>(1)));
         until("it is left to the thread", || {
-            place.core().with_writer(|writer| writer.has_more_to_do()) == Some(true)
+            place.engine().with_writer(|writer| writer.has_more_to_do()) == Some(true)
         });
         let thread = place.start();
         drop(lock);
@@ -249,8 +250,8 @@ fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
 fn the_thread_is_called_when_something_may_be_purged() {
     let place = Threadless::with_purging();
     assert!(place.store.record_done(NAME, &1, &1_u32).unwrap());
-    let core = Arc::clone(place.core());
-    let thread = thread::spawn(move || core.queue.next(None));
+    let engine = Arc::clone(place.engine());
+    let thread = thread::spawn(move || engine.state.queue.next(None));
     until("the thread is called", || thread.is_finished());
     assert!(matches!(thread.join().unwrap(), Work::Idle));
 }
@@ -258,7 +259,7 @@ fn the_thread_is_called_when_something_may_be_purged() {
 #[test]
 fn closing_waits_for_a_caller_that_writes() {
     let store = Store::temporary().unwrap();
-    let queue = &store.inner.core.queue;
+    let queue = &store.inner.engine.state.queue;
     until("nobody writes", || queue.enter());
     assert!(!queue.is_idle());
     thread::scope(|scope| {
@@ -321,7 +322,7 @@ fn a_caller_of_many_does_not_write_alone() {
 
 /// How many commits stand in the log.
 fn commits(store: &Store) -> usize {
-    let log = std::fs::read(store.inner.core.path.wal()).unwrap();
+    let log = std::fs::read(store.path().with_extension("db-wal")).unwrap();
     let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
     let frames = (32..log.len()).step_by(24 + number(8) as usize);
     frames.take_while(|at| number(at + 8) == number(16)).filter(|at| number(at + 4) > 0).count()
@@ -351,7 +352,7 @@ fn sixty_four_callers_share_their_commits() {
                 assert_eq!(paid.unwrap(), key);
             });
         }
-        let queue = &store.inner.core.queue;
+        let queue = &store.inner.engine.state.queue;
         until("most claims wait", || queue.len() >= 1);
         a_moment();
         drop(locked);

@@ -14,17 +14,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::commit::{Disk, Failure};
+use crate::backend::request::{Grant, OnFailure, Reply, Request};
+use crate::backend::{self, Commit, Failure, WriteOutcome};
 use crate::engine::purge;
-use crate::engine::request::{Grant, OnFailure, Reply, Request};
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::protocol::change::Applied;
 use crate::protocol::record::Record;
-use crate::sqlite::failure;
-use crate::sqlite::failure::WriteOutcome;
-use crate::sqlite::records::ReadError;
 use crate::waiting::watcher::PollRate;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -39,19 +36,19 @@ pub(crate) struct Written {
 
 impl Written {
     /// Answers those who wait. Gives how many requests there were.
-    pub(crate) fn deliver(self, core: &Core) -> usize {
+    pub(crate) fn deliver(self, state: &StoreState) -> usize {
         let count = self.batch.len();
         self.batch
             .into_iter()
             .zip(self.applied)
-            .for_each(|(request, applied)| deliver(core, request, applied));
+            .for_each(|(request, applied)| deliver(state, request, applied));
         count
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    disk: Disk,
+    committer: Box<dyn Commit>,
     pending: Vec<Request>,
     /// What is being written: here a panic does not take it along.
     batch: Vec<Request>,
@@ -60,27 +57,27 @@ pub(crate) struct Writer {
     retry_at: Instant,
     backoff: Duration,
     /// The last failure, until something is written.
-    trouble: Option<Error>,
+    last_error: Option<Error>,
     purge: purge::Rhythm,
 }
 
 impl Writer {
-    pub(crate) fn new(disk: Disk) -> Writer {
+    pub(crate) fn new(committer: Box<dyn Commit>) -> Writer {
         Writer {
-            disk,
+            committer,
             pending: Vec::new(),
             batch: Vec::new(),
             stuck: Vec::new(),
             retry_at: Instant::now(),
             backoff: BACKOFF_FIRST,
-            trouble: None,
+            last_error: None,
             purge: purge::Rhythm::new(),
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn disk(&mut self) -> &mut Disk {
-        &mut self.disk
+    pub(crate) fn committer<C: Commit + 'static>(&mut self) -> &mut C {
+        self.committer.as_any().downcast_mut().unwrap()
     }
 
     #[cfg(test)]
@@ -88,72 +85,72 @@ impl Writer {
         self.purge = purge::Rhythm::never();
     }
 
-    fn core(&self) -> &Arc<Core> {
-        &self.disk.core
-    }
-
     /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
-    pub(crate) fn round(&mut self, requests: Vec<Request>) -> ControlFlow<(), Option<Duration>> {
+    pub(crate) fn round(
+        &mut self,
+        state: &StoreState,
+        requests: Vec<Request>,
+    ) -> ControlFlow<(), Option<Duration>> {
         if self.pending.is_empty() {
             self.pending = requests;
         } else {
             self.pending.extend(requests);
         }
-        if self.core().must_give_up() {
+        if state.must_give_up() {
             return ControlFlow::Break(());
         }
-        let written = self.write_pending() + self.retry_stuck();
+        let written = self.write_pending(state) + self.retry_stuck(state);
         self.purge_slice(written);
-        self.disk.tend_log();
+        self.committer.maintain();
         ControlFlow::Continue(self.patience())
     }
 
     /// The last of it. Gives whether everything was written and the file left in order.
-    pub(crate) fn end(mut self) -> Result<(), Error> {
+    pub(crate) fn end(mut self, state: &StoreState) -> Result<(), Error> {
         let lost: Vec<Request> = self.pending.drain(..).chain(self.stuck.drain(..)).collect();
         let all_written = lost.is_empty();
         for request in lost {
             request.answer(Reply::Failed(not_recorded()));
         }
-        self.core().queue.end(&Error::closed());
-        if let Err(error) = self.core().check_poison() {
-            self.disk.abandon();
+        state.queue.end(&Error::closed());
+        if let Err(error) = state.check_poison() {
+            self.committer.abandon();
             return Err(error);
         }
         if all_written {
-            return self.disk.leave();
+            return self.committer.close(state.give_up_in());
         }
-        self.disk.let_go();
+        self.committer.let_go();
         Err(not_recorded())
     }
 
     /// Writing panicked: whoever waits for it is told.
     pub(crate) fn break_down(self, error: &Error) {
-        let Writer { disk, batch, pending, stuck, .. } = self;
+        let Writer { committer, batch, pending, stuck, .. } = self;
         for request in batch.into_iter().chain(pending).chain(stuck) {
             request.answer(Reply::Failed(error.clone()));
         }
-        disk.let_go();
+        committer.let_go();
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
-    pub(crate) fn write_inline(&mut self, request: &mut Option<Request>) -> Written {
+    pub(crate) fn write_inline(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
         let lone = if self.has_to_retry() { None } else { request.take() };
-        self.write(lone.into_iter().collect())
+        self.write(state, lone.into_iter().collect())
     }
 
     /// Whether there is anything for the thread to do that is not in the queue.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        self.has_to_retry() || self.may_purge() || self.disk.log_is_due()
+        self.has_to_retry() || self.may_purge() || self.committer.needs_maintenance()
     }
 
     /// While the log is folded in the disk has enough to do.
     fn may_purge(&self) -> bool {
-        self.purge.is_due() && !self.disk.is_folding()
+        self.purge.is_due() && !self.committer.is_maintaining()
     }
 
     fn has_to_retry(&self) -> bool {
-        self.trouble.is_some() || !self.pending.is_empty() || !self.stuck.is_empty()
+        self.last_error.is_some() || !self.pending.is_empty() || !self.stuck.is_empty()
     }
 
     /// How long to wait for new requests; for ever if there is nothing else to do.
@@ -165,38 +162,38 @@ impl Writer {
     }
 
     /// One attempt at what is pending; gives how many requests it wrote.
-    fn write_pending(&mut self) -> usize {
+    fn write_pending(&mut self, state: &StoreState) -> usize {
         self.drop_the_late();
-        let batch = match self.trouble {
+        let batch = match self.last_error {
             Some(_) => self.pending.drain(..self.pending.len().min(1)).collect(),
             None => std::mem::take(&mut self.pending),
         };
-        self.write(batch).deliver(self.core())
+        self.write(state, batch).deliver(state)
     }
 
     /// One attempt at one of the stuck, once its time has come.
-    fn retry_stuck(&mut self) -> usize {
+    fn retry_stuck(&mut self, state: &StoreState) -> usize {
         if self.stuck.is_empty() || Instant::now() < self.retry_at {
             return 0;
         }
         let first = self.stuck.drain(..1).collect();
-        self.write(first).deliver(self.core())
+        self.write(state, first).deliver(state)
     }
 
-    fn write(&mut self, batch: Vec<Request>) -> Written {
+    fn write(&mut self, state: &StoreState, batch: Vec<Request>) -> Written {
         if batch.is_empty() {
             return Written::default();
         }
         self.batch = batch;
-        match self.disk.commit(&mut self.batch) {
+        match self.committer.commit(&mut self.batch) {
             Ok(applied) => {
-                self.trouble = None;
+                self.last_error = None;
                 self.backoff = BACKOFF_FIRST;
                 self.retry_at = Instant::now();
                 Written { batch: std::mem::take(&mut self.batch), applied }
             }
             Err(failure) => {
-                self.keep_or_fail(failure);
+                self.keep_or_fail(state, failure);
                 Written::default()
             }
         }
@@ -214,7 +211,7 @@ impl Writer {
             if request.is_abandoned() {
                 drop(request);
             } else if is_late(&request) {
-                request.answer(Reply::Failed(self.trouble.clone().unwrap_or_else(too_late)));
+                request.answer(Reply::Failed(self.last_error.clone().unwrap_or_else(too_late)));
             } else {
                 self.pending.push(request);
             }
@@ -222,14 +219,14 @@ impl Writer {
     }
 
     /// What ended is kept; whoever has not started yet is refused.
-    fn keep_or_fail(&mut self, failure: Failure) {
+    fn keep_or_fail(&mut self, state: &StoreState, failure: Failure) {
         event::store_trouble(&failure.error.to_string());
-        let poisoned = self.core().check_poison().is_err();
+        let poisoned = state.check_poison().is_err();
         let alone = self.batch.len() == 1;
         for request in std::mem::take(&mut self.batch) {
             match request.on_failure {
                 _ if poisoned => {
-                    complete_persistent(self.core(), &request, request.change.expect.claim(), None);
+                    complete_persistent(state, &request, request.change.expect.claim(), None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.outcome == WriteOutcome::Busy => self.pending.push(request),
@@ -242,7 +239,7 @@ impl Writer {
                 OnFailure::RetryForever => self.pending.push(request),
             }
         }
-        self.trouble = Some(failure.error);
+        self.last_error = Some(failure.error);
     }
 
     /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
@@ -256,31 +253,34 @@ impl Writer {
     }
 
     fn purge_slice(&mut self, written: usize) {
-        if self.trouble.is_some() || !self.may_purge() {
+        if self.last_error.is_some() || !self.may_purge() {
             return;
         }
         let limit = purge::limit(written);
-        let mut batch = purge::slice(&self.disk.core, &self.disk.conn, limit);
-        self.purge.found(batch.len(), limit);
-        if !batch.is_empty() && self.disk.commit(&mut batch).is_err() {
+        let changes = self.committer.purgeable(limit);
+        self.purge.found(changes.len(), limit);
+        let on_failure = OnFailure::FailAfter(Instant::now() + purge::LOOK_EVERY);
+        let mut batch: Vec<_> =
+            changes.into_iter().map(|change| Request::new(change, on_failure, None)).collect();
+        if !batch.is_empty() && self.committer.commit(&mut batch).is_err() {
             // Nothing is lost: the same records are found again.
             self.purge.pause();
         }
     }
 }
 
-fn deliver(core: &Core, mut request: Request, applied: Applied) {
+fn deliver(state: &StoreState, mut request: Request, applied: Applied) {
     let ended = request.change.expect.claim();
     match applied {
         Applied::Yes => {
             if let Some(ended) = ended {
-                core.in_flight.complete(ended, request.change.new.as_ref());
+                state.in_flight.complete(ended, request.change.new.as_ref());
             }
             match (request.change.new.take(), request.back.take()) {
                 (Some(record), Some(back)) => {
                     // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
-                    if core.in_flight.has_waiters(record.claim) {
-                        core.watcher.poll(record.claim, record.slot, PollRate::Slow);
+                    if state.in_flight.has_waiters(record.claim) {
+                        state.watcher.poll(record.claim, record.slot, PollRate::Slow);
                     }
                     let grant = Grant::new(record, request.before.take(), back);
                     request.answer(Reply::Granted(grant));
@@ -289,22 +289,22 @@ fn deliver(core: &Core, mut request: Request, applied: Applied) {
             }
         }
         Applied::No(standing) => {
-            complete_persistent(core, &request, ended, standing.as_deref());
+            complete_persistent(state, &request, ended, standing.as_deref());
             request.answer(Reply::Stands(standing));
         }
         Applied::Damaged(what) => {
             // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
-            complete_persistent(core, &request, ended, None);
-            let error = failure::of_read(ReadError::Damaged(what), "writing to the store");
+            complete_persistent(state, &request, ended, None);
+            let error = backend::damaged(what, "writing to the store");
             request.answer(Reply::Failed(error));
         }
     }
 }
 
 /// A call that has ended is over for those who wait, whatever became of its record.
-fn complete_persistent(core: &Core, request: &Request, ended: Option<u64>, record: Option<&Record>) {
+fn complete_persistent(state: &StoreState, request: &Request, ended: Option<u64>, record: Option<&Record>) {
     if let (Some(ended), OnFailure::RetryForever) = (ended, request.on_failure) {
-        core.in_flight.complete(ended, record);
+        state.in_flight.complete(ended, record);
     }
 }
 

@@ -11,8 +11,6 @@ use std::io::{Read, Seek};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::protocol::timeline::Reading;
-
 /// How long a reading of the kernel's boot time is carried forward before it is read again.
 const BOOT_TIME_CARRIED_MAX: Duration = Duration::from_secs(1);
 /// How far wall time may move against the process's own clock before boot time is read again.
@@ -149,6 +147,13 @@ impl Anchor {
         let holds = elapsed < BOOT_TIME_CARRIED_MAX && wall_elapsed.abs_diff(elapsed) <= WALL_DRIFT_MAX;
         holds.then(|| (wall, self.boot_ms.saturating_add(millis(elapsed))))
     }
+}
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) wall_ms: i64,
+    pub(crate) boot_ms: i64,
 }
 
 impl Reading {

@@ -17,6 +17,7 @@ use crate::locks::liveness::{Liveness, Prober};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Reason;
+use crate::sqlite::backend::OpenOwner;
 use crate::sqlite::failure::{opening, opening_read};
 use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
@@ -42,14 +43,16 @@ impl Registration {
         had_log: bool,
         sidecar: &Sidecar,
         high_water: &mut HighWater,
-    ) -> Result<Registered, Error> {
+    ) -> Result<(OpenOwner, Registered), Error> {
         let token: String =
             conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0)).map_err(opening)?;
         let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
         let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
         let prober = Prober::new(sidecar, &token);
         match self.commit_owner(conn, had_log, &token, &prober, high_water) {
-            Ok(owner) => Ok(Registered { owner, owner_file, prober }),
+            Ok(registered) => {
+                Ok((OpenOwner { number: registered.number, file: owner_file, prober }, registered))
+            }
             Err(error) => {
                 // No row names it. What cannot be removed stays, unlocked, and does no harm.
                 let _ = owner_file.close();
@@ -65,7 +68,7 @@ impl Registration {
         token: &str,
         prober: &Prober,
         high_water: &mut HighWater,
-    ) -> Result<Owner, Error> {
+    ) -> Result<Registered, Error> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
         let transaction = WriteTransaction::begin(conn).map_err(opening)?;
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
@@ -81,7 +84,7 @@ impl Registration {
         if unfinished > 0 {
             event::unfinished_at_open(unfinished);
         }
-        Ok(Owner { number, store_id, clock, dead })
+        Ok(Registered { number, store_id, clock, dead })
     }
 
     /// Finds owners that ended without closing: their running records are in doubt from now on. Gives their tokens.
@@ -160,15 +163,9 @@ impl Registration {
     }
 }
 
-pub(crate) struct Registered {
-    pub(crate) owner: Owner,
-    pub(crate) owner_file: OwnerFile,
-    pub(crate) prober: Prober,
-}
-
 /// What the transaction that made the owner known has found.
-pub(crate) struct Owner {
-    pub(crate) number: i64,
+pub(crate) struct Registered {
+    number: i64,
     pub(crate) store_id: [u8; 16],
     pub(crate) clock: StoreClock,
     /// The tokens of owners that ended without closing, and are settled.
@@ -191,7 +188,9 @@ fn settle_running(conn: &Connection, owner: i64, clock: &StoreClock) -> Result<b
             }
             Err(failure) => return Err(failure),
         };
-        let new = Some(record.in_doubt(Reason::OwnerDied, clock.now()));
+        let mut doubt = record.in_doubt(Reason::OwnerDied);
+        clock.stamp(&mut doubt);
+        let new = Some(doubt);
         let expect = Expect::Exactly(record.claim, record.status);
         records::apply(conn, &mut Change { slot, expect, new }, None)?;
     }

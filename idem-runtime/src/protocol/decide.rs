@@ -21,6 +21,13 @@ pub(crate) enum Holder {
     Unknown,
 }
 
+impl Holder {
+    /// Whether the call is certainly not running any more.
+    pub(crate) fn is_gone(self) -> bool {
+        matches!(self, Holder::Dead | Holder::Nobody)
+    }
+}
+
 /// Which lifetimes of a finished record are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {

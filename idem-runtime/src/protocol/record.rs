@@ -1,6 +1,5 @@
 //! One record: what the store knows of one call.
 
-use crate::protocol::timeline::Stamp;
 use std::fmt;
 
 use crate::encoding::digest::{ResultDigest, Slot};
@@ -8,6 +7,14 @@ use crate::policy::Lifetime;
 
 /// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
 pub(crate) const NO_OWNER: i64 = 0;
+
+/// A moment as the backend that stores the record wrote it down. Only that backend can compare two of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Which clock was read. In SQLite: the number of a boot.
+    pub(crate) clock: i64,
+    pub(crate) at_ms: i64,
+}
 
 /// Where a call stands. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,10 +128,10 @@ pub(crate) struct Record {
     pub(crate) attempt: u32,
     pub(crate) fingerprint: Vec<u8>,
     /// When it was claimed, found in doubt, or finished.
-    pub(crate) at: Stamp,
+    pub(crate) at: Mark,
     pub(crate) reason: Option<Reason>,
     /// When it was first found in doubt; kept while it is recovered, and until it is run again.
-    pub(crate) doubt_since: Option<Stamp>,
+    pub(crate) doubt_since: Option<Mark>,
     /// How long the record is kept, from completion.
     pub(crate) ttl: Lifetime,
     /// How long the result is kept, from completion.
@@ -156,9 +163,9 @@ pub(crate) struct RecordRef<'r> {
     pub(crate) owner: i64,
     pub(crate) attempt: u32,
     pub(crate) fingerprint: &'r [u8],
-    pub(crate) at: Stamp,
+    pub(crate) at: Mark,
     pub(crate) reason: Option<Reason>,
-    pub(crate) doubt_since: Option<Stamp>,
+    pub(crate) doubt_since: Option<Mark>,
     pub(crate) ttl: Lifetime,
     pub(crate) keep_result: Lifetime,
     pub(crate) result: Option<ResultRef<'r>>,
@@ -250,33 +257,18 @@ impl Record {
         if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
     }
 
-    /// This record after the call was found cut off at `now`.
-    ///
-    /// A call of an earlier boot ended with that boot at the latest, so its doubt is as old as its claim.
-    pub(crate) fn in_doubt(&self, reason: Reason, now: Stamp) -> Record {
-        let first_seen = if self.at.boot == now.boot { now } else { self.at };
-        Record {
-            status: Status::InDoubt,
-            at: now,
-            reason: Some(reason),
-            doubt_since: Some(self.doubt_since.unwrap_or(first_seen)),
-            result: None,
-            ..self.clone()
-        }
+    /// This record in doubt. The backend marks it when it is written.
+    pub(crate) fn in_doubt(&self, reason: Reason) -> Record {
+        Record { status: Status::InDoubt, reason: Some(reason), result: None, ..self.clone() }
     }
 
-    /// This record finished at `now`. Without a result, `why` says why there is none.
-    pub(crate) fn finished(
-        &self,
-        status: Status,
-        result: Result<StoredResult, Reason>,
-        now: Stamp,
-    ) -> Record {
+    /// This record finished, with its result or the reason why there is none. The backend marks it when it is written.
+    pub(crate) fn finished(&self, status: Status, result: Result<StoredResult, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),
         };
-        Record { status, at: now, reason, doubt_since: None, result, ..self.clone() }
+        Record { status, reason, doubt_since: None, result, ..self.clone() }
     }
 
     /// This finished record once its result is no longer kept.

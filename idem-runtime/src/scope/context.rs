@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use crate::backend::request::{Caller, Request, Submit};
 use crate::encoding::digest;
 use crate::encoding::digest::{Namespace, Slot};
 use crate::encoding::key::Key;
-use crate::engine::request::{Caller, Request, Submit};
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::Error;
 use crate::scope::interception;
 use crate::scope::interception::Interception;
@@ -170,9 +170,9 @@ pub(crate) fn is_in_call() -> bool {
 
 /// Refuses the use of a store that takes no calls. While it closes, calls inside of running ones still pass: they are
 /// waited for.
-pub(crate) fn check_usable(core: &Core) -> Result<(), Error> {
-    core.check_usable()?;
-    if core.is_closing() && !is_in_call() { Err(Error::closed()) } else { Ok(()) }
+pub(crate) fn check_usable(state: &StoreState) -> Result<(), Error> {
+    state.check_usable()?;
+    if state.is_closing() && !is_in_call() { Err(Error::closed()) } else { Ok(()) }
 }
 
 /// Has a request written, here or by the store's thread. Whom that wakes and what it tells stand outside of the call

@@ -2,19 +2,9 @@
 
 use rusqlite::ffi;
 
+use crate::backend::{self, WriteOutcome};
 use crate::error::Error;
 use crate::sqlite::records::ReadError;
-
-/// What to do about a failed write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WriteOutcome {
-    /// Somebody else holds the write lock: try again.
-    Busy,
-    /// Nothing was written.
-    NotWritten,
-    /// The commit may or may not be on disk: read again after reopening.
-    Unknown,
-}
 
 /// How a failed COMMIT left things. One that failed in an fsync was found on disk after recovery in 25 of 31 cases:
 /// its outcome is unknown, never "did not happen".
@@ -69,10 +59,7 @@ pub(crate) fn error(error: rusqlite::Error, doing: &str) -> Error {
 pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
     match failure {
         ReadError::Sqlite(sqlite) => error(sqlite, doing),
-        ReadError::Damaged(what) => Error::store(format!(
-            "{doing} failed: the record is damaged ({what}). It is kept as it is and its body is not run; restore \
-             the store from a backup, or `forget` the record once you know whether the call was done"
-        )),
+        ReadError::Damaged(what) => backend::damaged(what, doing),
     }
 }
 

@@ -6,6 +6,7 @@
 use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
+use crate::backend::Selection;
 use crate::encoding::digest::Slot;
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{Record, RecordRef, Status};
@@ -329,17 +330,6 @@ pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result
 /// How many unfinished records there are (index `idem_open`).
 pub(crate) fn count_unfinished(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("SELECT count(*) FROM idem_record WHERE status IN (1, 2)", [], |row| row.get(0))
-}
-
-/// Which records to list, by number.
-#[derive(Clone, Debug)]
-pub(crate) struct Selection<'a> {
-    pub(crate) after: i64,
-    pub(crate) name: Option<&'a str>,
-    pub(crate) key_prefix: Option<&'a str>,
-    /// Only running and in-doubt ones, by their index.
-    pub(crate) unfinished: bool,
-    pub(crate) limit: u32,
 }
 
 /// A record with its number; `Err` for one that is damaged.

@@ -21,8 +21,7 @@
 
 use crate::encoding::digest::{Checksum, ResultDigest, Slot};
 use crate::policy::Lifetime;
-use crate::protocol::record::{Reason, RecordRef, ResultRef, Status};
-use crate::protocol::timeline::Stamp;
+use crate::protocol::record::{Mark, Reason, RecordRef, ResultRef, Status};
 
 const REASON: u8 = 1;
 const DOUBT: u8 = 1 << 1;
@@ -61,10 +60,10 @@ impl<'r> Columns<'r> {
     fn unpack(self, rest: &mut &'r [u8]) -> Option<Result<RecordRef<'r>, &'static str>> {
         let [present] = bytes(rest)?;
         let attempt = number(rest)?;
-        let at = Stamp { boot: number(rest)?, at_ms: number(rest)? };
+        let at = Mark { clock: number(rest)?, at_ms: number(rest)? };
         let reason = if present & REASON > 0 { Some(number(rest)?) } else { None };
         let doubt_since = if present & DOUBT > 0 {
-            Some(Stamp { boot: number(rest)?, at_ms: number(rest)? })
+            Some(Mark { clock: number(rest)?, at_ms: number(rest)? })
         } else {
             None
         };
@@ -141,10 +140,10 @@ pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
     let doubt = record.doubt_since;
     let numbers = [
         Some(record.attempt.into()),
-        Some(record.at.boot),
+        Some(record.at.clock),
         Some(record.at.at_ms),
         record.reason.map(|reason| reason as i64),
-        doubt.map(|since| since.boot),
+        doubt.map(|since| since.clock),
         doubt.map(|since| since.at_ms),
         record.ttl.to_ms(),
         record.keep_result.to_ms(),

@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, Row, params};
 
-use crate::host::clock::Clock;
-use crate::protocol::timeline::{BootRow, Reading, Stamp, Timeline};
+use crate::host::clock::{Clock, Reading};
+use crate::protocol::record::{Mark, Record};
+use crate::sqlite::timeline::{BootRow, Timeline};
 
 #[derive(Debug)]
 pub(crate) struct StoreClock {
@@ -32,31 +33,34 @@ impl StoreClock {
         Ok(StoreClock { clock, inner: RwLock::new(Inner { timeline, due: None }) })
     }
 
-    pub(crate) fn now(&self) -> Stamp {
-        self.observed(Timeline::now)
+    /// Marks a record that is written now, and sets when it is to be purged.
+    pub(crate) fn stamp(&self, record: &mut Record) {
+        self.observed(|timeline| timeline.stamp(record));
     }
 
-    /// How long ago `stamp` was; `None` if that cannot be told. `load` reads the boots anew.
-    pub(crate) fn age_ms(&self, stamp: Stamp, load: impl FnOnce() -> Option<Vec<BootRow>>) -> Option<i64> {
-        let known = self.observed(|timeline| timeline.knows(stamp.boot).then(|| timeline.age_ms(stamp)));
+    /// A finished record with the time of its next purge.
+    pub(crate) fn with_purge_time(&self, mut record: Record) -> Record {
+        self.read().timeline.set_purge_time(&mut record);
+        record
+    }
+
+    /// How long ago `mark` was; `None` if that cannot be told. `load` reads the boots anew.
+    pub(crate) fn age_ms(&self, mark: Mark, load: impl FnOnce() -> Option<Vec<BootRow>>) -> Option<i64> {
+        let known = self.observed(|timeline| timeline.knows(mark.clock).then(|| timeline.age_ms(mark)));
         if let Some(age_ms) = known {
             return age_ms;
         }
         let rows = load()?;
         self.write().timeline.merge(rows);
-        self.observed(|timeline| timeline.age_ms(stamp))
+        self.observed(|timeline| timeline.age_ms(mark))
     }
 
-    pub(crate) fn same_boot(&self, stamp: Stamp) -> bool {
-        self.read().timeline.same_boot(stamp)
+    pub(crate) fn same_boot(&self, mark: Mark) -> bool {
+        self.read().timeline.same_boot(mark)
     }
 
-    pub(crate) fn wall_ms(&self, stamp: Stamp) -> i64 {
-        self.read().timeline.wall_ms(stamp)
-    }
-
-    pub(crate) fn expires_wall_ms(&self, stamp: Stamp, lifetime_ms: i64) -> i64 {
-        self.read().timeline.expires_wall_ms(stamp, lifetime_ms)
+    pub(crate) fn wall_ms(&self, mark: Mark) -> i64 {
+        self.read().timeline.wall_ms(mark)
     }
 
     pub(crate) fn horizon_ms(&self) -> i64 {

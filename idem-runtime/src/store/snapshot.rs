@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::backend::{Found, Selection};
 use crate::bounds::Value;
 use crate::encoding::codec;
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::protocol::decide::{Expired, Holder};
+use crate::protocol::decide::Expired;
 use crate::protocol::record::{Record, Status};
-use crate::sqlite::records::Selection;
 
 /// How many records a page has where the filter says nothing.
 const PAGE: usize = 1_000;
@@ -23,21 +23,17 @@ pub struct Snapshot {
     status: Status,
     expired: Expired,
     age: Option<Duration>,
-    since_ms: i64,
-    host: Option<String>,
+    since: SystemTime,
+    owner: Option<String>,
 }
 
 impl Snapshot {
-    /// `None` for a record that went while it was looked at.
-    pub(crate) fn of(core: &Core, record: Record, number: i64) -> Result<Option<Snapshot>, Error> {
-        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { return Ok(None) };
-        let cut_off = record.status == Status::Running && matches!(holder, Holder::Dead | Holder::Nobody);
-        let status = if cut_off { Status::InDoubt } else { record.status };
-        let age = core.age_ms(record.at).map(|ms| Duration::from_millis(ms.unsigned_abs()));
-        let since_ms = core.clock.wall_ms(record.at);
-        let expired = core.expired(&record);
-        let host = core.owner_text(record.owner);
-        Ok(Some(Snapshot { record, number, status, expired, age, since_ms, host }))
+    pub(crate) fn of(state: &StoreState, found: Found, number: i64) -> Snapshot {
+        let status = if found.is_cut_off() { Status::InDoubt } else { found.record.status };
+        let age = found.age_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        let since = state.backend.wall_time(found.record.at);
+        let owner = state.backend.owner_text(found.record.owner);
+        Snapshot { expired: found.expired(), record: found.record, number, status, age, since, owner }
     }
 
     /// The name of the call.
@@ -67,7 +63,7 @@ impl Snapshot {
 
     /// Since when it has been so, by the wall clock: for people.
     pub fn since(&self) -> SystemTime {
-        crate::protocol::timeline::wall_time(self.since_ms)
+        self.since
     }
 
     /// Why it is in doubt, or why it has no result.
@@ -80,7 +76,7 @@ impl Snapshot {
 
     /// The program that holds it or held it last, where it is still known: process id and host.
     pub fn owner(&self) -> Option<&str> {
-        self.host.as_deref()
+        self.owner.as_deref()
     }
 
     /// Whether its lifetime is over: the next call runs, and the record will be purged.

@@ -8,8 +8,8 @@ use crate::call::{Prepared, refusal};
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::protocol::record::{NO_OWNER, Reason, Record};
-use crate::protocol::timeline::Timeline;
 use crate::scope::context;
+use crate::sqlite::timeline::Timeline;
 use crate::sqlite::{records, schema};
 
 /// What a `tx` call finds when it begins.

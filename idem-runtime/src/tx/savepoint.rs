@@ -3,19 +3,20 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::host::clock::{Clock, SystemClock};
-use crate::protocol::timeline::{BootRow, Reading};
+use crate::host::clock::{Clock, Reading, SystemClock};
+use crate::sqlite::timeline::BootRow;
 
 use rusqlite::Connection;
 
 use super::failure::{failed, unreadable};
+use crate::backend::WriteOutcome;
 use crate::call::Prepared;
 use crate::call::claim::End;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{NO_OWNER, Reason, Record, Status};
-use crate::protocol::timeline::Timeline;
 use crate::sqlite::records::ReadError;
+use crate::sqlite::timeline::Timeline;
 use crate::sqlite::write_transaction::WriteTransaction;
 use crate::sqlite::{counters, failure, records, store_clock};
 
@@ -68,8 +69,8 @@ impl<'conn> InTransaction<'conn> {
         expired: Vec<u64>,
         attempt: u32,
     ) -> Result<(), Error> {
-        let now = self.timeline.now();
-        let mut new = Record { attempt, ..call.first_record(over.as_ref(), NO_OWNER, now) };
+        let mut new = Record { attempt, owner: NO_OWNER, ..call.first_record(over.as_ref()) };
+        self.timeline.stamp(&mut new);
         new.claim = self.next_number()?;
         let issued = Some(new.claim);
         let mut change = match &over {
@@ -111,11 +112,10 @@ impl<'conn> InTransaction<'conn> {
         if undo && !self.undo() {
             return Err(self.broken(&record));
         }
-        let now = self.timeline.now();
         let new = match end {
             End::Released => None,
-            End::Finished(status, result) => Some(record.finished(status, result, now)),
-            End::InDoubt(reason) => Some(record.in_doubt(reason, now)),
+            End::Finished(status, result) => Some(record.finished(status, result)),
+            End::InDoubt(reason) => Some(record.in_doubt(reason)),
         };
         if let Some(new) = new
             && let Err(error) = self.write_end(&record, new, undo)
@@ -135,10 +135,8 @@ impl<'conn> InTransaction<'conn> {
     }
 
     /// `Err(None)` if the claim row is gone, and the transaction with it.
-    fn write_end(&self, record: &Record, new: Record, undone: bool) -> Result<(), Option<Error>> {
-        let lifetime_ms = new.next_lifetime().to_ms();
-        let purge_ms = lifetime_ms.map(|lifetime_ms| self.timeline.expires_wall_ms(new.at, lifetime_ms));
-        let mut new = Record { purge_ms, ..new };
+    fn write_end(&self, record: &Record, mut new: Record, undone: bool) -> Result<(), Option<Error>> {
+        self.timeline.stamp(&mut new);
         let expect = match (undone, &self.over) {
             (false, _) => Expect::Exactly(record.claim, Status::Running),
             // The claim row went with the savepoint: the end is written in one go.
@@ -165,7 +163,7 @@ impl<'conn> InTransaction<'conn> {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         let (ran, what) = match failure::of_commit(&error) {
-            failure::WriteOutcome::Unknown => (
+            WriteOutcome::Unknown => (
                 Ran::Unknown,
                 "the commit failed, and whether it is on disk is unknown: both the rows and the record are, or neither. \
                  Retry: the next call finds out",
@@ -212,7 +210,8 @@ impl<'conn> InTransaction<'conn> {
     }
 
     fn note_doubt(&self, record: &Record, standing: Option<Record>) -> Result<(), Error> {
-        let doubt = record.in_doubt(Reason::TransactionEnded, self.timeline.now());
+        let mut doubt = record.in_doubt(Reason::TransactionEnded);
+        self.timeline.stamp(&mut doubt);
         // Where no transaction is open, the record and the counts are one commit all the same.
         let own = self.conn.is_autocommit().then(|| WriteTransaction::begin(self.conn));
         let own = own.transpose().map_err(failed)?;

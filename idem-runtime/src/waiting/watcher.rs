@@ -107,8 +107,8 @@ impl Watcher {
         }
     }
 
-    /// The thread's loop. `poll` reads a claim's row and wakes its waiters when it is over.
-    pub(crate) fn run(&self, poll: impl Fn(&Slot, u64) -> Poll) {
+    /// Runs the thread's loop. `poll` reads the rows of claims and completes those that have ended.
+    pub(crate) fn run(&self, poll: impl Fn(&[(u64, Slot)]) -> Vec<(u64, Poll)>) {
         let mut state = lock(&self.state);
         while !state.closing {
             let now = Instant::now();
@@ -122,7 +122,7 @@ impl Watcher {
             let claims = take_polls(&mut state, now);
             if !claims.is_empty() {
                 drop(state);
-                let polls: Vec<_> = claims.iter().map(|(claim, slot)| (*claim, poll(slot, *claim))).collect();
+                let polls = poll(&claims);
                 state = lock(&self.state);
                 schedule(&mut state, &polls);
                 continue;
@@ -213,12 +213,14 @@ mod tests {
         }
     }
 
-    fn running(
-        poll: impl Fn(&Slot, u64) -> Poll + Send + 'static,
-    ) -> (Arc<Watcher>, std::thread::JoinHandle<()>) {
+    fn all(poll: impl Fn() -> Poll) -> impl Fn(&[(u64, Slot)]) -> Vec<(u64, Poll)> {
+        move |claims| claims.iter().map(|(claim, _)| (*claim, poll())).collect()
+    }
+
+    fn running(poll: impl Fn() -> Poll + Send + 'static) -> (Arc<Watcher>, std::thread::JoinHandle<()>) {
         let watcher = Arc::new(Watcher::default());
         let inside = Arc::clone(&watcher);
-        (watcher, std::thread::spawn(move || inside.run(poll)))
+        (watcher, std::thread::spawn(move || inside.run(all(poll))))
     }
 
     fn until(mut done: impl FnMut() -> bool) {
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_alarm_rings_once_and_a_dropped_one_never() {
-        let (watcher, thread) = running(|_, _| Poll::Ended);
+        let (watcher, thread) = running(|| Poll::Ended);
         let (kept, dropped) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let soon = Instant::now() + Duration::from_millis(10);
         drop(watcher.alarm(soon, Arc::clone(&dropped).into()));
@@ -261,7 +263,7 @@ mod tests {
             (count, alarms.map(|waker: Waker| watcher.alarm(at, waker)))
         });
         let inside = Arc::clone(&watcher);
-        let thread = std::thread::spawn(move || inside.run(|_, _| Poll::Ended));
+        let thread = std::thread::spawn(move || inside.run(all(|| Poll::Ended)));
         until(|| counts[0].0.0.load(Ordering::SeqCst) == 1);
         watcher.close();
         thread.join().unwrap();
@@ -275,7 +277,7 @@ mod tests {
         let counted = Arc::clone(&polls);
         let (watcher, thread) =
             running(
-                move |_, _| {
+                move || {
                     if counted.fetch_add(1, Ordering::SeqCst) < 4 { Poll::Running } else { Poll::Ended }
                 },
             );

@@ -27,14 +27,6 @@ variants! {
 /// The modules that the sources name and the checkers do not look into.
 #[allow(dead_code, reason = "the sources name it")]
 mod stand_ins {
-    pub(crate) mod timeline {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct Stamp {
-            pub(crate) boot: i64,
-            pub(crate) at_ms: i64,
-        }
-    }
-
     pub(crate) mod error {
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) struct Error;

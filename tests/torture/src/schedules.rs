@@ -62,7 +62,7 @@ macro_rules! scenarios {
             use crate::real::$variant::waiting::in_flight::{Handoff, InFlight};
             use crate::real::$variant::protocol::change::{Change, Expect};
             use crate::real::$variant::engine::queue::{Queue, Work};
-            use crate::real::$variant::engine::request::{Reply, Request, OnFailure};
+            use crate::real::$variant::backend::request::{Reply, Request, OnFailure};
             use crate::real::$variant::sync::lock;
             use crate::real::$variant::waiting::oneshot::OneShot;
 

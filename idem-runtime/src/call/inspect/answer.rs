@@ -1,12 +1,9 @@
 //! What happens to a call that is looked at or settled instead of made.
 
-use std::sync::Arc;
-
 use crate::call::Prepared;
-use crate::engine::shared::Core;
+use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::decide::Holder;
 use crate::protocol::record::{Reason, Record, Status};
 use crate::scope::interception::{Encode, Interception, Purpose, Settled, Verdict};
 use crate::store::Store;
@@ -32,20 +29,20 @@ pub(crate) fn answer(interception: &Interception, prepared: Result<(Prepared, St
 }
 
 fn peek(call: &Prepared, store: &Store) -> Result<Option<Snapshot>, Error> {
-    let core = &store.inner.core;
-    let Some(record) = core.read(&call.slots)? else { return Ok(None) };
-    Snapshot::of(core, record, 0)
+    let state = &store.inner.engine.state;
+    let found = state.find_slots(&call.slots)?;
+    Ok(found.map(|found| Snapshot::of(state, found, 0)))
 }
 
 fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<Settled, Error> {
-    let core = &store.inner.core;
+    let state = &store.inner.engine.state;
     loop {
-        let Some(record) = core.read(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
-        let Some((record, holder)) = core.confirmed_holder(Arc::new(record))? else { continue };
+        let Some(found) = state.find_slots(&call.slots)? else { return Ok(Settled::NotInDoubt(None)) };
+        let record = &found.record;
         if record.status.is_finished() {
             return Ok(Settled::NotInDoubt(Some(record.status)));
         }
-        if record.status == Status::Running && !matches!(holder, Holder::Dead | Holder::Nobody) {
+        if found.is_held() {
             return Err(Error::new(
                 ErrorKind::Running,
                 Ran::No,
@@ -53,7 +50,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
             ));
         }
         let expect = Expect::Exactly(record.claim, record.status);
-        let (slot, (settled, new)) = (record.slot, settled(call, core, &record, verdict)?);
+        let (slot, (settled, new)) = (record.slot, settled(call, state, record, verdict)?);
         if store.write(Change { slot, expect, new })?.is_none() {
             return Ok(settled);
         }
@@ -63,7 +60,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
 
 fn settled(
     call: &Prepared,
-    core: &Core,
+    state: &StoreState,
     record: &Record,
     verdict: &Verdict<Encode>,
 ) -> Result<(Settled, Option<Record>), Error> {
@@ -77,8 +74,7 @@ fn settled(
             ));
         }
         Verdict::DoneWithoutResult => Err(Reason::Settled),
-        Verdict::Done(encode) => Ok(encode(call.codec, core.result_bytes_max)?),
+        Verdict::Done(encode) => Ok(encode(call.codec, state.settings.result_bytes_max)?),
     };
-    let done = core.with_purge_time(record.finished(Status::Done, result, core.now()));
-    Ok((Settled::Done, Some(done)))
+    Ok((Settled::Done, Some(state.stamped(record.finished(Status::Done, result)))))
 }

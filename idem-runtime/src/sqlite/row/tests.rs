@@ -13,7 +13,7 @@ fn running() -> Record {
         owner: 4,
         attempt: 1,
         fingerprint: vec![1, 2, 3],
-        at: Stamp { boot: 2, at_ms: 1_797_935_236_528 },
+        at: Mark { clock: 2, at_ms: 1_797_935_236_528 },
         reason: None,
         doubt_since: None,
         ttl: Lifetime::FOREVER,
@@ -25,7 +25,7 @@ fn running() -> Record {
 }
 
 fn records() -> Vec<Record> {
-    let then = Stamp { boot: 1, at_ms: -5 };
+    let then = Mark { clock: 1, at_ms: -5 };
     let result = |bytes: &[u8]| {
         let digest = ResultDigest::from_bytes([9; 8]);
         Some(StoredResult { codec_id: 2, digest, bytes: bytes.to_owned() })

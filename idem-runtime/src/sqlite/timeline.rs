@@ -16,26 +16,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use crate::host::clock::Reading;
+use crate::protocol::record::{Mark, Record, Status};
+
 /// 2026-01-01: this program did not exist before, so no right clock says less.
 const PLAUSIBLE_FROM_MS: i64 = 1_767_225_600_000;
 /// How often a boot's row is written while nothing jumps.
 const WRITE_EVERY_MS: i64 = 60_000;
 /// By how much an offset moves before the row is written at once.
 const WRITE_ON_MOVE_MS: i64 = 1_000;
-
-/// One look at both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reading {
-    pub(crate) wall_ms: i64,
-    pub(crate) boot_ms: i64,
-}
-
-/// When something was recorded: the number of a boot and the boot time in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) boot: i64,
-    pub(crate) at_ms: i64,
-}
 
 /// What a store remembers of one start of the machine.
 ///
@@ -176,8 +165,8 @@ impl Timeline {
     }
 
     /// The stamp of the last reading.
-    pub(crate) fn now(&self) -> Stamp {
-        Stamp { boot: self.current, at_ms: self.now_ms }
+    pub(crate) fn now(&self) -> Mark {
+        Mark { clock: self.current, at_ms: self.now_ms }
     }
 
     /// False for a boot that was met after the rows were last read: read them again.
@@ -186,46 +175,65 @@ impl Timeline {
     }
 
     /// True if the stamp is from the present boot.
-    pub(crate) fn same_boot(&self, stamp: Stamp) -> bool {
-        stamp.boot == self.current
+    pub(crate) fn same_boot(&self, mark: Mark) -> bool {
+        mark.clock == self.current
+    }
+
+    /// Marks a record that is written now, and sets when it is to be purged.
+    ///
+    /// A call of an earlier boot ended with that boot at the latest, so its doubt is as old as its claim.
+    pub(crate) fn stamp(&self, record: &mut Record) {
+        let now = self.now();
+        let first_seen = if record.at.clock == now.clock { now } else { record.at };
+        record.at = now;
+        if record.status == Status::InDoubt {
+            record.doubt_since.get_or_insert(first_seen);
+        }
+        self.set_purge_time(record);
+    }
+
+    /// Sets when the next lifetime of a record ends, as far as is known now.
+    pub(crate) fn set_purge_time(&self, record: &mut Record) {
+        let lifetime_ms = record.next_lifetime().to_ms();
+        record.purge_ms = lifetime_ms.map(|lifetime_ms| self.expires_wall_ms(record.at, lifetime_ms));
     }
 
     /// How much time has passed for certain; `None` if that cannot be told, and then nothing expires.
-    pub(crate) fn age_ms(&self, stamp: Stamp) -> Option<i64> {
-        if self.same_boot(stamp) {
-            return Some(self.now_ms.saturating_sub(stamp.at_ms).max(0));
+    pub(crate) fn age_ms(&self, mark: Mark) -> Option<i64> {
+        if self.same_boot(mark) {
+            return Some(self.now_ms.saturating_sub(mark.at_ms).max(0));
         }
         let low_offset_ms = self.boots.get(&self.current)?.low_offset_ms?;
         let now_ms = low_offset_ms.saturating_add(self.now_ms);
-        Some(now_ms.saturating_sub(self.latest_wall_ms(stamp)?).max(0))
+        Some(now_ms.saturating_sub(self.latest_wall_ms(mark)?).max(0))
     }
 
     /// True if the lifetime has passed for certain.
     #[cfg(test)]
-    pub(crate) fn is_expired(&self, stamp: Stamp, lifetime_ms: i64) -> bool {
-        self.age_ms(stamp).is_some_and(|age_ms| age_ms >= lifetime_ms)
+    pub(crate) fn is_expired(&self, mark: Mark, lifetime_ms: i64) -> bool {
+        self.age_ms(mark).is_some_and(|age_ms| age_ms >= lifetime_ms)
     }
 
-    /// The wall time of a stamp, for people.
-    pub(crate) fn wall_ms(&self, stamp: Stamp) -> i64 {
-        let Some(row) = self.boots.get(&stamp.boot) else { return 0 };
+    /// The wall time of a mark, for people.
+    pub(crate) fn wall_ms(&self, mark: Mark) -> i64 {
+        let Some(row) = self.boots.get(&mark.clock) else { return 0 };
         if row.is_placed() {
-            return row.wall_ms(stamp.at_ms);
+            return row.wall_ms(mark.at_ms);
         }
         // Its clock proves nothing, but it was met after everything the store had seen.
-        let earliest_ms = row.after_ms.saturating_add(stamp.at_ms).saturating_sub(row.met_ms);
-        self.indexed_wall_ms(stamp).max(earliest_ms)
+        let earliest_ms = row.after_ms.saturating_add(mark.at_ms).saturating_sub(row.met_ms);
+        self.indexed_wall_ms(mark).max(earliest_ms)
     }
 
     /// When the lifetime ends, as far as is known now: an index to find candidates by, not a decision. It can
     /// turn out later than this, never earlier.
-    pub(crate) fn expires_wall_ms(&self, stamp: Stamp, lifetime_ms: i64) -> i64 {
-        self.indexed_wall_ms(stamp).saturating_add(lifetime_ms)
+    pub(crate) fn expires_wall_ms(&self, mark: Mark, lifetime_ms: i64) -> i64 {
+        self.indexed_wall_ms(mark).saturating_add(lifetime_ms)
     }
 
-    fn indexed_wall_ms(&self, stamp: Stamp) -> i64 {
-        let by_its_clock_ms = self.boots.get(&stamp.boot).map_or(0, |row| row.wall_ms(stamp.at_ms));
-        self.latest_wall_ms(stamp).unwrap_or(by_its_clock_ms)
+    fn indexed_wall_ms(&self, mark: Mark) -> i64 {
+        let by_its_clock_ms = self.boots.get(&mark.clock).map_or(0, |row| row.wall_ms(mark.at_ms));
+        self.latest_wall_ms(mark).unwrap_or(by_its_clock_ms)
     }
 
     /// Everything that has expired has `expires_wall_ms` at or before this; not everything before it has.
@@ -234,16 +242,16 @@ impl Timeline {
     }
 
     /// The latest wall time at which the stamp can have been made; `None` if there is no bound.
-    fn latest_wall_ms(&self, stamp: Stamp) -> Option<i64> {
-        let row = self.boots.get(&stamp.boot)?;
-        let by_its_clock_ms = row.wall_ms(stamp.at_ms);
-        if row.is_placed() || self.same_boot(stamp) {
+    fn latest_wall_ms(&self, mark: Mark) -> Option<i64> {
+        let row = self.boots.get(&mark.clock)?;
+        let by_its_clock_ms = row.wall_ms(mark.at_ms);
+        if row.is_placed() || self.same_boot(mark) {
             return Some(by_its_clock_ms);
         }
         // Its own clock proves nothing. It was over when the next boot with a good clock was first met.
-        let mut later = self.boots.range(stamp.boot.saturating_add(1)..).map(|(_, row)| row);
+        let mut later = self.boots.range(mark.clock.saturating_add(1)..).map(|(_, row)| row);
         let witness = later.find(|row| row.is_placed())?;
-        let before_its_end_ms = row.last_ms.saturating_sub(stamp.at_ms).max(0);
+        let before_its_end_ms = row.last_ms.saturating_sub(mark.at_ms).max(0);
         let by_the_witness_ms = witness.wall_ms(witness.met_ms).saturating_sub(before_its_end_ms);
         Some(by_its_clock_ms.max(by_the_witness_ms))
     }

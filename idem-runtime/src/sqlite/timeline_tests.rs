@@ -74,7 +74,7 @@ impl Machine {
         self.timeline.boots[&self.timeline.current].is_placed()
     }
 
-    fn age(&self, stamp: Stamp) -> Option<i64> {
+    fn age(&self, stamp: Mark) -> Option<i64> {
         self.timeline.age_ms(stamp)
     }
 }
@@ -282,7 +282,7 @@ fn a_boot_time_that_runs_backwards_changes_nothing() {
     machine.pass(HOUR);
     let horizon_ms = machine.timeline.horizon_ms();
     let _ = machine.timeline.observe(Reading { wall_ms: machine.true_ms, boot_ms: 0 });
-    assert_eq!(machine.timeline.now(), Stamp { boot: 1, at_ms: HOUR });
+    assert_eq!(machine.timeline.now(), Mark { clock: 1, at_ms: HOUR });
     assert_eq!(machine.timeline.horizon_ms(), horizon_ms);
 }
 
@@ -320,7 +320,7 @@ fn old_rows_can_be_deleted_and_the_newest_time_stays_known() {
 #[test]
 fn an_unknown_boot_is_not_expired() {
     let machine = Machine::started(0);
-    let stamp = Stamp { boot: 9, at_ms: -YEAR };
+    let stamp = Mark { clock: 9, at_ms: -YEAR };
     assert!(!machine.timeline.knows(9) && machine.timeline.knows(1));
     assert!(!machine.timeline.is_expired(stamp, 0));
     assert_eq!(machine.timeline.wall_ms(stamp), 0);
@@ -344,7 +344,7 @@ fn absurd_rows_overflow_nothing() {
             let (mut timeline, _) = Timeline::open(vec![row.clone()], boot_id, reading);
             let _ = timeline.observe(Reading { wall_ms: BEGIN, boot_ms: 5 });
             for at_ms in [i64::MIN, 0, i64::MAX] {
-                let stamp = Stamp { boot: extreme, at_ms };
+                let stamp = Mark { clock: extreme, at_ms };
                 assert!(timeline.age_ms(stamp).is_none_or(|age_ms| age_ms >= 0));
                 let _ = (timeline.expires_wall_ms(stamp, i64::MAX), timeline.horizon_ms());
             }
@@ -364,7 +364,7 @@ impl Dice {
 
 /// What is known for certain about one stamp.
 struct Made {
-    stamp: Stamp,
+    stamp: Mark,
     true_ms: i64,
     indexed_ms: i64,
 }

@@ -1,0 +1,203 @@
+//! What the handle, the writer thread and the callers of one open store share.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Ended, FindReply, Found, Poison, ReadFailure, Search};
+use crate::encoding::digest::Slot;
+use crate::engine::queue::Queue;
+use crate::error::Error;
+use crate::protocol::record::{Record, RecordRef};
+use crate::waiting::in_flight::InFlight;
+use crate::waiting::oneshot::OneShot;
+use crate::waiting::watcher::{Poll, Watcher};
+
+#[derive(Debug)]
+pub(crate) struct StoreState {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) settings: Settings,
+    pub(crate) queue: Queue,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) watcher: Arc<Watcher>,
+    poison: Arc<Poison>,
+    pid: u32,
+    /// A [`Phase`], without a lock: every call of every thread reads it.
+    phase: AtomicU8,
+    give_up_at: OnceLock<Instant>,
+}
+
+/// What an open store was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Random, made with the store.
+    pub(crate) store_id: [u8; 16],
+    /// The base of downstream tokens, instead of the store's id.
+    pub(crate) token_namespace: Option<Arc<str>>,
+    /// How long after a crash "not done" is not believed.
+    pub(crate) settle_window: Duration,
+    pub(crate) result_bytes_max: usize,
+    /// How long the caller of a finished body waits for its record.
+    pub(crate) record_within: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Running calls are waited for.
+    Closing,
+    Closed,
+}
+
+impl StoreState {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        settings: Settings,
+        in_flight: Arc<InFlight>,
+        poison: Arc<Poison>,
+    ) -> StoreState {
+        StoreState {
+            backend,
+            settings,
+            queue: Queue::default(),
+            in_flight,
+            watcher: Arc::default(),
+            poison,
+            pid: std::process::id(),
+            phase: AtomicU8::new(Phase::Open as u8),
+            give_up_at: OnceLock::new(),
+        }
+    }
+
+    /// Refuses the use of a store that is closed, of another process, or beyond repair.
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        if !self.is_of_this_process() {
+            return Err(Error::forked());
+        }
+        self.check_not_closed()?;
+        self.check_poison()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase() == Phase::Closing
+    }
+
+    /// Ends a wait that began before the store was closed.
+    pub(crate) fn check_not_closed(&self) -> Result<(), Error> {
+        if self.phase() == Phase::Closed { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            open if open == Phase::Open as u8 => Phase::Open,
+            closing if closing == Phase::Closing as u8 => Phase::Closing,
+            _ => Phase::Closed,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), Error> {
+        self.poison.check()
+    }
+
+    /// Refuses every later call with this error; nothing is written any more.
+    pub(crate) fn poison(&self, error: Error) {
+        self.poison.set(error);
+    }
+
+    /// Refuses new calls from now on.
+    pub(crate) fn begin_close(&self) {
+        self.set_phase(Phase::Closing);
+        self.queue.begin_close();
+    }
+
+    /// Takes new calls again, after a close that failed.
+    pub(crate) fn reopen(&self) {
+        self.set_phase(Phase::Open);
+        self.queue.reopen();
+    }
+
+    /// Wakes everybody who still waits: the writer has ended.
+    pub(crate) fn end(&self) {
+        self.set_phase(Phase::Closed);
+        self.watcher.close();
+        self.in_flight.abandon();
+        if self.check_poison().is_ok() { self.backend.close_reads() } else { self.backend.leak_reads() }
+    }
+
+    /// Sets when a closing store stops trying to write.
+    pub(crate) fn give_up_at(&self, deadline: Instant) {
+        self.give_up_at.get_or_init(|| deadline);
+    }
+
+    /// How much longer a closing store tries.
+    pub(crate) fn give_up_in(&self) -> Duration {
+        self.give_up_at
+            .get()
+            .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    pub(crate) fn must_give_up(&self) -> bool {
+        self.give_up_at.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    }
+
+    /// Asks for a record. The answer need not be there when this returns.
+    pub(crate) fn ask(&self, search: Search) -> Arc<OneShot<FindReply>> {
+        let reply = OneShot::new();
+        self.backend.find(search, Arc::clone(&reply));
+        reply
+    }
+
+    /// Finds a record, and waits for the answer.
+    pub(crate) fn find(&self, search: Search) -> FindReply {
+        let answer = self.ask(search).wait(crate::sync::deadline(FIND_WAIT));
+        answer.unwrap_or_else(|| Err(ReadFailure::Store(not_read())))
+    }
+
+    /// The record under the first of `slots` that has one.
+    pub(crate) fn find_slots(&self, slots: &[Slot]) -> Result<Option<Found>, Error> {
+        Ok(self.find(Search::Slots(slots.to_vec()))?)
+    }
+
+    /// Marks a copy of a record that is about to be written.
+    pub(crate) fn stamped(&self, mut record: Record) -> Record {
+        self.backend.stamp(&mut record);
+        record
+    }
+
+    /// Time since a record entered its status, in milliseconds.
+    pub(crate) fn age_ms(&self, record: &RecordRef<'_>) -> Option<i64> {
+        self.backend.age_ms(record.at)
+    }
+
+    /// Polls claims that callers wait for, and completes those that have ended.
+    pub(crate) fn poll(&self, claims: &[(u64, Slot)]) -> Vec<(u64, Poll)> {
+        let waited: Vec<_> =
+            claims.iter().copied().filter(|(claim, _)| self.in_flight.has_waiters(*claim)).collect();
+        let mut polls: Vec<_> = claims.iter().map(|(claim, _)| (*claim, Poll::Ended)).collect();
+        for ((claim, _), ended) in waited.iter().zip(self.backend.poll(&waited)) {
+            match ended {
+                Some(Ended(record)) => self.in_flight.complete(*claim, record.as_ref()),
+                None => {
+                    polls.iter_mut().filter(|poll| poll.0 == *claim).for_each(|poll| poll.1 = Poll::Running)
+                }
+            }
+        }
+        polls
+    }
+}
+
+/// How long a read of an operator may take.
+const FIND_WAIT: Duration = Duration::from_secs(30);
+
+/// The error of a read whose answer did not come in time.
+pub(crate) fn not_read() -> Error {
+    Error::store("the store did not answer a read in time; the body was not run. Retry")
+}

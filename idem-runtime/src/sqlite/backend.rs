@@ -1,0 +1,291 @@
+//! The reading half of the SQLite backend: records with their holders, owners, and the store's clock.
+//!
+//! Reads run on the caller's thread, on connections of their own (see [`ReadPool`]).
+//!
+//! [`ReadPool`]: crate::sqlite::read_pool::Readers
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use crate::backend::{
+    Answer, Backend, Ended, FindReply, Found, Listed, ReadFailure, Search, Selection, Totals,
+};
+use crate::encoding::digest::Slot;
+use crate::error::Error;
+use crate::host::store_path::StorePath;
+use crate::locks::liveness::{Liveness, Prober};
+use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
+use crate::protocol::change::Change;
+use crate::protocol::decide::{Expired, Holder};
+use crate::protocol::record::{Mark, NO_OWNER, Record, RecordRef, Status};
+use crate::sqlite::read_pool::Readers;
+use crate::sqlite::records::ReadError;
+use crate::sqlite::schema::Tenancy;
+use crate::sqlite::store_clock::StoreClock;
+use crate::sqlite::timeline::wall_time;
+use crate::sqlite::{counters, owners, purge, records, store_clock, verify};
+use crate::sync::lock;
+use crate::waiting::in_flight::InFlight;
+use crate::waiting::oneshot::OneShot;
+
+#[derive(Debug)]
+pub(crate) struct SqliteBackend {
+    pub(crate) path: StorePath,
+    pub(crate) tenancy: Tenancy,
+    /// The row of this open store in `idem_owner`.
+    pub(crate) owner: i64,
+    pub(crate) clock: StoreClock,
+    readers: Readers,
+    prober: Prober,
+    /// Which running claims are calls of this process.
+    in_flight: Arc<InFlight>,
+    /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
+    owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
+    owner_file: Mutex<Option<OwnerFile>>,
+}
+
+/// This open store as an owner.
+pub(crate) struct OpenOwner {
+    pub(crate) number: i64,
+    pub(crate) file: OwnerFile,
+    pub(crate) prober: Prober,
+}
+
+impl SqliteBackend {
+    pub(crate) fn new(
+        path: StorePath,
+        tenancy: Tenancy,
+        owner: OpenOwner,
+        clock: StoreClock,
+        in_flight: Arc<InFlight>,
+    ) -> SqliteBackend {
+        SqliteBackend {
+            readers: Readers::new(path.database().to_owned(), tenancy),
+            path,
+            tenancy,
+            owner: owner.number,
+            clock,
+            prober: owner.prober,
+            in_flight,
+            owners: Mutex::default(),
+            owner_file: Mutex::new(Some(owner.file)),
+        }
+    }
+
+    fn read(&self, slots: &[Slot]) -> Result<Option<Record>, ReadFailure> {
+        self.readers.read_record(|conn| {
+            for slot in slots {
+                if let Some(record) = records::get(conn, slot)? {
+                    return Ok(Some(record));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn find_now(&self, search: Search) -> FindReply {
+        match search {
+            Search::Slots(slots) => match self.read(&slots)? {
+                Some(record) => self.with_holder(Arc::new(record)),
+                None => Ok(None),
+            },
+            Search::Holder(record) => self.with_holder(record),
+        }
+    }
+
+    /// Adds who holds a record, for certain: a call that ended between the read of its record and the check of its
+    /// owner is not cut off. The record is the one that stands by then.
+    fn with_holder(&self, mut record: Arc<Record>) -> FindReply {
+        loop {
+            let holder = self.holder(&record)?;
+            if record.status != Status::Running || !holder.is_gone() {
+                return Ok(Some(self.found(record, holder)));
+            }
+            match self.read(&[record.slot])? {
+                None => return Ok(None),
+                Some(now) if (now.claim, now.status) != (record.claim, record.status) => {
+                    record = Arc::new(now);
+                }
+                Some(_) => return Ok(Some(self.found(record, holder))),
+            }
+        }
+    }
+
+    fn found(&self, record: Arc<Record>, holder: Holder) -> Found {
+        let age_ms = self.age_ms(record.at);
+        Found { record, holder, age_ms }
+    }
+
+    fn holder(&self, record: &Record) -> Result<Holder, ReadFailure> {
+        if record.status != Status::Running || record.owner == NO_OWNER {
+            // Nobody holds a finished record. A running one without an owner was left by a `tx` body that ended the
+            // transaction.
+            return Ok(Holder::Nobody);
+        }
+        if record.owner == self.owner {
+            return Ok(if self.in_flight.is_local(record.claim) { Holder::Here } else { Holder::Nobody });
+        }
+        let Some((token, facts)) = self.owner_facts(record.owner).map_err(ReadFailure::Store)? else {
+            return Ok(Holder::Unknown);
+        };
+        Ok(match self.prober.probe(&token, &facts) {
+            Liveness::Alive => Holder::Alive,
+            Liveness::Dead => Holder::Dead,
+            Liveness::Unknown => Holder::Unknown,
+        })
+    }
+
+    fn owner_facts(&self, number: i64) -> Result<Option<(String, OwnerFacts)>, Error> {
+        if let Some(known) = lock(&self.owners).get(&number) {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.readers.read("reading an owner", |conn| owners::get(conn, number))?;
+        if let Some(owner) = &found {
+            lock(&self.owners).insert(number, owner.clone());
+        }
+        Ok(found)
+    }
+
+    /// Which lifetimes of a record are over.
+    pub(crate) fn expired_part(&self, record: &Record) -> Expired {
+        Expired::of(&record.borrowed(), self.age_ms(record.at))
+    }
+
+    fn poll_one(&self, claim: u64, slot: Slot) -> Option<Ended> {
+        let found = self.read(&[slot]).ok()?;
+        let runs_on = match &found {
+            Some(record) if record.claim == claim && record.status == Status::Running => {
+                !self.holder(record).is_ok_and(Holder::is_gone)
+            }
+            _ => false,
+        };
+        (!runs_on).then_some(Ended(found))
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn visit(&self, slots: &[Slot], answer: &mut Answer<'_>) -> Option<Result<Option<Arc<Record>>, Error>> {
+        Some(self.readers.read("reading a record", |conn| {
+            for slot in slots {
+                let unanswered = |record: &RecordRef<'_>| {
+                    (!answer(record, self.age_ms(record.at))).then(|| Arc::new(record.to_record()))
+                };
+                if let Some(record) = records::look(conn, slot, unanswered)? {
+                    return Ok(record);
+                }
+            }
+            Ok(None)
+        }))
+    }
+
+    fn find(&self, search: Search, reply: Arc<OneShot<FindReply>>) {
+        reply.send(self.find_now(search));
+    }
+
+    fn poll(&self, waited: &[(u64, Slot)]) -> Vec<Option<Ended>> {
+        waited.iter().map(|(claim, slot)| self.poll_one(*claim, *slot)).collect()
+    }
+
+    fn page(&self, selection: &Selection<'_>) -> Result<Vec<Listed>, Error> {
+        let page = self.readers.read("listing records", |conn| records::select(conn, selection))?;
+        page.into_iter()
+            .map(|(number, record)| match record {
+                Ok(record) => Ok((number, self.with_holder(Arc::new(record))?)),
+                Err(_) => Ok((number, None)),
+            })
+            .collect()
+    }
+
+    fn totals(&self) -> Result<Totals, Error> {
+        let (records, unfinished) = self.readers.read("counting records", |conn| {
+            Ok((counters::records(conn)?.unsigned_abs(), records::count_unfinished(conn)?.unsigned_abs()))
+        })?;
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let (database_bytes, wal_bytes) = (bytes(self.path.database()), bytes(&self.path.wal()));
+        Ok(Totals { records, unfinished, database_bytes, wal_bytes })
+    }
+
+    fn expired(&self, limit: u32) -> Result<Vec<Change>, Error> {
+        let before_ms = self.clock.horizon_ms();
+        let found = self.readers.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
+        Ok(purge::expired(self, found))
+    }
+
+    fn verify(&self) -> Result<Vec<String>, Error> {
+        self.readers.read("checking the store", verify::flaws)
+    }
+
+    fn stamp(&self, record: &mut Record) {
+        self.clock.stamp(record);
+        if record.status == Status::Running {
+            record.owner = self.owner;
+        }
+    }
+
+    fn age_ms(&self, mark: Mark) -> Option<i64> {
+        let load = || {
+            let rows = self.readers.read("reading the clock rows", |conn| Ok(store_clock::read_boots(conn)?));
+            // Without the row the age is unknown, and an unknown age expires nothing.
+            rows.ok()
+        };
+        self.clock.age_ms(mark, load)
+    }
+
+    fn wall_time(&self, mark: Mark) -> SystemTime {
+        wall_time(self.clock.wall_ms(mark))
+    }
+
+    fn settles_in(&self, since: Mark, window: Duration) -> Duration {
+        // A request that was handed to the kernel can arrive after its sender was killed. A request of an earlier boot
+        // cannot.
+        if !self.clock.same_boot(since) {
+            return Duration::ZERO;
+        }
+        let age_ms = self.age_ms(since).unwrap_or_default();
+        window.saturating_sub(Duration::from_millis(age_ms.unsigned_abs()))
+    }
+
+    fn owner(&self) -> i64 {
+        self.owner
+    }
+
+    fn owner_text(&self, owner: i64) -> Option<String> {
+        let (_, facts) = self.owner_facts(owner).ok()??;
+        Some(format!("process {} on {}", facts.pid, facts.host))
+    }
+
+    fn close_reads(&self) {
+        self.readers.close();
+    }
+
+    fn leak_reads(&self) {
+        self.readers.leak();
+    }
+
+    fn release_owner(&self) -> Result<(), Error> {
+        let file = lock(&self.owner_file).take();
+        file.map_or(Ok(()), OwnerFile::close).map_err(|error| {
+            Error::store("the store is closed; its lock file could not be removed").because(error)
+        })
+    }
+
+    fn abandon_owner(&self) {
+        drop(lock(&self.owner_file).take());
+    }
+}
+
+/// Reads a record; a damaged row is told apart from a read that failed.
+impl Readers {
+    fn read_record<T>(
+        &self,
+        query: impl FnOnce(&rusqlite::Connection) -> Result<T, ReadError>,
+    ) -> Result<T, ReadFailure> {
+        let answer = self.read("reading a record", |conn| match query(conn) {
+            Err(ReadError::Damaged(what)) => Ok(Err(what)),
+            answer => answer.map(Ok),
+        });
+        answer.map_err(ReadFailure::Store)?.map_err(ReadFailure::Damaged)
+    }
+}
