@@ -18,13 +18,13 @@ const PLACEMENTS: &[Placement] = &[
         rule: "SQLite is named below the backend, where a store is opened, and in `tx`",
         texts: &["rusqlite"],
         krate: "idem-runtime",
-        modules: &["sqlite/", "engine/commit", "engine/purge", "open", "open/register", "tx", "tx/"],
+        modules: &["sqlite/", "open", "open/register", "tx", "tx/"],
     },
     Placement {
         rule: "SQL is written below the backend, where a store is opened, and in `tx`",
         texts: &["SELECT ", "INSERT ", "UPDATE ", "DELETE FROM ", "PRAGMA "],
         krate: "idem-runtime",
-        modules: &["sqlite/", "engine/commit", "open", "open/register", "tx/"],
+        modules: &["sqlite/", "open", "open/register", "tx/"],
     },
     Placement {
         rule: "kernel file locks are taken in `locks`",

@@ -18,7 +18,7 @@ use crate::host::store_path::StorePath;
 use crate::locks::liveness::{Liveness, Prober};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::Change;
-use crate::protocol::decide::{Expired, Holder};
+use crate::protocol::decide::Holder;
 use crate::protocol::record::{Mark, NO_OWNER, Record, RecordRef, Status};
 use crate::sqlite::read_pool::Readers;
 use crate::sqlite::records::ReadError;
@@ -148,11 +148,6 @@ impl SqliteBackend {
         Ok(found)
     }
 
-    /// Which lifetimes of a record are over.
-    pub(crate) fn expired_part(&self, record: &Record) -> Expired {
-        Expired::of(&record.borrowed(), self.age_ms(record.at))
-    }
-
     fn poll_one(&self, claim: u64, slot: Slot) -> Option<Ended> {
         let found = self.read(&[slot]).ok()?;
         let runs_on = match &found {
@@ -210,7 +205,7 @@ impl Backend for SqliteBackend {
     fn expired(&self, limit: u32) -> Result<Vec<Change>, Error> {
         let before_ms = self.clock.horizon_ms();
         let found = self.readers.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
-        Ok(purge::expired(self, found))
+        Ok(purge::expired(&self.clock, &|mark| self.age_ms(mark), found))
     }
 
     fn verify(&self) -> Result<Vec<String>, Error> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::backend::request::Request;
-use crate::backend::{Commit, Failure, Poison, WriteOutcome};
+use crate::backend::{Backend, Commit, Failure, Poison, WriteOutcome};
 use crate::error::Error;
 use crate::event;
 use crate::host::file_identity::Identity;
@@ -270,7 +270,7 @@ impl Commit for Committer {
     }
 
     fn purgeable(&mut self, limit: usize) -> Vec<Change> {
-        purge::slice(&self.backend, &self.files.conn, limit)
+        purge::slice(&self.backend.clock, &|mark| self.backend.age_ms(mark), &self.files.conn, limit)
     }
 
     #[cfg(test)]

@@ -6,26 +6,29 @@ use rusqlite::Connection;
 
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::Expired;
-use crate::protocol::record::Record;
-use crate::sqlite::backend::SqliteBackend;
+use crate::protocol::record::{Mark, Record};
 use crate::sqlite::records;
+use crate::sqlite::store_clock::StoreClock;
 
 /// How long past its end a record stays, for waiters in other processes that have not polled yet.
 const GRACE_MS: i64 = 60_000;
 /// When to look again at a record that the index named too early.
 const PUT_OFF_MS: i64 = 3_600_000;
 
+/// Tells the age of a mark in milliseconds; `None` if the clocks give no lower bound.
+pub(crate) type Ages<'a> = &'a dyn Fn(Mark) -> Option<i64>;
+
 /// The changes to up to `limit` records whose purge time has come, the oldest first.
-pub(crate) fn slice(backend: &SqliteBackend, conn: &Connection, limit: usize) -> Vec<Change> {
-    let before_ms = backend.clock.horizon_ms().saturating_sub(GRACE_MS);
+pub(crate) fn slice(clock: &StoreClock, age_ms: Ages<'_>, conn: &Connection, limit: usize) -> Vec<Change> {
+    let before_ms = clock.horizon_ms().saturating_sub(GRACE_MS);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let found = records::purgeable(conn, before_ms, limit).unwrap_or_default();
-    found.into_iter().map(|record| change(backend, record)).collect()
+    found.into_iter().map(|record| change(clock, age_ms, record)).collect()
 }
 
 /// The changes to those of the records that have expired, or whose result has.
-pub(crate) fn expired(backend: &SqliteBackend, found: Vec<Record>) -> Vec<Change> {
-    let changes = found.into_iter().map(|record| (record.result.is_some(), change(backend, record)));
+pub(crate) fn expired(clock: &StoreClock, age_ms: Ages<'_>, found: Vec<Record>) -> Vec<Change> {
+    let changes = found.into_iter().map(|record| (record.result.is_some(), change(clock, age_ms, record)));
     changes
         .filter(|(had_result, change)| {
             change.new.as_ref().is_none_or(|new| *had_result && new.result.is_none())
@@ -34,16 +37,14 @@ pub(crate) fn expired(backend: &SqliteBackend, found: Vec<Record>) -> Vec<Change
         .collect()
 }
 
-fn change(backend: &SqliteBackend, record: Record) -> Change {
+fn change(clock: &StoreClock, age_ms: Ages<'_>, record: Record) -> Change {
     let (slot, expect) = (record.slot, Expect::Exactly(record.claim, record.status));
-    let new = match backend.expired_part(&record) {
+    let new = match Expired::of(&record.borrowed(), age_ms(record.at)) {
         Expired::Record => None,
-        Expired::Result if record.result.is_some() => {
-            Some(backend.clock.with_purge_time(record.without_result()))
-        }
+        Expired::Result if record.result.is_some() => Some(clock.with_purge_time(record.without_result())),
         Expired::Result | Expired::No => {
-            let later = backend.clock.horizon_ms().saturating_add(PUT_OFF_MS);
-            let record = backend.clock.with_purge_time(record);
+            let later = clock.horizon_ms().saturating_add(PUT_OFF_MS);
+            let record = clock.with_purge_time(record);
             Some(Record { purge_ms: record.purge_ms.map(|purge_ms| purge_ms.max(later)), ..record })
         }
     };
