@@ -6,9 +6,8 @@
 
 use proc_macro2::TokenStream;
 
-use crate::{args::Args, errors::Errors, func::Func, plan::Plan};
+use crate::{errors::Errors, func::Func, options::Options, plan::Plan};
 
-mod args;
 mod duration;
 mod errors;
 mod expand;
@@ -19,8 +18,10 @@ mod options;
 mod plan;
 mod rules;
 mod shape;
+mod spelling;
 #[cfg(test)]
 mod tests;
+mod values;
 
 /// Makes a function run once per key: its result is recorded in a store, and a call with the same key is answered
 /// with it.
@@ -328,12 +329,12 @@ pub fn idempotent(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
     expansion(args.into(), item.into()).into()
 }
 
-/// The expansion; or all mistakes and the untouched item, so that its callers do not report it as missing.
+/// Returns the expansion, or all mistakes and the unchanged item, so that its callers still compile.
 fn expansion(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let args = Args::parse(args, &mut errors);
-    let func = errors.take(syn::parse2::<Func>(item.clone()));
-    let plan = func.and_then(|func| Plan::new(args, func, &mut errors));
+    let func = syn::parse2::<Func>(item.clone());
+    let options = Options::parse(args, func.as_ref().ok(), &mut errors);
+    let plan = errors.take(func).and_then(|func| Plan::new(options, func, &mut errors));
     match errors.finish(plan) {
         Ok(Some(plan)) => expand::expand(&plan),
         Ok(None) => item,
