@@ -7,7 +7,8 @@ use std::cell::Cell;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
-use idem_benches::contender::{Contender, embedded};
+use idem_benches::contender::Contender;
+use idem_benches::contender::embedded::embedded;
 use idem_benches::key;
 use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! The size of a store on disk.
 
-use crate::contender::embedded;
+use crate::contender::embedded::embedded;
 use crate::lap::count;
 use crate::report::{Bound, Report};
 use crate::settings::Settings;

@@ -8,12 +8,7 @@ mod lines;
 mod scale;
 
 use crate::report::Report;
-use drawing::{Drawing, Text};
-
-/// Of the whole picture, in pixels.
-const WIDTH: f64 = 960.0;
-/// Left free at every edge.
-const MARGIN: f64 = 24.0;
+use drawing::{Drawing, MARGIN, Text, WIDTH};
 
 const STYLE: &str = "\
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -67,27 +62,6 @@ pub fn svg(report: &Report) -> String {
     )
 }
 
-/// The colour of a contender, the same in every panel.
-fn class(contender: &str) -> &'static str {
-    match contender {
-        name if name.starts_with("idempotent, tasks") => "b",
-        name if name.starts_with("idempotent") => "a",
-        name if name.starts_with("bare") => "d",
-        _ => "c",
-    }
-}
-
-/// A number on an axis or beside a bar, as short as it is still exact enough to compare.
-fn short(number: f64) -> String {
-    let (number, unit) = match number {
-        number if number >= 1e6 => (number / 1e6, " M"),
-        number if number >= 1e3 => (number / 1e3, " k"),
-        number => (number, ""),
-    };
-    let decimals = usize::from(number < 10.0 && number.fract() > 0.04);
-    format!("{number:.decimals$}{unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,12 +77,6 @@ mod tests {
             first_is: 2.0,
             first_is_between: (1.0, 3.0),
         }
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        let numbers = [0.5, 7.0, 42.3, 999.0, 1_000.0, 7_926.0, 50_000.0, 2_500_000.0];
-        assert_eq!(numbers.map(short), ["0.5", "7", "42", "999", "1 k", "7.9 k", "50 k", "2.5 M"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use idem_runtime::{Error, Store, call};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::contender::embedded;
+use crate::contender::embedded::embedded;
 use crate::idle::watch;
 use crate::tools::mark;
 

@@ -5,7 +5,6 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::contender::Caller;
 use crate::{Outcome, key};
 
 /// How long a turn took, and each call in it.
@@ -65,6 +64,21 @@ pub fn count(count: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts here stay far below 2^52")]
     let count = count as f64;
     count
+}
+
+/// One thread's access to a contender.
+pub trait Caller {
+    /// Makes a call for the first time: claims the key, has the result, records it.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn first(&mut self, key: &str) -> Outcome<()>;
+
+    /// Makes a call again, and gets the recorded result.
+    ///
+    /// # Errors
+    /// If the store fails, or there is no result.
+    fn again(&mut self, key: &str) -> Outcome<()>;
 }
 
 /// One thread for each caller; each makes its part of the calls, all begin together.

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::contender::{Contender, bare, embedded, redis};
+use crate::contender::embedded::embedded;
+use crate::contender::{Contender, bare, redis};
 use crate::lap::Lap;
 use crate::report::{Bound, Report};
 use crate::server::RedisServer;

@@ -1,34 +1,32 @@
-//! The expansion: one call of the public builder in place of the body. The only file that writes Rust.
+//! The expansion: one call of the public builder in place of the body. Only this file writes Rust.
 //!
-//! Where the compiler shows an error is part of the work: the name of each builder method carries the span of the
-//! option it comes from, values keep their own, and all the rest stands at the return type.
+//! # Spans
+//!
+//! The compiler reports an error at the span of the tokens at fault. So each builder method has the span of its option,
+//! each value keeps its own span, and all other tokens have the span of the return type.
 
 use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{
-    Expr, ExprParen, ExprReference, ExprTuple,
-    ext::IdentExt,
-    spanned::Spanned,
-    token::{And, Paren},
-};
+use syn::{Expr, ext::IdentExt, spanned::Spanned, token::And};
 
 use crate::{
-    args::Opt,
     duration::Duration,
-    expr::word,
+    expr::{borrowed, word},
     func::Param,
-    options::{Codec, OnErr, OnInterrupt},
+    options::Opt,
     plan::{Compare, Compared, Plan},
     shape::{Boxed, Shape},
+    values::{Codec, OnErr, OnInterrupt},
 };
 
+/// Returns the function with the call of the builder as its body.
 pub(crate) fn expand(plan: &Plan) -> TokenStream {
     let output = plan.shape.output();
     let expansion = Expansion {
         plan,
         output: output.to_token_stream(),
         krate: plan.options.krate.as_ref().map(|krate| krate.value.to_token_stream()),
-        // For lints it is generated code, for a reader of errors the return type.
+        // Lints see generated code; compile errors point at the return type.
         at: Span::call_site().located_at(output.span()),
     };
     let body = match &plan.shape {
@@ -49,14 +47,16 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     // Input:
+    //     #[idempotent(name = "shop.charge", key = order.id, skip(gateway))]
     //     fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> { BODY }
     //
     // Output:
-    //     ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
-    //         .run::<Result<Receipt, PayError>, _>(|| -> Result<Receipt, PayError> { BODY })
+    //     fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
+    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //             .run::<Result<Receipt, PayError>, _>(|| -> Result<Receipt, PayError> { BODY })
+    //     }
     //
-    // The closure takes each argument as the body uses it: without `move`, so that `tx = conn` can lend the
-    // connection to both.
+    // The closure has no `move`: with `tx = conn`, the builder and the body both borrow the connection.
     fn sync(&self) -> TokenStream {
         let Self { output, at, .. } = self;
         let call = self.call();
@@ -65,18 +65,21 @@ impl Expansion<'_> {
     }
 
     // Input:
+    //     #[idempotent(name = "shop.charge", key = order.id, skip(gateway))]
     //     async fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> { BODY }
     //
     // Output:
-    //     ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
-    //         .run_async::<Result<Receipt, PayError>, _, _>(move || async move {
-    //             if let Some(result) = None::<Result<Receipt, PayError>> { return result; }
-    //             BODY
-    //         })
-    //         .await
+    //     async fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
+    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //             .run_async::<Result<Receipt, PayError>, _, _>(move || async move {
+    //                 if let Some(result) = None::<Result<Receipt, PayError>> { return result; }
+    //                 BODY
+    //             })
+    //             .await
+    //     }
     //
-    // An async block cannot say what it gives. The `return` that is never reached says it, so that `?` finds its
-    // target and a wrong value is reported where the user wrote it.
+    // An async block has no syntax for its type. The unreachable `return` fixes it, so `?` knows its target and the
+    // compiler reports a wrong value in the user's body.
     fn asynchronous(&self, body: &Group) -> TokenStream {
         let Self { output, at, .. } = self;
         let call = self.call();
@@ -90,24 +93,34 @@ impl Expansion<'_> {
             #taken
             #statements
         };
-        // In the user's own braces: a body without a value is reported there.
+        // With the span of the user's braces, where the compiler reports a body without a value.
         let mut braces = Group::new(body.delimiter(), content);
         braces.set_span(body.span());
         quote_spanned! { *at => #call.run_async::<#output, _, _>(move || async move #braces).await }
     }
 
-    // Input, as `#[async_trait]` left it:
+    // Input, as `#[async_trait]` rewrites it:
+    //     #[idempotent(name = "shop.charge", key = order.id, skip(self))]
     //     fn charge<'a>(&'a self, order: Order) -> Pin<Box<dyn Future<Output = Result<…>> + Send + 'a>> {
     //         Box::pin(async move { BODY })
     //     }
     //
-    // Output: the same with an asynchronous call inside of `async move { … }`.
+    // Output:
+    //     fn charge<'a>(&'a self, order: Order) -> Pin<Box<dyn Future<Output = Result<…>> + Send + 'a>> {
+    //         Box::pin(async move { ::idem_runtime::call("shop.charge")….run_async::<…>(…).await })
+    //     }
     fn pinned(&self, Boxed { pin, body, .. }: &Boxed) -> TokenStream {
         let call = self.asynchronous(body);
         quote_spanned! { self.at => #pin(async move { #call }) }
     }
 
-    /// The builder with all its options, up to `run`.
+    // Input:
+    //     #[idempotent(name = "shop.charge", was("shop.pay"), key = order.id, ttl = "365d", store = self.store)]
+    //
+    // Output:
+    //     ::idem_runtime::call("shop.charge").defined_at(concat!(file!(), ":", line!(), ":", column!()))
+    //         .was(&["shop.pay"]).store(&self.store).key(&order.id).arg("order", &order)
+    //         .ttl(::core::time::Duration::from_secs(31536000u64))
     fn call(&self) -> TokenStream {
         let options = &self.plan.options;
         let krate = self.krate();
@@ -143,8 +156,17 @@ impl Expansion<'_> {
         quote_spanned! { self.at => ::core::concat!(::core::module_path!(), "::", #name) }
     }
 
-    /// What is compared. An argument under `#[cfg(…)]` needs a statement that carries the attribute; those come
-    /// before the call and leave it in a variable no argument can be mistaken for.
+    // Input:
+    //     fn charge(order: Order, #[cfg(test)] trace: &Trace)
+    //
+    // Output:
+    //     let call = …;
+    //     #[cfg(test)] let call = call.arg("trace", trace);
+    //     call.arg("order", &order)
+    //
+    // Only a statement can carry `#[cfg(…)]`. The hygiene of `call` keeps it apart from an argument of that name.
+    //
+    // Input: `fingerprint = order.total`. Output: `.fingerprint(&order.total)`.
     fn compare(&self, call: TokenStream) -> (TokenStream, TokenStream) {
         let arguments = match &self.plan.compare {
             Compare::Nothing => return (call, TokenStream::new()),
@@ -164,6 +186,7 @@ impl Expansion<'_> {
         (quote_spanned! { self.at => let #variable = #call; #(#statements)* #variable }, always)
     }
 
+    // Input: `order: &Order, cents: u64`. Output: `.arg("order", order).arg("cents", &cents)`.
     fn argument(&self, Compared { ident, is_reference, .. }: &Compared) -> TokenStream {
         let name = ident.unraw().to_string();
         let reference = (!is_reference).then(|| And { spans: [ident.span()] });
@@ -171,7 +194,8 @@ impl Expansion<'_> {
         quote_spanned! { self.at => .arg(#name, #reference #ident) }
     }
 
-    /// `.key(&order.id)`
+    // Input: `key = order.id`. Output: `.key(&order.id)`.
+    // Input: `tx = conn`, where `conn: &Connection`. Output: `.tx(conn)`.
     fn by_reference(&self, Opt { name, value }: &Opt<Expr>) -> TokenStream {
         let is_reference = |param: &Param| {
             param.is_reference && word(value).is_some_and(|word| param.bindings.contains(word))
@@ -183,6 +207,8 @@ impl Expansion<'_> {
         quote_spanned! { self.at => .#name(#value) }
     }
 
+    // Input: `ttl = "forever", wait = "5s"`.
+    // Output: `.ttl(::idem_runtime::Lifetime::FOREVER).wait(::core::time::Duration::from_secs(5u64))`.
     fn lifetimes(&self) -> TokenStream {
         let krate = self.krate();
         let options = &self.plan.options;
@@ -204,6 +230,7 @@ impl Expansion<'_> {
         calls.collect()
     }
 
+    // Input: `codec = json`. Output: `.codec(::idem_runtime::Codec::Json)`.
     fn codec(&self) -> Option<TokenStream> {
         let Opt { name, value } = self.plan.options.codec.as_ref()?;
         let krate = self.krate();
@@ -214,6 +241,7 @@ impl Expansion<'_> {
         Some(quote_spanned! { self.at => .#name(#krate::Codec::#codec) })
     }
 
+    // Input: `on_err = remember`. Output: `.on_err(::idem_runtime::on_err::Remember)`.
     fn on_err(&self) -> Option<TokenStream> {
         let Opt { name, value } = self.plan.options.on_err.as_ref()?;
         let krate = self.krate();
@@ -226,7 +254,7 @@ impl Expansion<'_> {
         Some(quote_spanned! { self.at => .#name(#krate::on_err::#policy) })
     }
 
-    /// What changes how the body is run: the last steps before `run`.
+    /// Returns the options that change how the body runs. They come last before `run`.
     fn modes(&self) -> TokenStream {
         let options = &self.plan.options;
         let detach = options.detach.as_ref().map(|Opt { name, .. }| quote_spanned! { self.at => .#name() });
@@ -238,6 +266,7 @@ impl Expansion<'_> {
         quote! { #mode #detach #tx #recover }
     }
 
+    // Input: `on_interrupt = rerun(3)`. Output: `.on_interrupt(::idem_runtime::OnInterrupt::rerun_at_most(3))`.
     fn on_interrupt(&self) -> Option<TokenStream> {
         let Opt { name, value } = self.plan.options.on_interrupt.as_ref()?;
         let krate = self.krate();
@@ -256,8 +285,9 @@ impl Expansion<'_> {
         Some(quote_spanned! { self.at => .#name(#mode) })
     }
 
-    /// `recover` decides about the record and is done with its hook, which borrows the arguments, before the body
-    /// may move them.
+    // Input: `on_interrupt = recover(ask(&id).await)`. Output: `.recover_async(async || ask(&id).await).await`.
+    //
+    // The hook borrows the arguments. It ends before the body can move them.
     fn recover(&self, hook: &Expr) -> TokenStream {
         if self.plan.shape.is_async() {
             quote_spanned! { self.at => .recover_async(async || #hook).await }
@@ -266,8 +296,10 @@ impl Expansion<'_> {
         }
     }
 
-    /// A detached body takes every argument with it, also those it does not mention: a permit must be held until
-    /// the body ends, not until its caller goes away.
+    // Input: `detach` and `permit: Permit`. Output: `let _ = &permit;` at the start of the body.
+    //
+    // A detached body owns every argument, even one that it does not mention: a permit must be held until the body
+    // ends.
     fn taken_along(&self) -> Option<TokenStream> {
         self.plan.options.detach.as_ref()?;
         let taken = self.plan.func.params.iter().flat_map(|Param { cfgs, bindings, .. }| {
@@ -280,7 +312,7 @@ impl Expansion<'_> {
     }
 }
 
-/// The argument, as generated code: `_unused` is used here, but no lint shall tell the user off.
+/// Returns the argument as generated code: the expansion uses `_unused`, and no lint must report that.
 fn quiet(argument: &Ident) -> Ident {
     let mut argument = argument.clone();
     let name = argument.to_string();
@@ -288,28 +320,4 @@ fn quiet(argument: &Ident) -> Ident {
         argument.set_span(Span::call_site().located_at(argument.span()));
     }
     argument
-}
-
-/// The expression lent. The elements of a tuple are lent one by one, so that none is moved.
-fn borrowed(value: &Expr) -> Expr {
-    let lent = match value {
-        Expr::Paren(paren) => return borrowed(&paren.expr),
-        Expr::Reference(reference) if reference.mutability.is_none() => return value.clone(),
-        Expr::Tuple(tuple) => {
-            let elems = tuple.elems.iter().map(borrowed).collect();
-            Expr::Tuple(ExprTuple { elems, ..tuple.clone() })
-        }
-        // `&` binds more tightly than these. The parentheses stand where the expression does, for messages.
-        Expr::Binary(_) | Expr::Cast(_) | Expr::Range(_) | Expr::Closure(_) | Expr::Assign(_) => {
-            let paren_token = Paren(value.span());
-            Expr::Paren(ExprParen { attrs: Vec::new(), paren_token, expr: Box::new(value.clone()) })
-        }
-        _ => value.clone(),
-    };
-    Expr::Reference(ExprReference {
-        attrs: Vec::new(),
-        and_token: And { spans: [value.span()] },
-        mutability: None,
-        expr: Box::new(lent),
-    })
 }

@@ -1,36 +1,42 @@
-//! The annotated function. Its body is kept as raw tokens and never parsed: spans survive, editors go on
-//! completing in a half-written one, and it is never quoted twice.
+//! The annotated function.
+//!
+//! The body stays raw tokens and is never parsed. So spans survive, editors can complete code in an unfinished body,
+//! and the body stands in the expansion once.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::{
     Attribute, FnArg, Ident, Pat, PatType, Receiver, ReceiverKind, ReturnType, Signature, Token, Type,
     Visibility,
+    ext::IdentExt,
     parse::{Parse, ParseStream, Parser},
 };
 
-use crate::mentions::{self, Borrow};
+use crate::{
+    errors::refuse,
+    mentions::{self, Borrow},
+};
 
-/// A function with attributes, visibility, signature and raw body.
+/// A function with its attributes, visibility, signature and raw body.
 pub(crate) struct Func {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
     pub(crate) params: Vec<Param>,
-    /// The braces and what is between them.
+    /// The body with its braces.
     pub(crate) body: Group,
 }
 
 /// A parameter, `self` included.
 pub(crate) struct Param {
-    /// Its `#[cfg(…)]` attributes: what is made of the parameter must carry them too.
+    /// The `#[cfg(…)]` attributes. All code generated for the parameter carries them.
     pub(crate) cfgs: Vec<Attribute>,
-    /// The names its pattern binds; none for `_`.
+    /// The names that the pattern binds; none for `_`.
     pub(crate) bindings: Vec<Ident>,
-    /// Its type; `None` for a plain `self`.
+    /// The type; `None` for a plain `self`.
     pub(crate) ty: Option<Type>,
-    /// Whether its name already stands for a reference, as `x` in `x: &T`.
+    /// Whether the name is bound to a reference, as `x` in `x: &T`.
     pub(crate) is_reference: bool,
-    /// What it borrows.
+    /// The borrow in the type.
     pub(crate) borrow: Borrow,
 }
 
@@ -41,14 +47,14 @@ impl Parse for Func {
         refuse_other_items(input)?;
         let sig: Signature = input.parse()?;
         if input.peek(Token![;]) {
-            return Err(syn::Error::new_spanned(
+            return refuse(
                 &sig.ident,
                 format_args!(
-                    "`{}` has no body: put `#[idempotent]` on the methods of the implementations, \
-                     or give the trait a default body",
+                    "`{}` has no body: put `#[idempotent]` on the method of each implementation, \
+                     or write a default body",
                     sig.ident
                 ),
-            ));
+            );
         }
         let (inner, body) = split_body(body_group(input)?)?;
         attrs.extend(inner);
@@ -58,7 +64,7 @@ impl Parse for Func {
 }
 
 impl Func {
-    /// The declared return type.
+    /// Returns the declared return type.
     pub(crate) fn output(&self) -> Option<&Type> {
         match &self.sig.output {
             ReturnType::Type(_, ty) => Some(ty),
@@ -66,8 +72,14 @@ impl Func {
         }
     }
 
+    /// Returns the names of all arguments as the body writes them.
     pub(crate) fn bindings(&self) -> impl Iterator<Item = &Ident> {
         self.params.iter().flat_map(|param| &param.bindings)
+    }
+
+    /// Returns the names of all arguments, raw identifiers without `r#`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.bindings().map(|name| name.unraw().to_string()).collect()
     }
 }
 
@@ -113,7 +125,7 @@ fn is_reference(ty: &Type) -> bool {
     }
 }
 
-/// The names a pattern binds, in order.
+/// Adds the names that a pattern binds, in order.
 fn bind(pat: &Pat, names: &mut Vec<Ident>) {
     match pat {
         Pat::Ident(pat) => {
@@ -127,7 +139,7 @@ fn bind(pat: &Pat, names: &mut Vec<Ident>) {
         Pat::Tuple(pat) => pat.elems.iter().for_each(|pat| bind(pat, names)),
         Pat::TupleStruct(pat) => pat.elems.iter().for_each(|pat| bind(pat, names)),
         Pat::Struct(pat) => pat.fields.iter().for_each(|field| bind(&field.pat, names)),
-        // An or-pattern binds the same names on each side.
+        // Each case of an or-pattern binds the same names.
         Pat::Or(pat) => pat.cases.first().into_iter().for_each(|pat| bind(pat, names)),
         _ => {}
     }
@@ -143,20 +155,20 @@ fn refuse_other_items(input: ParseStream) -> syn::Result<()> {
         return Ok(());
     }
     let on_methods = input.peek(Token![impl]) || input.peek(Token![trait]);
-    let advice = if on_methods { "put it on each method that shall run once" } else { "put it on a `fn`" };
-    Err(input.error(format_args!("`#[idempotent]` is for functions: {advice}")))
+    let cure = if on_methods { "put it on each method that must run once" } else { "put it on a `fn`" };
+    Err(input.error(format_args!("`#[idempotent]` applies to functions only: {cure}")))
 }
 
-/// The braces of the body. A `macro_rules!` fragment wraps them in an invisible group.
+/// Reads the body with its braces. A `macro_rules!` fragment wraps them in an invisible group.
 fn body_group(input: ParseStream) -> syn::Result<Group> {
     match input.parse()? {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => body_group.parse2(group.stream()),
-        other => Err(syn::Error::new_spanned(other, "expected the body of the function")),
+        other => refuse(other, "expected a function body"),
     }
 }
 
-/// Takes inner attributes such as `#![allow(…)]` out of the body: a closure has no place for them.
+/// Moves inner attributes such as `#![allow(…)]` out of the body, because a closure cannot have them.
 fn split_body(body: Group) -> syn::Result<(Vec<Attribute>, Group)> {
     let split = |input: ParseStream| {
         let attrs = input.call(Attribute::parse_inner)?;

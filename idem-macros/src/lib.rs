@@ -1,29 +1,39 @@
 //! The `#[idempotent]` attribute of `idem-runtime`. Depend on `idem-runtime`, which exports it.
 //!
-//! In reading order: `args` is the grammar, `options` and `duration` what it means, `func` and `shape` the function
-//! it is written on, `rules` what must not be written together, `plan` the outcome of all that, `expand` the Rust
-//! made of it.
+//! A module names only modules that stand above it in the list below.
 
 use proc_macro2::TokenStream;
 
-use crate::{args::Args, errors::Errors, func::Func, plan::Plan};
+use crate::{errors::Errors, func::Func, options::Options, plan::Plan};
 
-mod args;
-mod duration;
+// The mistakes of one attribute.
 mod errors;
-mod expand;
+// Suggestions for a misspelt name.
+mod spelling;
+// The form of an expression.
 mod expr;
-mod func;
+// The names that tokens mention.
 mod mentions;
+// The annotated function.
+mod func;
+// The meaning of an option's value.
+mod values;
+// Durations.
+mod duration;
+// The list of options.
 mod options;
-mod plan;
-mod rules;
+// The kind of the function, and the place of its body.
 mod shape;
+// Options that exclude each other, or that do not fit the function.
+mod rules;
+// The input of the expansion.
+mod plan;
+// The expansion.
+mod expand;
 #[cfg(test)]
 mod tests;
 
-/// Makes a function run once per key: its result is recorded in a store, and a call with the same key is answered
-/// with it.
+/// Runs a function once per key: the store records its result, and a later call with the same key replays it.
 ///
 /// ```
 /// use idem_runtime::{Error, Store, idempotent};
@@ -43,40 +53,52 @@ mod tests;
 /// idem_runtime::init(Store::temporary()?)?;
 /// let order = Order { id: "A-17".to_owned(), cents: 1_999 };
 /// let receipt = charge(&order)?;
-/// assert_eq!(charge(&order)?, receipt); // replayed: nothing is printed
+/// assert_eq!(charge(&order)?, receipt); // Replayed: the body does not run.
 /// # Ok::<(), Error>(())
 /// ```
 ///
 /// The signature does not change. The body becomes the closure of one call of the builder
-/// [`idem_runtime::call`](https://docs.rs/idem-runtime/latest/idem_runtime/fn.call.html), with one method per
-/// option; use the builder itself for loops, closures, and handlers that cannot carry an attribute.
+/// [`idem_runtime::call`](https://docs.rs/idem-runtime/latest/idem_runtime/fn.call.html), with one method per option.
+/// Use the builder itself for loops, closures, and handlers that cannot have an attribute.
 ///
-/// # Where it can stand
+/// | option | sets | default |
+/// |---|---|---|
+/// | [`key`](#key) | the key of a call | required |
+/// | [`name`](#name) | the name of the function | its path |
+/// | [`was`](#was) | earlier names | none |
+/// | [`skip`](#skip) | arguments that are not compared | none |
+/// | [`fingerprint`](#fingerprint) | a value that is compared instead of the arguments | the arguments |
+/// | [`ttl`](#ttl) | the lifetime of the record | `"forever"` |
+/// | [`keep_result`](#keep_result) | the lifetime of the result | `"30d"` |
+/// | [`wait`](#wait) | the longest wait for a running call | `"30s"` |
+/// | [`on_err`](#on_err) | the meaning of an `Err` | `release` |
+/// | [`on_interrupt`](#on_interrupt) | the reaction to an interrupted call | `refuse` |
+/// | [`tx`](#tx) | the connection whose transaction contains the record | none |
+/// | [`detach`](#detach) | whether the body survives its caller | no |
+/// | [`codec`](#codec) | the format of the result | `bincode` |
+/// | [`store`](#store) | the store | the store in scope |
+/// | [`map_err`](#map_err) | the conversion of an `idem_runtime::Error` | `From` |
+/// | [`crate`](#crate) | the path of the runtime | `::idem_runtime` |
 ///
-/// On any `fn` or `async fn` with a body that returns a `Result`, by whatever alias: free functions, methods with any
-/// receiver, methods of trait implementations, default methods of traits, `#[async_trait]` methods (with
-/// `#[async_trait]` on the `impl`, as always), with generics, `impl Trait` arguments, patterns and lifetimes. The
-/// `Ok` value must be `Serialize` and `DeserializeOwned`; the error must be `From<idem_runtime::Error>`, or see
-/// [`map_err`](#map_err).
+/// # Functions
 ///
-/// A future is `Send` if it is without the attribute. Above `#[tracing::instrument]` every call gets a span, below
-/// it as well; above `#[idempotent]`, the span covers replays too.
+/// The attribute applies to every `fn` and `async fn` with a body that returns a `Result`, under any alias. It takes
+/// free functions, methods with any receiver, methods of trait implementations and default methods of traits.
+/// Generics, `impl Trait` arguments, patterns and lifetimes are allowed. With `#[async_trait]` on the `impl`, it takes
+/// `#[async_trait]` methods.
 ///
-/// Not on a `const fn`, an `extern fn`, a method without a body, or a function that returns `impl Trait`.
+/// The `Ok` value must be `Serialize` and `DeserializeOwned`. The error must be `From<idem_runtime::Error>`, unless
+/// [`map_err`](#map_err) is given.
 ///
-/// ```compile_fail
-/// # use idem_runtime::{Error, idempotent};
-/// #[idempotent(key = id)]
-/// const fn charge(id: u64) -> Result<u64, Error> {
-///     Ok(id)
-/// }
-/// ```
+/// A future is `Send` if it is `Send` without the attribute. If `#[tracing::instrument]` is above `#[idempotent]`, its
+/// span covers only the body. If it is below, its span covers replays too.
 ///
 /// # `key`
 ///
-/// Required: what identifies a call, an expression over the arguments. It is evaluated once, before the body, and
-/// borrows what it names, so the body may still move its arguments; the elements of a tuple are borrowed one by one.
-/// `?` works in it, and `.await` in an `async fn`.
+/// The key identifies a call of the function; the option is required. The value is an expression over the arguments.
+/// The call evaluates it once, before the body. The expression borrows what it names, so the body can still move its
+/// arguments. The elements of a tuple are borrowed one by one. `?` works in the expression, and `.await` works in an
+/// `async fn`.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, with_store};
@@ -89,40 +111,65 @@ mod tests;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Keys are text, integers, `bool`, `char`, bytes, UUIDs, and tuples, sequences, structs and enums of these. A `None`,
-/// an empty text, a float, a map, and more than 1,024 bytes are refused when the call is made, with
-/// `ErrorKind::BadKey`: a lost id must never become a record that everybody shares. For the same reason a key that
-/// uses none of the arguments does not compile.
+/// A key consists of text, integers, `bool`, `char`, bytes and UUIDs, and of tuples, sequences, structs and enums of
+/// these. The call refuses `None`, an empty text, a float, a map and more than 1,024 bytes with `ErrorKind::BadKey`. A
+/// missing id must never name a record that all calls share. For the same reason, a key that uses no argument does not
+/// compile.
 ///
-/// # `name`
-///
-/// `name = "shop.charge"` identifies the function; a call is named by name and key together. Without it the name is
-/// the path, `my_crate::shop::charge`, and moving or renaming the function forgets its records. It is required on
-/// methods, and where the signature mentions `Self`: the macro cannot see which type it is in. Give a literal or a
-/// constant of at most 200 bytes. Two functions of one name are an error when the second one is called.
-///
-/// A type or const parameter that no argument mentions must be in the key:
+/// If no argument mentions a type or const parameter, the key must distinguish its values:
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
-/// #[idempotent(key = (std::any::type_name::<T>(), id))]
-/// fn load<T: Default + serde::Serialize + serde::de::DeserializeOwned>(id: u64) -> Result<T, Error> {
+/// trait Report: Default + serde::Serialize + serde::de::DeserializeOwned {
+///     const KIND: &str;
+/// }
+///
+/// #[idempotent(key = (T::KIND, id))]
+/// fn load<T: Report>(id: u64) -> Result<T, Error> {
 ///     let _ = id;
 ///     Ok(T::default())
 /// }
 /// ```
 ///
+/// # `name`
+///
+/// The name identifies the function; name and key together identify a call. The default is the path, for example
+/// `my_crate::shop::charge`. If the function moves or is renamed, its default name changes, and its records no longer
+/// count.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// const CHARGE: &str = "shop.charge";
+///
+/// #[idempotent(name = CHARGE, key = id)]
+/// fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
+///
+/// The value is a string literal or a constant of at most 200 bytes. Methods need a name, and so does a function whose
+/// signature mentions `Self`, because the macro cannot see the type. If two functions have one name, the first call of
+/// the second one fails.
+///
 /// # `was`
 ///
-/// `was("billing::charge", "shop.pay")` are earlier names of the function: their records still count. An older program
-/// does not know the new name: stop the last one that runs under an old name before the first one runs under the new,
-/// or give the function its old name with `name` and leave it.
+/// Earlier names of the function, whose records still count. A program that does not know the new name writes records
+/// under the old one. So stop the last program with an old name before the first one with the new name starts, or keep
+/// the old name with [`name`](#name).
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(name = "shop.charge", was("billing::charge", "shop.pay"), key = id)]
+/// fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
 ///
 /// # `skip`
 ///
-/// A later call with the same key must bring the same arguments, or it is refused with `ErrorKind::Mismatch`. So all
-/// arguments must be `Serialize`, `self` included. `skip(gateway, self)` leaves some out: clients, connections,
-/// timestamps, whatever may differ from retry to retry.
+/// Arguments that are not compared. A later call with the same key must have equal arguments, else the call refuses it
+/// with `ErrorKind::Mismatch`. So every argument must be `Serialize`, `self` included. Skip clients, connections,
+/// timestamps, and all that can differ between retries.
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
@@ -134,31 +181,49 @@ mod tests;
 /// }
 /// ```
 ///
-/// An argument taken apart by a pattern is compared by its parts, `Point { x, y }: Point` by `x` and `y`; an argument
-/// `_` is not compared, since the body cannot see it. A `&mut` argument must be skipped: a replay gives the result,
-/// but does not repeat what the body changed through it. A `HashSet` cannot be compared, as its order changes from
-/// set to set.
+/// The names that a pattern binds are compared one by one: `Point { x, y }: Point` by `x` and `y`. An argument `_` is
+/// not compared, because the body cannot use it. A `&mut` argument must be skipped: a replay returns the result but
+/// does not repeat changes to the argument. A `HashSet` must be skipped, because the order of its elements changes.
 ///
 /// # `fingerprint`
 ///
-/// `fingerprint = order.total` is compared instead of the arguments; `fingerprint = none` compares nothing. Tuples
-/// are borrowed as in `key`.
-///
-/// # `ttl`, `keep_result`
-///
-/// `ttl` is how long the call is remembered after it was completed, `"forever"` by default: after it, the same key
-/// runs again. `keep_result` is how long its result is kept, `"30d"` by default: after it, a duplicate is refused with
-/// `ErrorKind::ResultGone`, but never run again. `keep_result = "0s"` stores no result at all, which is right for
-/// secrets.
-///
-/// Durations are literals of one number and a unit, `ms`, `s`, `m`, `h`, `d` or `w`, checked when the program is
-/// built, or expressions of type `Duration`.
+/// A value that is compared instead of the arguments. `none` compares nothing. Tuples are borrowed as in
+/// [`key`](#key).
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
-/// # use std::time::Duration;
-/// # const PATIENCE: Duration = Duration::from_secs(5);
-/// #[idempotent(key = id, ttl = "365d", keep_result = "12h", wait = PATIENCE)]
+/// # struct Order { id: u64, cents: u64 }
+/// #[idempotent(key = order.id, fingerprint = order.cents)]
+/// fn charge(order: &Order) -> Result<u64, Error> {
+///     Ok(order.cents)
+/// }
+/// ```
+///
+/// # `ttl`
+///
+/// The lifetime of the record, from the completion of the call. After it, a call with the same key runs again. The
+/// default is `"forever"`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(key = id, ttl = "365d")]
+/// fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
+///
+/// A literal duration is one number and one unit: `ms`, `s`, `m`, `h`, `d` or `w`. The compiler checks it. Any other
+/// value is an expression of type `Duration`.
+///
+/// # `keep_result`
+///
+/// The lifetime of the result, from the completion of the call. After it, a duplicate is refused with
+/// `ErrorKind::ResultGone` and never runs. `"0s"` stores no result, which is right for secrets. The default is
+/// `"30d"`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(key = id, keep_result = "0s")]
 /// fn one_time_password(id: u64) -> Result<String, Error> {
 ///     Ok(id.to_string())
 /// }
@@ -166,18 +231,28 @@ mod tests;
 ///
 /// # `wait`
 ///
-/// How long a duplicate waits for a running call, `"30s"` by default; then it is refused with `ErrorKind::Running`
-/// while the call goes on. `wait = "0s"` refuses at once.
+/// The longest time that a duplicate waits for a running call. After it, the duplicate is refused with
+/// `ErrorKind::Running`, and the running call continues. `"0s"` refuses at once. The default is `"30s"`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// # use std::time::Duration;
+/// const PATIENCE: Duration = Duration::from_secs(5);
+///
+/// #[idempotent(key = id, wait = PATIENCE)]
+/// fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
 ///
 /// # `on_err`
 ///
-/// What it means that the body returned `Err`:
+/// The meaning of an `Err` that the body returns:
 ///
-/// - `release`, the default: nothing has happened, the next call runs. A timeout is not such an error.
-/// - `remember`: the error is the answer, it is recorded and replayed. It must be `Serialize` and `DeserializeOwned`.
-/// - `in_doubt`: nobody knows; nothing is repeated until the call is settled.
-/// - `classify(function)`: one of these, by a look at the error; `function` is a `Fn(&E) -> OnErr`. The error must be
-///   storable as with `remember`.
+/// - `release`, the default: the call did nothing, and the next call runs. A timeout is not such an error.
+/// - `remember`: the error is the outcome, and later calls replay it. It must be `Serialize` and `DeserializeOwned`.
+/// - `in_doubt`: the outcome is unknown. No call runs again until the call is settled.
+/// - `classify(FUNCTION)`: one of these, chosen by a `Fn(&E) -> OnErr`. The error must be storable as with `remember`.
 ///
 /// ```
 /// # use idem_runtime::{Error, OnErr, idempotent};
@@ -206,27 +281,19 @@ mod tests;
 ///
 /// # `on_interrupt`
 ///
-/// What the next caller does about a call that was cut off midway, by a crash, a panic or a dropped future:
+/// The reaction of the next caller to a call that a crash, a panic or a dropped future interrupted:
 ///
-/// - `refuse`, the default: it is in doubt and not repeated; the caller gets `ErrorKind::InDoubt`.
-/// - `rerun`: it runs again, five attempts in all. `rerun(3)` makes it three, `rerun(unlimited)` does not stop. A first
-///   attempt is not forced to disk, so a power cut may make it forgotten; it is not counted then.
-/// - an expression of type `OnInterrupt`, for what is decided when the program runs.
-///
-/// ```
-/// # use idem_runtime::{Error, OnInterrupt, idempotent};
-/// #[idempotent(key = id, on_interrupt = mode, skip(mode))]
-/// fn deliver(id: u64, mode: OnInterrupt) -> Result<u64, Error> {
-///     Ok(id)
-/// }
-/// ```
-///
-/// - `recover(EXPR)`: ask whether it was done, where that can be found out. `EXPR` is over the arguments, which the
-///   body may still move, may `.await` in an `async fn`, and gives `Verdict::Done(result)`, `Verdict::NotDone` or
-///   `Verdict::Unknown`, or a `Result` of these.
+/// - `refuse`, the default: the call stays in doubt, and the caller gets `ErrorKind::InDoubt`.
+/// - `rerun`: the body runs again, at most five attempts in all. `rerun(3)` allows three; `rerun(unlimited)` has no
+///   limit. The first attempt is not synced to disk, so a power failure can lose its claim. A lost attempt is not
+///   counted.
+/// - `recover(EXPR)`: the expression asks whether the call was done. It uses the arguments by reference, and can
+///   `.await` in an `async fn`. Its value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`, or a
+///   `Result` of these.
+/// - an expression of type `OnInterrupt`, for a mode that is chosen at run time.
 ///
 /// ```
-/// # use idem_runtime::{Error, Verdict, idempotent};
+/// # use idem_runtime::{Error, OnInterrupt, Verdict, idempotent};
 /// # struct Provider;
 /// # impl Provider {
 /// #     async fn find(&self, _: &str) -> Result<Verdict<String>, Error> { Ok(Verdict::NotDone) }
@@ -236,14 +303,18 @@ mod tests;
 /// async fn charge(provider: &Provider, id: String) -> Result<String, Error> {
 ///     provider.charge(id).await
 /// }
+///
+/// #[idempotent(key = id, on_interrupt = mode, skip(mode))]
+/// fn deliver(id: u64, mode: OnInterrupt) -> Result<u64, Error> {
+///     Ok(id)
+/// }
 /// ```
 ///
 /// # `tx`
 ///
-/// `tx = conn` writes the record in the same SQLite transaction as the effect, exactly once: `conn`, which is then not
-/// compared, derefs to a `rusqlite::Connection`. For a sync `fn`. Needs the feature `tx` and the tables, which
-/// `idem_runtime::install` makes. As the transaction decides everything, it goes with none of `on_interrupt`, `store`,
-/// `detach` and `on_err = in_doubt`.
+/// The connection whose transaction contains both the record and the effect: exactly once. The value derefs to a
+/// `rusqlite::Connection` and is not compared. The function is a sync `fn`. The option needs the feature `tx`, and the
+/// tables that `idem_runtime::install` creates. It excludes `on_interrupt`, `store`, `detach` and `on_err = in_doubt`.
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
@@ -256,8 +327,8 @@ mod tests;
 ///
 /// # `detach`
 ///
-/// The body of an `async fn` runs to its end in a tokio task of its own, though its caller goes away; a retry joins
-/// it. The body outlives its caller, so every argument must be `Send` and owned: take `Arc<Client>` and
+/// Runs the body of an `async fn` to its end in its own tokio task, even if the caller goes away. A retry waits for
+/// the same task. The body outlives its caller, so every argument must be owned and `Send`: take `Arc<Client>` and
 /// `self: Arc<Self>`.
 ///
 /// ```
@@ -270,12 +341,21 @@ mod tests;
 ///
 /// # `codec`
 ///
-/// How the result is stored: `bincode`, the default, or `json`. A result that bincode cannot carry is stored as JSON.
+/// The format of the stored result: `bincode`, the default, or `json`. A result that bincode cannot represent is
+/// stored as JSON.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(key = id, codec = json)]
+/// fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
 ///
 /// # `store`
 ///
-/// `store = EXPR` is where the call is recorded, for example `self.store` or an argument, which is then not compared.
-/// Without it, it is the store in scope (`with_store`), then the one given to `init`.
+/// The store that records the call, for example `self.store` or an argument; the argument is not compared. The default
+/// is the store in scope (`with_store`), else the store given to `init`.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent};
@@ -293,8 +373,7 @@ mod tests;
 ///
 /// # `map_err`
 ///
-/// `map_err = FUNCTION` turns an `idem_runtime::Error` into the error of the function, where `From` is not
-/// implemented or not wanted.
+/// A function from `idem_runtime::Error` to the error of the function. The default is `From`.
 ///
 /// ```
 /// # use idem_runtime::idempotent;
@@ -311,7 +390,7 @@ mod tests;
 ///
 /// # `crate`
 ///
-/// `crate = PATH` is where `idem_runtime` is found, if it was renamed or is reached through another crate.
+/// The path of `idem_runtime`, if the crate is renamed or reached through another crate.
 ///
 /// ```
 /// mod vendor {
@@ -323,17 +402,42 @@ mod tests;
 ///     Ok(id)
 /// }
 /// ```
+///
+/// # Compile errors
+///
+/// The compiler reports every mistake of an attribute at once, and the function still exists. These are mistakes:
+///
+/// - **Item**: no function, no body, `const fn`, `extern fn`, variadic arguments.
+/// - **Return type**: no `Result`, `impl Trait`, a value that borrows, a value or a remembered error that is not
+///   serializable. An error that is not `From<idem_runtime::Error>`, without `map_err`.
+/// - **Options**: an unknown option or value, an option that is given twice, a malformed duration, `rerun` with a
+///   limit below 2.
+/// - **`key`**: missing, empty, without an argument, without a type or const parameter that no argument mentions.
+/// - **`name`**: missing on a method or beside `Self`, blank, longer than 200 bytes, not constant, repeated in `was`.
+/// - **Arguments**: compared but not `Serialize`, `&mut` or a `HashSet`; a name in `skip` that does not exist; `skip`
+///   beside `fingerprint`; a pattern that is compared in an `#[async_trait]` method.
+/// - **Lifetimes**: a `ttl` of zero, a `keep_result` longer than `ttl`, an endless `wait`.
+/// - **`tx`** on an `async fn` or with an option that it excludes; **`detach`** on a sync `fn` or with an argument
+///   that borrows.
+///
+/// ```compile_fail
+/// # use idem_runtime::{Error, idempotent};
+/// #[idempotent(key = id)]
+/// const fn charge(id: u64) -> Result<u64, Error> {
+///     Ok(id)
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn idempotent(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expansion(args.into(), item.into()).into()
 }
 
-/// The expansion; or all mistakes and the untouched item, so that its callers do not report it as missing.
+/// Returns the expansion, or all mistakes and the unchanged item, so that its callers still compile.
 fn expansion(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let args = Args::parse(args, &mut errors);
-    let func = errors.take(syn::parse2::<Func>(item.clone()));
-    let plan = func.and_then(|func| Plan::new(args, func, &mut errors));
+    let func = syn::parse2::<Func>(item.clone());
+    let options = Options::parse(args, func.as_ref().ok(), &mut errors);
+    let plan = errors.take(func).and_then(|func| Plan::new(options, func, &mut errors));
     match errors.finish(plan) {
         Ok(Some(plan)) => expand::expand(&plan),
         Ok(None) => item,

@@ -1,4 +1,4 @@
-//! Which names some tokens mention. It looks at identifiers alone: types are out of a macro's sight.
+//! The names that tokens mention. Only identifiers are read, because a macro cannot see types.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,16 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{LitStr, ext::IdentExt};
 
-/// The names mentioned by `tokens`, inline captures such as `format!("{id}")` included; names of fields, methods
-/// and lifetimes are left out.
+/// Returns the names that `tokens` mention, except those of fields, methods and lifetimes.
+///
+/// Inline captures are included: `format!("{id}")` mentions `id`.
 pub(crate) fn names(tokens: impl ToTokens) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     collect(tokens.into_token_stream(), &mut names);
     names
 }
 
-/// What a type borrows, as far as its tokens show.
+/// The borrow in a type, as far as its tokens show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Borrow {
     Nothing,
@@ -22,7 +23,9 @@ pub(crate) enum Borrow {
     Mut,
 }
 
-/// The strongest borrow in a type: `Pin<&mut T>` borrows mutably, `fn(&mut T)` and `&'static T` borrow nothing.
+/// Returns the strongest borrow in a type.
+///
+/// `Pin<&mut T>` borrows mutably; `fn(&mut T)` and `&'static T` borrow nothing.
 pub(crate) fn borrow(ty: impl ToTokens) -> Borrow {
     let tokens: Vec<TokenTree> = ty.into_token_stream().into_iter().collect();
     let texts: Vec<String> = tokens.iter().map(ToString::to_string).collect();
@@ -43,7 +46,7 @@ pub(crate) fn borrow(ty: impl ToTokens) -> Borrow {
     borrows.max().unwrap_or(Borrow::Nothing)
 }
 
-/// Whether a type holds a reference, of whatever lifetime.
+/// Whether a type contains a reference of any lifetime.
 pub(crate) fn has_reference(ty: impl ToTokens) -> bool {
     ty.into_token_stream().into_iter().any(|token| match token {
         TokenTree::Group(group) => has_reference(group.stream()),
@@ -53,7 +56,7 @@ pub(crate) fn has_reference(ty: impl ToTokens) -> bool {
 }
 
 fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
-    // The two characters before the current token: they tell `.field`, `..end`, `'lifetime` and `name!` apart.
+    // The two characters before the current token distinguish `.field`, `..end`, `'lifetime` and `name!`.
     let mut before = (' ', ' ');
     for token in tokens {
         let this = match &token {
@@ -87,7 +90,7 @@ fn collect_macro(group: &Group, names: &mut BTreeSet<String>) {
     }
 }
 
-/// `"{id:>width$} {{no}}"` mentions `id` and `width`.
+/// Adds the names captured by a format string: `"{id:>width$} {{no}}"` mentions `id` and `width`.
 fn collect_captures(text: &str, names: &mut BTreeSet<String>) {
     let text = text.replace("{{", "").replace("}}", "");
     for placeholder in text.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
@@ -107,7 +110,7 @@ mod tests {
     use super::{Borrow, borrow, names};
 
     #[test]
-    fn names_are_told_from_fields_and_lifetimes() {
+    fn fields_and_lifetimes_are_no_names() {
         for (tokens, expected) in [
             ("order.id", "order"),
             ("self.tenant", "self"),
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn borrows_are_seen_inside_types() {
+    fn borrows_inside_types_are_found() {
         for (ty, expected) in [
             ("String", Borrow::Nothing),
             ("&str", Borrow::Shared),

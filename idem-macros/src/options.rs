@@ -1,98 +1,101 @@
-//! What the value of an option means, checked as far as one option alone can be wrong.
+//! The options of `#[idempotent(…)]`: the list of them, and how each is read.
 
-use syn::{Expr, ExprCall, Ident, Lit, LitStr, Path, ext::IdentExt};
-
-use crate::{
-    args::{Args, Opt, closest},
-    duration::Duration,
-    errors::Errors,
-    expr::{literal, mode, root, word},
-    func::Func,
+use proc_macro2::{TokenStream, TokenTree};
+use syn::{
+    Expr, Ident, LitStr, Path, Token,
+    ext::IdentExt,
+    parse::{Parse, ParseStream, Parser},
+    punctuated::Punctuated,
+    token::Paren,
 };
 
-/// A name longer than this is refused; so does the runtime.
-pub(crate) const NAME_BYTES_MAX: usize = 200;
+use crate::{
+    duration::Duration,
+    errors::{Errors, refuse},
+    expr::root,
+    func::Func,
+    spelling::closest,
+    values::{Codec, Context, Fingerprint, OnErr, OnInterrupt},
+};
 
-/// Every option, understood.
-pub(crate) struct Options {
-    pub(crate) key: Option<Opt<Expr>>,
-    pub(crate) name: Option<Opt<Expr>>,
-    pub(crate) was: Option<Opt<Vec<LitStr>>>,
-    pub(crate) skip: Option<Opt<Vec<Ident>>>,
-    pub(crate) fingerprint: Option<Opt<Fingerprint>>,
-    pub(crate) ttl: Option<Opt<Duration>>,
-    pub(crate) keep_result: Option<Opt<Duration>>,
-    pub(crate) wait: Option<Opt<Duration>>,
-    pub(crate) on_err: Option<Opt<OnErr>>,
-    pub(crate) on_interrupt: Option<Opt<OnInterrupt>>,
-    pub(crate) tx: Option<Opt<Expr>>,
-    pub(crate) detach: Option<Opt<()>>,
-    pub(crate) codec: Option<Opt<Codec>>,
-    pub(crate) store: Option<Opt<Expr>>,
-    pub(crate) map_err: Option<Opt<Expr>>,
-    pub(crate) krate: Option<Opt<Path>>,
-    pub(crate) key_is_begun: bool,
+/// An option as written: its name, for messages and spans, and its value.
+pub(crate) struct Opt<T> {
+    pub(crate) name: Ident,
+    pub(crate) value: T,
 }
 
-/// `on_err = …`
-pub(crate) enum OnErr {
-    Release,
-    Remember,
-    InDoubt,
-    Classify(Expr),
+/// Defines `Options`, its reader and its examples from the one list of options.
+///
+/// After the type stands the form of the value, then, behind `as`, the check that turns the written value into that
+/// type.
+macro_rules! options {
+    ($($option:literal $field:ident: $type:ty = $form:ident $(as $check:path)?, $example:literal;)*) => {
+        /// The options of one attribute. An option that is absent or wrong is `None`.
+        #[derive(Default)]
+        pub(crate) struct Options {
+            $(pub(crate) $field: Option<Opt<$type>>,)*
+            /// Whether `key` is named at all: a wrong `key` is not reported as missing.
+            pub(crate) key_is_named: bool,
+        }
+
+        /// Every option with an example, in the order of the manual.
+        const EXAMPLES: &[(&str, &str)] = &[$(($option, $example)),*];
+
+        impl Reader<'_> {
+            /// Reads the value of the option `name`. An error means that the value has another form.
+            fn value(&mut self, name: Ident, input: ParseStream) -> syn::Result<()> {
+                match name.to_string().as_str() {
+                    $($option => {
+                        let value = $form(input, &name)?;
+                        if self.is_first(&name) {
+                            $(let value = $check(&value, &self.context(&name));
+                            let Some(value) = self.errors.take(value) else { return Ok(()) };)?
+                            self.options.$field = Some(Opt { name, value });
+                        }
+                    })*
+                    _ => return Err(unknown(&name)),
+                }
+                Ok(())
+            }
+        }
+    };
 }
 
-/// `on_interrupt = …`
-pub(crate) enum OnInterrupt {
-    Refuse,
-    Rerun,
-    RerunAtMost(Expr),
-    RerunUnlimited,
-    Recover(Expr),
-    Expr(Expr),
-}
-
-/// `codec = …`
-pub(crate) enum Codec {
-    Bincode,
-    Json,
-}
-
-/// `fingerprint = …`
-pub(crate) enum Fingerprint {
-    None,
-    Expr(Expr),
+options! {
+    "key"          key:          Expr        = assigned,                         "key = order.id";
+    "name"         name:         Expr        = assigned,                         "name = \"shop.charge\"";
+    "was"          was:          Vec<LitStr> = texts,                            "was(\"shop.pay\")";
+    "skip"         skip:         Vec<Ident>  = names,                            "skip(gateway)";
+    "fingerprint"  fingerprint:  Fingerprint = assigned as Fingerprint::new,     "fingerprint = order.total";
+    "ttl"          ttl:          Duration    = assigned as Duration::lifetime,   "ttl = \"365d\"";
+    "keep_result"  keep_result:  Duration    = assigned as Duration::lifetime,   "keep_result = \"30d\"";
+    "wait"         wait:         Duration    = assigned as Duration::wait,       "wait = \"30s\"";
+    "on_err"       on_err:       OnErr       = assigned as OnErr::new,           "on_err = remember";
+    "on_interrupt" on_interrupt: OnInterrupt = assigned as OnInterrupt::new,     "on_interrupt = rerun";
+    "tx"           tx:           Expr        = assigned,                         "tx = conn";
+    "detach"       detach:       ()          = nothing,                          "detach";
+    "codec"        codec:        Codec       = assigned as Codec::new,           "codec = json";
+    "store"        store:        Expr        = assigned,                         "store = self.store";
+    "map_err"      map_err:      Expr        = assigned,                         "map_err = MyError::Idempotency";
+    "crate"        krate:        Path        = path,                             "crate = idem";
 }
 
 impl Options {
-    pub(crate) fn new(args: Args, func: &Func, errors: &mut Errors) -> Self {
-        let is_argument = |name: &Ident| func.bindings().any(|binding| binding == name);
-        Self {
-            key: args.key,
-            name: args.name,
-            was: args.was,
-            skip: args.skip,
-            fingerprint: understood(args.fingerprint, |value, _| Ok(Fingerprint::new(value)), errors),
-            ttl: understood(args.ttl, Duration::lifetime, errors),
-            keep_result: understood(args.keep_result, Duration::lifetime, errors),
-            wait: understood(args.wait, Duration::wait, errors),
-            on_err: understood(args.on_err, |value, _| OnErr::new(&value), errors),
-            on_interrupt: understood(
-                args.on_interrupt,
-                |value, _| OnInterrupt::new(value, is_argument),
-                errors,
-            ),
-            tx: args.tx,
-            detach: args.detach,
-            codec: understood(args.codec, |value, _| Codec::new(&value), errors),
-            store: args.store,
-            map_err: args.map_err,
-            krate: args.krate,
-            key_is_begun: args.key_is_begun,
-        }
+    /// Reads all options and adds every mistake to `errors`. `func` is `None` if the item is no function.
+    pub(crate) fn parse(tokens: TokenStream, func: Option<&Func>, errors: &mut Errors) -> Self {
+        let mut reader = Reader { options: Self::default(), func, given: Vec::new(), errors };
+        let read = (|input: ParseStream| {
+            while !input.is_empty() {
+                reader.option(input);
+            }
+            Ok(())
+        })
+        .parse2(tokens);
+        reader.errors.take(read);
+        reader.options
     }
 
-    /// Whether an argument counts: not with `skip`, and not when it is the connection or the store itself.
+    /// Whether an argument is compared: `skip` does not list it, and it is neither the connection nor the store.
     pub(crate) fn compares(&self, argument: &Ident) -> bool {
         let skipped = self.skip.iter().flat_map(|skip| &skip.value);
         let places = [&self.tx, &self.store].into_iter().flatten().filter_map(|place| root(&place.value));
@@ -100,142 +103,147 @@ impl Options {
     }
 }
 
-fn understood<T>(
-    option: Option<Opt<Expr>>,
-    understand: impl FnOnce(Expr, &Ident) -> syn::Result<T>,
-    errors: &mut Errors,
-) -> Option<Opt<T>> {
-    let Opt { name, value } = option?;
-    let value = errors.take(understand(value, &name))?;
-    Some(Opt { name, value })
+/// The options read so far.
+struct Reader<'a> {
+    options: Options,
+    func: Option<&'a Func>,
+    /// The names of the options whose values could be read.
+    given: Vec<Ident>,
+    errors: &'a mut Errors,
 }
 
-impl OnErr {
-    pub(crate) fn new(value: &Expr) -> syn::Result<Self> {
-        match mode(value) {
-            Some((name, None)) if name == "release" => Ok(Self::Release),
-            Some((name, None)) if name == "remember" => Ok(Self::Remember),
-            Some((name, None)) if name == "in_doubt" => Ok(Self::InDoubt),
-            Some((name, Some(call))) if name == "classify" => only_argument(call, &name).map(Self::Classify),
-            Some((name, None)) if name == "classify" => Err(syn::Error::new_spanned(
-                name,
-                "`classify` needs a function of the error: write `on_err = classify(|error: &MyError| …)`",
-            )),
-            _ => Err(unknown_mode(
-                value,
-                "on_err",
-                &["release", "remember", "in_doubt", "classify"],
-                "`release`, `remember`, `in_doubt` and `classify(…)`",
-            )),
+impl Reader<'_> {
+    /// Reads one option and its comma. If one of them cannot be read, skips to the next option.
+    fn option(&mut self, input: ParseStream) {
+        let read = self.name(input).and_then(|name| self.value(name, input));
+        let is_read = self.errors.take(read).is_some();
+        let goes_on = is_read && (self.errors.take(comma(input)).is_some() || starts_an_option(input));
+        if !goes_on {
+            skip_to_next_option(input);
+        }
+    }
+
+    fn name(&mut self, input: ParseStream) -> syn::Result<Ident> {
+        let name = input.call(Ident::parse_any).map_err(|error| {
+            syn::Error::new(error.span(), "expected an option, for example `key = order.id`")
+        })?;
+        self.options.key_is_named |= name == "key";
+        Ok(name)
+    }
+
+    /// Whether the option `name` is given for the first time. Another time is a mistake.
+    fn is_first(&mut self, name: &Ident) -> bool {
+        let is_first = !self.given.contains(name);
+        if is_first {
+            self.given.push(name.clone());
+        } else {
+            self.errors.at(name, format_args!("`{name}` is given twice: remove one of them"));
+        }
+        is_first
+    }
+
+    fn context<'a>(&'a self, option: &'a Ident) -> Context<'a> {
+        Context { option, func: self.func }
+    }
+}
+
+/// Reads `= VALUE`.
+fn assigned<T: Parse>(input: ParseStream, name: &Ident) -> syn::Result<T> {
+    if !input.peek(Token![=]) {
+        return Err(malformed(name, "needs a value"));
+    }
+    input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        return Err(malformed(name, "needs a value"));
+    }
+    input.parse()
+}
+
+/// Reads `= PATH`.
+fn path(input: ParseStream, name: &Ident) -> syn::Result<Path> {
+    if input.peek(Token![=]) && input.peek2(LitStr) {
+        return Err(malformed(name, "takes a path without quotes"));
+    }
+    assigned(input, name)
+}
+
+/// Reads `("a", "b")`.
+fn texts(input: ParseStream, name: &Ident) -> syn::Result<Vec<LitStr>> {
+    list(input, name, Parse::parse)
+}
+
+/// Reads `(a, self)`.
+fn names(input: ParseStream, name: &Ident) -> syn::Result<Vec<Ident>> {
+    list(input, name, |input| match input.parse::<Option<Token![_]>>()? {
+        Some(underscore) => refuse(underscore, "an argument `_` is never compared: remove it"),
+        None => Ident::parse_any(input),
+    })
+}
+
+fn list<T>(
+    input: ParseStream,
+    name: &Ident,
+    element: fn(ParseStream) -> syn::Result<T>,
+) -> syn::Result<Vec<T>> {
+    if !input.peek(Paren) {
+        return Err(malformed(name, "takes a list"));
+    }
+    let content;
+    syn::parenthesized!(content in input);
+    let elements = Punctuated::<T, Token![,]>::parse_terminated_with(&content, element)?;
+    if elements.is_empty() {
+        return Err(malformed(name, "is empty"));
+    }
+    Ok(elements.into_iter().collect())
+}
+
+/// Reads no value.
+fn nothing(input: ParseStream, name: &Ident) -> syn::Result<()> {
+    if input.is_empty() || input.peek(Token![,]) { Ok(()) } else { Err(malformed(name, "takes no value")) }
+}
+
+fn comma(input: ParseStream) -> syn::Result<()> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    let found = input.cursor().span();
+    input
+        .parse::<Option<Token![,]>>()?
+        .map(drop)
+        .ok_or_else(|| syn::Error::new(found, "expected a comma between two options"))
+}
+
+/// Skips the rest of a malformed option. Its value may contain commas, so only a known name ends it.
+fn skip_to_next_option(input: ParseStream) {
+    while !input.is_empty() {
+        let after_comma = input.parse::<Option<Token![,]>>().is_ok_and(|comma| comma.is_some());
+        if after_comma && starts_an_option(input) {
+            return;
+        }
+        if !after_comma && input.parse::<TokenTree>().is_err() {
+            return;
         }
     }
 }
 
-impl OnInterrupt {
-    /// Anything that is no mode is an expression. `is_argument` tells whether a name is an argument's.
-    pub(crate) fn new(value: Expr, is_argument: impl Fn(&Ident) -> bool) -> syn::Result<Self> {
-        match mode(&value) {
-            Some((name, _)) if is_argument(&name) => Ok(Self::Expr(value)),
-            Some((name, None)) if name == "refuse" => Ok(Self::Refuse),
-            Some((name, None)) if name == "rerun" => Ok(Self::Rerun),
-            Some((name, Some(call))) if name == "rerun" => Self::rerun(only_argument(call, &name)?),
-            Some((name, Some(call))) if name == "recover" => only_argument(call, &name).map(Self::Recover),
-            Some((name, None)) if name == "recover" => Err(syn::Error::new_spanned(
-                name,
-                "`recover` needs what finds out: write `on_interrupt = recover(ask_provider(order))`",
-            )),
-            Some((name, None)) if name.to_string().starts_with(char::is_lowercase) => Err(unknown_mode(
-                &value,
-                "on_interrupt",
-                &["refuse", "rerun", "recover"],
-                "`refuse`, `rerun`, `rerun(n)`, `recover(…)`, or an expression of type `OnInterrupt`",
-            )),
-            _ => Ok(Self::Expr(value)),
-        }
-    }
-
-    fn rerun(attempts: Expr) -> syn::Result<Self> {
-        if word(&attempts).is_some_and(|word| word == "unlimited") {
-            return Ok(Self::RerunUnlimited);
-        }
-        match literal(&attempts) {
-            Some(Lit::Int(number)) if matches!(number.base10_parse::<u32>()?, 0 | 1) => {
-                Err(syn::Error::new_spanned(
-                    number,
-                    format_args!(
-                        "`rerun({number})` never runs again: the number counts all attempts, the first included; \
-                         write `refuse`, or 2 or more"
-                    ),
-                ))
-            }
-            _ => Ok(Self::RerunAtMost(attempts)),
-        }
-    }
+fn starts_an_option(input: ParseStream) -> bool {
+    let fork = input.fork();
+    let Ok(name) = Ident::parse_any(&fork) else { return false };
+    let assigned = fork.peek(Token![=]) && !fork.peek(Token![==]);
+    let known = EXAMPLES.iter().any(|(option, _)| name == option);
+    assigned || (known && (fork.is_empty() || fork.peek(Token![,]) || fork.peek(Paren)))
 }
 
-impl Codec {
-    pub(crate) fn new(value: &Expr) -> syn::Result<Self> {
-        match mode(value) {
-            Some((name, None)) if name == "bincode" => Ok(Self::Bincode),
-            Some((name, None)) if name == "json" => Ok(Self::Json),
-            _ => Err(unknown_mode(value, "codec", &["bincode", "json"], "`bincode` and `json`")),
-        }
-    }
+fn malformed(name: &Ident, problem: &str) -> syn::Error {
+    let example = EXAMPLES.iter().find(|(option, _)| name == option).map_or("", |(_, example)| example);
+    syn::Error::new_spanned(name, format_args!("`{name}` {problem}: write `{example}`"))
 }
 
-impl Fingerprint {
-    pub(crate) fn new(value: Expr) -> Self {
-        match word(&value) {
-            Some(word) if word == "none" => Self::None,
-            _ => Self::Expr(value),
-        }
-    }
-}
-
-/// A name that identifies calls for years, so it has to be fixed when the program is built.
-pub(crate) fn check_name(option: &Opt<Expr>) -> syn::Result<()> {
-    match (&option.value, literal(&option.value)) {
-        (_, Some(Lit::Str(text))) => check_name_text(text),
-        (Expr::Path(_) | Expr::Macro(_), None) => Ok(()),
-        _ => Err(syn::Error::new_spanned(
-            &option.value,
-            "`name` must be fixed: write a text, `name = \"shop.charge\"`, or a constant; \
-             what changes from call to call belongs in `key`",
-        )),
-    }
-}
-
-pub(crate) fn check_name_text(text: &LitStr) -> syn::Result<()> {
-    let bytes = text.value().len();
-    if text.value().trim().is_empty() {
-        return Err(syn::Error::new_spanned(
-            text,
-            "a name cannot be empty: write for example `\"shop.charge\"`",
-        ));
-    }
-    if bytes > NAME_BYTES_MAX {
-        let message =
-            format!("this name has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed: shorten it");
-        return Err(syn::Error::new_spanned(text, message));
-    }
-    Ok(())
-}
-
-fn only_argument(call: &ExprCall, mode: &Ident) -> syn::Result<Expr> {
-    match (call.args.first(), call.args.len()) {
-        (Some(argument), 1) => Ok(argument.clone()),
-        (_, count) => {
-            let message = format!("`{mode}(…)` takes one argument, not {count}");
-            Err(syn::Error::new_spanned(call, message))
-        }
-    }
-}
-
-fn unknown_mode(value: &Expr, option: &str, modes: &[&str], listed: &str) -> syn::Error {
-    let meant = mode(value).and_then(|(name, _)| closest(&name.to_string(), modes));
-    let message = match meant {
-        Some(meant) => format!("`{option}` has no such mode; did you mean `{meant}`? There are {listed}"),
-        None => format!("`{option}` has no such mode; there are {listed}"),
+fn unknown(name: &Ident) -> syn::Error {
+    let options: Vec<&str> = EXAMPLES.iter().map(|(option, _)| *option).collect();
+    let message = match closest(&name.to_string(), &options) {
+        Some(option) => format!("unknown option `{name}`: did you mean `{option}`?"),
+        None => format!("unknown option `{name}`: the options are `{}`", options.join("`, `")),
     };
-    syn::Error::new_spanned(value, message)
+    syn::Error::new_spanned(name, message)
 }

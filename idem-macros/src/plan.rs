@@ -1,17 +1,17 @@
-//! What to expand: the options, understood, and the function they fit.
+//! The input of the expansion: the function, and the options that fit it.
 
 use syn::{Attribute, Expr, Ident};
 
 use crate::{
-    args::{Args, Opt},
     errors::Errors,
     func::Func,
-    options::{Fingerprint, Options},
+    options::{Opt, Options},
     rules,
     shape::Shape,
+    values::Fingerprint,
 };
 
-/// A function without a mistake, ready to be expanded.
+/// A function and its options, checked by every rule.
 pub(crate) struct Plan {
     pub(crate) func: Func,
     pub(crate) shape: Shape,
@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
 }
 
-/// What a later call with the same key must bring again.
+/// The values in which a later call with the same key must equal the first.
 pub(crate) enum Compare {
     Nothing,
     Value(Opt<Expr>),
@@ -35,10 +35,9 @@ pub(crate) struct Compared {
 }
 
 impl Plan {
-    /// Checks every rule, so that all mistakes are found at once.
-    pub(crate) fn new(args: Args, func: Func, errors: &mut Errors) -> Option<Self> {
+    /// Checks every rule, so that all mistakes are reported at once.
+    pub(crate) fn new(mut options: Options, func: Func, errors: &mut Errors) -> Option<Self> {
         let shape = Shape::new(&func, errors);
-        let mut options = Options::new(args, &func, errors);
         rules::check(&options, &func, errors);
         let compare = Compare::new(&mut options, &func);
         Some(Self { shape: shape?, key: options.key.take()?, compare, options, func })

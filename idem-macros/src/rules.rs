@@ -1,86 +1,84 @@
-//! The rules: what must not be written together, or not on this function. Each has a case of its name in
-//! `tests/ui`.
+//! The rules: options that exclude each other, or that do not fit the function. Each has a case in `tests/ui`.
 
 use proc_macro2::Span;
-use syn::{GenericParam, Ident, Lit, ext::IdentExt};
+use syn::{GenericParam, Ident, ext::IdentExt};
 
 use crate::{
-    args::{Opt, closest},
     duration::Duration,
     errors::Errors,
-    expr::literal,
+    expr::text,
     func::{Func, Param},
     mentions::{self, Borrow},
-    options::{OnErr, OnInterrupt, Options, check_name, check_name_text},
+    options::{Opt, Options},
     shape,
+    spelling::closest,
+    values::{OnErr, OnInterrupt, check_name, check_name_text},
 };
 
 pub(crate) fn check(options: &Options, func: &Func, errors: &mut Errors) {
-    function_is_ordinary(func, errors);
+    function_is_supported(func, errors);
     key_is_given(options, errors);
     key_uses_an_argument(options, func, errors);
-    key_tells_instances_apart(options, func, errors);
+    key_uses_type_parameters(options, func, errors);
     name_is_given_for_methods(options, func, errors);
-    name_is_fixed(options, func, errors);
-    earlier_names_differ(options, errors);
+    name_is_constant(options, func, errors);
+    earlier_names_are_distinct(options, errors);
     skipped_arguments_exist(options, func, errors);
-    skip_or_fingerprint(options, errors);
-    compared_arguments_stay(options, func, errors);
+    fingerprint_excludes_skip(options, errors);
+    compared_arguments_are_not_mut(options, func, errors);
     compared_arguments_have_an_order(options, func, errors);
     compared_arguments_have_a_name(options, func, errors);
-    lifetimes_are_sensible(options, errors);
-    tx_stands_alone(options, func, errors);
+    lifetimes_are_consistent(options, errors);
+    tx_excludes_other_options(options, func, errors);
     detached_body_owns_its_arguments(options, func, errors);
 }
 
-fn function_is_ordinary(func: &Func, errors: &mut Errors) {
+fn function_is_supported(func: &Func, errors: &mut Errors) {
     let sig = &func.sig;
     let name = &sig.ident;
     if let Some(token) = &sig.constness {
-        errors.at(token, format_args!("a `const fn` cannot reach a store: remove `const` from `{name}`"));
+        errors.at(token, format_args!("a `const fn` cannot use a store: remove `const` from `{name}`"));
     }
     if let Some(abi) = &sig.abi {
-        let message = format!("`{name}` is called by foreign code: annotate a Rust function that it calls");
+        let message = format!(
+            "an `extern fn` cannot be idempotent: put `#[idempotent]` on a function that `{name}` calls"
+        );
         errors.at(abi, message);
     }
     if let Some(variadic) = &sig.variadic {
-        errors.at(variadic, "arguments without a name cannot be compared");
+        errors.at(variadic, "variadic arguments cannot be compared: name each argument");
     }
 }
 
 fn key_is_given(options: &Options, errors: &mut Errors) {
-    if options.key.is_none() && !options.key_is_begun {
+    if options.key.is_none() && !options.key_is_named {
         errors.push(syn::Error::new(
             Span::call_site(),
-            "`key` is missing: say what identifies a call, for example `key = order.id`",
+            "`key` is missing: write what identifies a call, for example `key = order.id`",
         ));
     }
 }
 
 fn key_uses_an_argument(options: &Options, func: &Func, errors: &mut Errors) {
     let Some(Opt { value: key, .. }) = &options.key else { return };
-    let text = literal(key).and_then(|literal| match literal {
-        Lit::Str(text) => Some(text.value()),
-        _ => None,
-    });
+    let text = text(key);
     if text.as_deref().is_some_and(str::is_empty) {
-        errors.at(key, "an empty key identifies nothing: name the argument that does");
+        errors.at(key, "an empty key identifies no call: name the argument that does");
         return;
     }
     let mentioned = mentions::names(key);
-    let uses = func.bindings().any(|argument| mentioned.contains(&argument.unraw().to_string()));
-    if uses || func.bindings().next().is_none() {
+    let arguments = func.names();
+    if arguments.is_empty() || arguments.iter().any(|argument| mentioned.contains(argument)) {
         return;
     }
-    let arguments: Vec<String> = func.bindings().map(ToString::to_string).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let meant = mentioned.iter().find_map(|name| closest(name, &arguments));
     let cure = match (text, meant) {
         (None, Some(meant)) => format!("did you mean `{meant}`?"),
         (Some(text), _) if text.contains('{') => {
-            format!("a text alone is not formatted, write `format!({text:?})`")
+            format!("write `format!({text:?})`, because a string literal is not formatted")
         }
-        _ => format!("name what tells calls apart, for example `key = {}`", example(func)),
+        _ => format!("name an argument that identifies the call, for example `key = {}`", example(func)),
     };
     let message = format!(
         "this key uses no argument of `{}`, so all calls would share one record: {cure}",
@@ -89,21 +87,21 @@ fn key_uses_an_argument(options: &Options, func: &Func, errors: &mut Errors) {
     errors.at(key, message);
 }
 
-fn key_tells_instances_apart(options: &Options, func: &Func, errors: &mut Errors) {
+fn key_uses_type_parameters(options: &Options, func: &Func, errors: &mut Errors) {
     let Some(Opt { value: key, .. }) = &options.key else { return };
     let mut mentioned = mentions::names(key);
     func.params.iter().for_each(|param| mentioned.extend(mentions::names(&param.ty)));
     for parameter in &func.sig.generics.params {
         let (ident, part) = match parameter {
-            GenericParam::Type(ty) => (&ty.ident, format!("std::any::type_name::<{}>()", ty.ident)),
+            GenericParam::Type(ty) => (&ty.ident, format!("{}::KIND", ty.ident)),
             GenericParam::Const(constant) => (&constant.ident, constant.ident.to_string()),
             GenericParam::Lifetime(_) => continue,
         };
         if !mentioned.contains(&ident.unraw().to_string()) {
-            let name = &func.sig.ident;
             let message = format!(
-                "no argument mentions `{ident}`, so `{name}` would share its records among all of them: \
-                 put it in the key, for example `key = ({part}, {})`",
+                "no argument mentions `{ident}`, so `{}` would share one record between different `{ident}`: \
+                 distinguish them in the key, for example `key = ({part}, {})`",
+                func.sig.ident,
                 example(func)
             );
             errors.at(ident, message);
@@ -117,94 +115,90 @@ fn name_is_given_for_methods(options: &Options, func: &Func, errors: &mut Errors
     }
     let name = &func.sig.ident;
     let cure = format!("write for example `name = \"shop.{}\"`", name.unraw());
-    let why = "the macro cannot see which type it belongs to, and two types would share their records";
+    let why = "the macro cannot see its type, and two types would share their records";
     if let Some(receiver) = func.sig.receiver() {
-        errors.at(receiver.self_token, format_args!("a method needs a `name`, since {why}: {cure}"));
+        errors.at(receiver.self_token, format_args!("a method needs a `name`, because {why}: {cure}"));
     } else if mentions::names(&func.sig).contains("Self") {
-        errors.at(name, format_args!("`{name}` mentions `Self` and needs a `name`, since {why}: {cure}"));
+        errors.at(name, format_args!("`{name}` mentions `Self` and needs a `name`, because {why}: {cure}"));
     }
 }
 
-fn name_is_fixed(options: &Options, func: &Func, errors: &mut Errors) {
+fn name_is_constant(options: &Options, func: &Func, errors: &mut Errors) {
     let Some(option) = &options.name else { return };
-    errors.take(check_name(option));
+    errors.take(check_name(&option.value));
     let mentioned = mentions::names(&option.value);
     if let Some(argument) = func.bindings().find(|name| mentioned.contains(&name.unraw().to_string())) {
-        let message = format!("`name` is the same for every call: use `{argument}` in `key`");
+        let message = format!(
+            "`name` cannot use an argument, because it is the same for every call: put `{argument}` in `key`"
+        );
         errors.at(&option.value, message);
     }
 }
 
-fn earlier_names_differ(options: &Options, errors: &mut Errors) {
-    let earlier = options.was.iter().flat_map(|was| &was.value);
-    let mut seen: Vec<String> = match options.name.as_ref().and_then(|name| literal(&name.value)) {
-        Some(Lit::Str(name)) => vec![name.value()],
-        _ => Vec::new(),
-    };
-    for name in earlier {
+fn earlier_names_are_distinct(options: &Options, errors: &mut Errors) {
+    let mut seen: Vec<String> = options.name.iter().filter_map(|name| text(&name.value)).collect();
+    for name in options.was.iter().flat_map(|was| &was.value) {
         errors.take(check_name_text(name));
         if seen.contains(&name.value()) {
-            errors.at(name, "this name is given already: `was` lists the earlier ones");
+            errors.at(name, "this name is already given: remove it from `was`");
         }
         seen.push(name.value());
     }
 }
 
 fn skipped_arguments_exist(options: &Options, func: &Func, errors: &mut Errors) {
-    let arguments: Vec<String> = func.bindings().map(|name| name.unraw().to_string()).collect();
+    let arguments = func.names();
     let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut seen: Vec<&Ident> = Vec::new();
     for skipped in options.skip.iter().flat_map(|skip| &skip.value) {
         let written = skipped.unraw().to_string();
         if seen.contains(&skipped) {
-            errors.at(skipped, format_args!("`{written}` is skipped twice; keep one of them"));
+            errors.at(skipped, format_args!("`{written}` is skipped twice: remove one of them"));
         } else if !arguments.contains(&written) {
             let cure = match closest(&written, &names) {
                 Some(name) => format!("did you mean `{name}`?"),
-                None if names.is_empty() => "it has none".to_owned(),
-                None => format!("there are `{}`", names.join("`, `")),
+                None if names.is_empty() => "it has no arguments".to_owned(),
+                None => format!("its arguments are `{}`", names.join("`, `")),
             };
-            let message = format!("`{}` has no argument `{written}`; {cure}", func.sig.ident);
+            let message = format!("`{}` has no argument `{written}`: {cure}", func.sig.ident);
             errors.at(skipped, message);
         }
         seen.push(skipped);
     }
 }
 
-fn skip_or_fingerprint(options: &Options, errors: &mut Errors) {
+fn fingerprint_excludes_skip(options: &Options, errors: &mut Errors) {
     if let (Some(skip), Some(_)) = (&options.skip, &options.fingerprint) {
         errors.at(
             &skip.name,
-            "`skip` and `fingerprint` exclude each other: with `fingerprint` the arguments are not compared; \
-             remove `skip`",
+            "`skip` cannot be combined with `fingerprint`, which replaces the comparison of arguments: remove `skip`",
         );
     }
 }
 
-/// A replay cannot repeat what the body wrote through a `&mut`.
-fn compared_arguments_stay(options: &Options, func: &Func, errors: &mut Errors) {
+/// A replay does not repeat what the body wrote through a `&mut`.
+fn compared_arguments_are_not_mut(options: &Options, func: &Func, errors: &mut Errors) {
     for (param, name) in compared(options, func).filter(|(param, _)| param.borrow == Borrow::Mut) {
         let message = format!(
-            "`{name}` is `&mut`: a replay returns the result but does not repeat the changes made through it; \
-             where that is right, add `skip({name})`"
+            "`{name}` is `&mut`, but a replay does not repeat changes to it: \
+             if that is acceptable, add `skip({name})`"
         );
         at_type(param, name, message, errors);
     }
 }
 
 fn compared_arguments_have_an_order(options: &Options, func: &Func, errors: &mut Errors) {
-    for (param, name) in compared(options, func) {
-        if mentions::names(&param.ty).contains("HashSet") {
-            let message = format!(
-                "`{name}` cannot be compared: two equal `HashSet`s may list their elements in another order; \
-                 take a `BTreeSet`, or add `skip({name})`"
-            );
-            at_type(param, name, message, errors);
-        }
+    let is_set = |param: &Param| mentions::names(&param.ty).contains("HashSet");
+    for (param, name) in compared(options, func).filter(|(param, _)| is_set(param)) {
+        let message = format!(
+            "`{name}` cannot be compared, because equal `HashSet`s can differ in order: \
+             take a `BTreeSet`, or add `skip({name})`"
+        );
+        at_type(param, name, message, errors);
     }
 }
 
-/// `#[async_trait]` turns patterns into positions, which change when an argument is added.
+/// `#[async_trait]` names a pattern by its position, which changes when an argument is added.
 fn compared_arguments_have_a_name(options: &Options, func: &Func, errors: &mut Errors) {
     if !shape::is_boxed(func) {
         return;
@@ -212,17 +206,17 @@ fn compared_arguments_have_a_name(options: &Options, func: &Func, errors: &mut E
     for (_, name) in compared(options, func).filter(|(_, name)| name.to_string().starts_with("__arg")) {
         errors.at(
             name,
-            "`#[async_trait]` hides this pattern: give the argument a name, and take it apart in the body",
+            "`#[async_trait]` replaces this pattern with a position: name the argument, and destructure it in the body",
         );
     }
 }
 
-fn lifetimes_are_sensible(options: &Options, errors: &mut Errors) {
+fn lifetimes_are_consistent(options: &Options, errors: &mut Errors) {
     if let Some(Opt { name, value: Duration::Millis(0) }) = &options.ttl {
         errors.at(
             name,
-            "a `ttl` of zero forgets the call at once, so that a retry would run again: give it the time within \
-             which retries come, for example `ttl = \"30d\"`",
+            "a `ttl` of zero forgets the call at once, so a retry would run again: \
+             write the time within which retries arrive, for example `ttl = \"30d\"`",
         );
     }
     let (Some(Opt { value: Duration::Millis(ttl_ms), .. }), Some(keep)) =
@@ -230,76 +224,71 @@ fn lifetimes_are_sensible(options: &Options, errors: &mut Errors) {
     else {
         return;
     };
-    let longer = match keep.value {
-        Duration::Forever => true,
-        Duration::Millis(keep_ms) => keep_ms > *ttl_ms,
-        Duration::Expr(_) => false,
-    };
-    if longer {
+    if matches!(keep.value, Duration::Forever) || matches!(keep.value, Duration::Millis(ms) if ms > *ttl_ms) {
         errors.at(
             &keep.name,
-            "`keep_result` is longer than `ttl`, but a result goes with its record: shorten it, or lengthen `ttl`",
+            "`keep_result` is longer than `ttl`, but a result expires with its record: \
+             shorten `keep_result`, or lengthen `ttl`",
         );
     }
 }
 
-fn tx_stands_alone(options: &Options, func: &Func, errors: &mut Errors) {
-    let Some(tx) = &options.tx else { return };
+fn tx_excludes_other_options(options: &Options, func: &Func, errors: &mut Errors) {
+    if options.tx.is_none() {
+        return;
+    }
     if let Some(token) = &func.sig.asyncness {
         errors.at(
             token,
-            "with `tx` the function cannot be `async`: SQLite lets nobody else write while it waits",
+            "`tx` cannot be combined with `async`, because an `.await` in the transaction would block all writers: \
+             remove `async`",
         );
     }
-    if let Some(detach) = &options.detach {
-        errors.at(&detach.name, "`tx` and `detach` exclude each other: the transaction ends with its caller");
+    let mut excluded = |name: &Ident, option: &str, reason: &str| {
+        errors.at(name, format_args!("`{option}` cannot be combined with `tx`, because {reason}: remove it"));
+    };
+    if let Some(Opt { name, .. }) = &options.detach {
+        excluded(name, "detach", "the transaction ends with its caller");
     }
-    if let Some(store) = &options.store {
-        let message = "`tx` and `store` exclude each other: the record is kept where the transaction is";
-        errors.at(&store.name, message);
+    if let Some(Opt { name, .. }) = &options.store {
+        excluded(name, "store", "the record is kept in the database of the transaction");
     }
     if let Some(Opt { name, value: OnErr::InDoubt }) = &options.on_err {
-        errors.at(
-            name,
-            "with `tx` an error leaves no doubt: it rolls the effect back; remove `on_err = in_doubt`",
-        );
+        excluded(name, "on_err = in_doubt", "an `Err` rolls the effect back");
     }
-    match &options.on_interrupt {
-        None | Some(Opt { value: OnInterrupt::Refuse, .. }) => {}
-        Some(Opt { name, .. }) => errors.at(
-            name,
-            format_args!(
-                "`{}` makes `{name}` needless: a call cut off in a transaction left nothing; remove it",
-                tx.name
-            ),
-        ),
+    if let Some(Opt { name, .. }) =
+        options.on_interrupt.as_ref().filter(|mode| !matches!(mode.value, OnInterrupt::Refuse))
+    {
+        excluded(name, "on_interrupt", "an interrupted transaction leaves no effect");
     }
 }
 
 fn detached_body_owns_its_arguments(options: &Options, func: &Func, errors: &mut Errors) {
     let Some(detach) = &options.detach else { return };
     if func.sig.asyncness.is_none() && !shape::is_boxed(func) {
-        if options.tx.is_some() {
-            return;
+        if options.tx.is_none() {
+            errors.at(
+                &detach.name,
+                "`detach` needs an `async fn`, because a blocked caller cannot go away: remove `detach`",
+            );
         }
-        let message = "`detach` is for `async fn`: a caller cannot go away from a function that blocks it";
-        errors.at(&detach.name, message);
         return;
     }
     for param in func.params.iter().filter(|param| param.borrow != Borrow::Nothing) {
         let Some(name) = param.bindings.first() else { continue };
         let cure = if name == "self" { "take `self: Arc<Self>`" } else { "take it by value, or in an `Arc`" };
-        let message =
-            format!("with `detach` the body outlives its caller and cannot borrow `{name}`: {cure}");
+        let message = format!("a detached body outlives its caller and cannot borrow `{name}`: {cure}");
         at_type(param, name, message, errors);
     }
 }
 
+/// Returns each argument that is compared, with its parameter.
 fn compared<'a>(options: &'a Options, func: &'a Func) -> impl Iterator<Item = (&'a Param, &'a Ident)> {
     let arguments = func.params.iter().flat_map(|param| param.bindings.iter().map(move |name| (param, name)));
     arguments.filter(|(_, name)| options.fingerprint.is_none() && options.compares(name))
 }
 
+/// Adds a mistake at the type of an argument; a plain `self` has none.
 fn at_type(param: &Param, name: &Ident, message: String, errors: &mut Errors) {
     match &param.ty {
         Some(ty) => errors.at(ty, message),
@@ -307,7 +296,7 @@ fn at_type(param: &Param, name: &Ident, message: String, errors: &mut Errors) {
     }
 }
 
-/// An argument to show in an example.
+/// Returns an argument for an example.
 fn example(func: &Func) -> String {
     let named = func.bindings().find(|name| *name != "self");
     named.map_or_else(|| "self.id".to_owned(), ToString::to_string)

@@ -1,67 +1,51 @@
-//! Where the user's body is, and what it gives.
+//! The kind of the function, and the place of its body.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::{GenericArgument, Path, PathArguments, Type, TypeParamBound};
 
 use crate::{errors::Errors, func::Func, mentions};
 
-/// What kind of function it is; `output` is what the body gives, a `Result`.
+/// The kind of a function. `output` is the `Result` that the body returns.
 pub(crate) enum Shape {
     Sync { output: Type },
     Async { output: Type },
     Boxed(Boxed),
 }
 
-/// What `#[async_trait]` has made of an `async fn`: `fn … -> Pin<Box<dyn Future<Output = R>>> { Box::pin(async move { … }) }`.
+/// An `async fn` as rewritten by `#[async_trait]`:
+/// `fn … -> Pin<Box<dyn Future<Output = R>>> { Box::pin(async move { … }) }`.
 pub(crate) struct Boxed {
     pub(crate) output: Type,
-    /// Everything before the parentheses of `Box::pin(…)`.
+    /// The tokens before the parentheses of `Box::pin(…)`.
     pub(crate) pin: TokenStream,
     pub(crate) body: Group,
 }
 
 impl Shape {
     pub(crate) fn new(func: &Func, errors: &mut Errors) -> Option<Self> {
-        let name = &func.sig.ident;
-        let Some(output) = func.output() else {
-            errors.at(name, format_args!("`{name}` must return a `Result`, for example `-> Result<(), idem_runtime::Error>`: the call itself can fail"));
+        let declared = declared_output(func, errors)?;
+        let is_async = func.sig.asyncness.is_some();
+        let future = future_output(declared).filter(|_| !is_async);
+        if let (None, Some(message)) = (future, unnamed(declared)) {
+            errors.at(declared, message);
             return None;
-        };
-        if let Type::Never(never) = output {
+        }
+        let output = future.unwrap_or(declared).clone();
+        if let Some(value) = borrowed_value(&output) {
             errors.at(
-                never,
-                format_args!("`{name}` never returns, so there is nothing to record: return a `Result`"),
+                value,
+                "a replayed result cannot borrow, because it is read from the store: return an owned value, \
+                 for example `String` instead of `&str`",
             );
-            return None;
         }
-        if func.sig.asyncness.is_none()
-            && let Some(output) = future_output(output)
-        {
-            result_owns_its_value(output, errors);
-            return Self::boxed(func, output, errors);
+        match (future, is_async) {
+            (Some(_), _) => errors.take(boxed(func, output)).map(Self::Boxed),
+            (None, true) => Some(Self::Async { output }),
+            (None, false) => Some(Self::Sync { output }),
         }
-        if mentions::names(output).contains("impl") {
-            errors.at(output, impl_trait(output));
-            return None;
-        }
-        result_owns_its_value(output, errors);
-        let output = output.clone();
-        Some(if func.sig.asyncness.is_some() { Self::Async { output } } else { Self::Sync { output } })
     }
 
-    fn boxed(func: &Func, output: &Type, errors: &mut Errors) -> Option<Self> {
-        let Some((pin, body)) = pinned_block(func.body.stream()) else {
-            errors.at(
-                func.output(),
-                "only what `#[async_trait]` writes can be boxed, a body that is `Box::pin(async move { … })`: \
-                 write `async fn` and return the `Result`",
-            );
-            return None;
-        };
-        Some(Self::Boxed(Boxed { output: output.clone(), pin, body }))
-    }
-
-    /// The `Result` that the body gives.
+    /// Returns the `Result` type of the body.
     pub(crate) fn output(&self) -> &Type {
         match self {
             Self::Sync { output } | Self::Async { output } | Self::Boxed(Boxed { output, .. }) => output,
@@ -73,32 +57,61 @@ impl Shape {
     }
 }
 
-/// Whether it is an async function in all but name: `Pin<Box<dyn Future<…>>>` is returned.
+/// Whether the function returns a `Pin<Box<dyn Future<…>>>`.
 pub(crate) fn is_boxed(func: &Func) -> bool {
     func.output().is_some_and(|output| future_output(output).is_some())
 }
 
-/// `Result<&str, E>` could be stored, but never be read back.
-fn result_owns_its_value(output: &Type, errors: &mut Errors) {
-    if let Some(value) = first_generic(output, "Result").filter(|value| mentions::has_reference(value)) {
-        errors.at(
-            value,
-            "a replay reads the result back, and what is read back cannot borrow: return an owned value, \
-             for example `String` for `&str`",
-        );
+fn declared_output<'a>(func: &'a Func, errors: &mut Errors) -> Option<&'a Type> {
+    let name = &func.sig.ident;
+    match func.output() {
+        Some(never @ Type::Never(_)) => {
+            let message = format!("`{name}` never returns, so no result can be recorded: return a `Result`");
+            errors.at(never, message);
+        }
+        Some(output) => return Some(output),
+        None => errors.at(
+            name,
+            format_args!(
+                "`{name}` returns no `Result`, but the call itself can fail: \
+                 write for example `-> Result<(), idem_runtime::Error>`"
+            ),
+        ),
     }
+    None
 }
 
-fn impl_trait(output: &Type) -> String {
-    if mentions::names(output).contains("Future") {
-        "write `async fn` and return the `Result`: what is recorded is the result, not the future".to_owned()
+/// Returns the mistake in a return type with `impl Trait`.
+fn unnamed(output: &Type) -> Option<&'static str> {
+    let names = mentions::names(output);
+    if !names.contains("impl") {
+        None
+    } else if names.contains("Future") {
+        Some("a future cannot be recorded, only its result: write `async fn` and return the `Result`")
     } else {
-        "`impl Trait` has no name under which it could be read back: return a `Result` with named types"
-            .to_owned()
+        Some(
+            "`impl Trait` cannot be read from the store, because it names no type: return a `Result` of named types",
+        )
     }
 }
 
-/// `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
+/// Returns the `T` of a `Result<T, E>` if it borrows: such a value can be stored, but not read back.
+fn borrowed_value(output: &Type) -> Option<&Type> {
+    first_generic(output, "Result").filter(|value| mentions::has_reference(value))
+}
+
+fn boxed(func: &Func, output: Type) -> syn::Result<Boxed> {
+    let (pin, body) = pinned_block(func.body.stream()).ok_or_else(|| {
+        syn::Error::new_spanned(
+            func.output(),
+            "a boxed future is accepted only as `#[async_trait]` writes it, `Box::pin(async move { … })`: \
+             write `async fn` and return the `Result`",
+        )
+    })?;
+    Ok(Boxed { output, pin, body })
+}
+
+/// Returns `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
 fn future_output(ty: &Type) -> Option<&Type> {
     let Type::TraitObject(object) = first_generic(first_generic(ty, "Pin")?, "Box")? else { return None };
     object.bounds.iter().find_map(|bound| match bound {
@@ -107,7 +120,7 @@ fn future_output(ty: &Type) -> Option<&Type> {
     })
 }
 
-/// `T` of `Name<T, …>`.
+/// Returns `T` of `Name<T, …>`.
 fn first_generic<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };
     let segment = path.path.segments.last().filter(|segment| segment.ident == name)?;
@@ -126,7 +139,7 @@ fn associated_output(path: &Path) -> Option<&Type> {
     })
 }
 
-/// Splits `… Box::pin(async move { … })` before its parentheses and gives the block inside.
+/// Splits `… Box::pin(async move { … })` into the tokens before the parentheses and the block inside.
 fn pinned_block(body: TokenStream) -> Option<(TokenStream, Group)> {
     let mut tokens: Vec<TokenTree> = body.into_iter().collect();
     let Some(TokenTree::Group(argument)) = tokens.pop() else { return None };

@@ -4,7 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::{args::closest, expansion};
+use crate::expansion;
 
 #[track_caller]
 fn check(args: TokenStream, item: TokenStream, expected: &TokenStream) {
@@ -128,19 +128,5 @@ fn broken_options_do_not_hide_the_next() {
     ] {
         let found = mistakes(args, item());
         assert_eq!(found.len(), expected, "{args}: {found:?}");
-    }
-}
-
-#[test]
-fn misspelt_names_are_recognised() {
-    let options = ["key", "ttl", "wait", "codec", "keep_result"];
-    for (written, expected) in [
-        ("kee", Some("key")),
-        ("tll", Some("ttl")),
-        ("keep_results", Some("keep_result")),
-        ("retries", None),
-        ("a", None),
-    ] {
-        assert_eq!(closest(written, &options), expected, "{written}");
     }
 }

@@ -32,7 +32,7 @@ fn empty() -> Result<u64, Error> {
     Ok(1)
 }
 
-// These are right: a capture uses its argument, and a function without arguments has none to use.
+// Correct: a capture uses its argument, and a function without arguments cannot use one.
 #[idempotent(key = format!("order-{order}"))]
 fn captured(order: u64) -> Result<u64, Error> {
     Ok(order)

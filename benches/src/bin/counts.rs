@@ -9,7 +9,7 @@ use std::alloc::System;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_benches::contender::embedded;
+use idem_benches::contender::embedded::embedded;
 use idem_benches::lap::count;
 use idem_benches::tools::{Child, instructions, statements, system_calls};
 use idem_benches::{Outcome, child};

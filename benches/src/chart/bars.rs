@@ -1,8 +1,7 @@
 //! One bar for each contender of a table: calls per second.
 
-use super::drawing::{Drawing, Text};
+use super::drawing::{Drawing, MARGIN, Text, WIDTH, class, short};
 use super::scale::Scale;
-use super::{MARGIN, WIDTH, class, short};
 use crate::lap::count;
 use crate::report::Table;
 

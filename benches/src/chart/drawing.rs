@@ -2,6 +2,11 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+/// Of the whole picture, in pixels.
+pub(super) const WIDTH: f64 = 960.0;
+/// Left free at every edge.
+pub(super) const MARGIN: f64 = 24.0;
+
 /// What was drawn so far.
 #[derive(Debug, Default)]
 pub(super) struct Drawing(String);
@@ -62,5 +67,37 @@ impl Drawing {
 
     fn add(&mut self, markup: fmt::Arguments<'_>) {
         let _ = self.0.write_fmt(markup);
+    }
+}
+
+/// The colour of a contender, the same in every panel.
+pub(super) fn class(contender: &str) -> &'static str {
+    match contender {
+        name if name.starts_with("idempotent, tasks") => "b",
+        name if name.starts_with("idempotent") => "a",
+        name if name.starts_with("bare") => "d",
+        _ => "c",
+    }
+}
+
+/// A number on an axis or beside a bar, as short as it is still exact enough to compare.
+pub(super) fn short(number: f64) -> String {
+    let (number, unit) = match number {
+        number if number >= 1e6 => (number / 1e6, " M"),
+        number if number >= 1e3 => (number / 1e3, " k"),
+        number => (number, ""),
+    };
+    let decimals = usize::from(number < 10.0 && number.fract() > 0.04);
+    format!("{number:.decimals$}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [0.5, 7.0, 42.3, 999.0, 1_000.0, 7_926.0, 50_000.0, 2_500_000.0];
+        assert_eq!(numbers.map(short), ["0.5", "7", "42", "999", "1 k", "7.9 k", "50 k", "2.5 M"]);
     }
 }

@@ -1,8 +1,7 @@
 //! Lines over one axis.
 
-use super::drawing::{Drawing, Text};
+use super::drawing::{Drawing, MARGIN, Text, WIDTH, short};
 use super::scale::Scale;
-use super::{MARGIN, WIDTH, short};
 use crate::lap::count;
 use crate::report::Curve;
 

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use rusqlite::{Connection, params};
 
+use super::Contender;
 use super::by_hand::connect;
-use super::{Caller, Contender};
-use crate::lap::{Lap, repeated};
+use crate::lap::{Caller, Lap, repeated};
 use crate::{Outcome, key, result};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS calls (

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{Caller, Contender};
+use super::Contender;
+use crate::lap::Caller;
 use crate::{Outcome, result};
 
 /// WAL with `synchronous = FULL`, as ours; statements are prepared once.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use cached::{ConcurrentCached, RedbCache};
 
-use super::{Caller, Contender};
+use super::Contender;
+use crate::lap::Caller;
 use crate::{Outcome, result};
 
 /// Durable, as the crate's default is.

@@ -10,9 +10,9 @@ use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 
+use super::Contender;
 use super::by_hand::connect;
-use super::{Caller, Contender};
-use crate::lap::Lap;
+use crate::lap::{Caller, Lap};
 use crate::{Outcome, key, result};
 
 #[idempotent(name = "bench.charge", key = key, skip(store), store = store)]

@@ -2,7 +2,8 @@
 
 use postgres::{Client, NoTls, Statement};
 
-use super::{Caller, Contender};
+use super::Contender;
+use crate::lap::Caller;
 use crate::server::PostgresServer;
 use crate::{Outcome, result};
 

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use super::{Caller, Contender};
+use super::Contender;
+use crate::lap::Caller;
 use crate::server::RedisServer;
 use crate::{Outcome, result};
 

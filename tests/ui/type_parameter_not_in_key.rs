@@ -11,13 +11,13 @@ fn of_constant<const N: usize>(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
-// Right: the argument, or the key, tells them apart.
+// Correct: the argument mentions `T`, and the key contains `N`.
 #[idempotent(key = (N, id))]
-fn told<T: serde::Serialize, const N: usize>(id: T) -> Result<u64, Error> {
+fn mentioned<T: serde::Serialize, const N: usize>(id: T) -> Result<u64, Error> {
     let _ = id;
     Ok(1)
 }
 
 fn main() {
-    let _ = told::<u64, 1>(1);
+    let _ = mentioned::<u64, 1>(1);
 }

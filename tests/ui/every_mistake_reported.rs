@@ -6,6 +6,6 @@ fn charge(order: u64, gateway: &str) -> Result<u64, Error> {
 }
 
 fn main() {
-    // The function is there all the same: no error about it.
+    // The function still exists, so no error is about it.
     let _ = charge(1, "gateway");
 }
