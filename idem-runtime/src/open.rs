@@ -16,7 +16,7 @@ use crate::engine::commit::Disk;
 use crate::engine::shared::{Core, Found};
 use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::host::clock::Clock;
 use crate::host::file_identity::Identity;
 use crate::host::high_water::HighWater;
@@ -237,7 +237,9 @@ impl StoreBuilder {
     pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Engine>, OwnerFile), Error> {
         let sidecar = Sidecar::create(path.sidecar()).map_err(problem)?;
         let io = |error| {
-            Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
+            Error::store(format!("the folder `{}` cannot be used", sidecar.path().display()))
+                .advise(Advice::Permissions)
+                .because(error)
         };
         let mut gate = Gate::open(&sidecar).map_err(io)?;
         let mut high_water = HighWater::open(&sidecar).map_err(io)?;
@@ -250,10 +252,8 @@ impl StoreBuilder {
             Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(problem)?,
             Tenancy::Shared => {
                 sidecar.remove_unused();
-                return Err(Error::store(format!(
-                    "`{}` does not exist; a shared store lives in your application's database, which must be made first",
-                    path.database().display()
-                )));
+                let message = format!("the database `{}` does not exist", path.database().display());
+                return Err(Error::store(message).advise(Advice::CreateDatabase));
             }
         };
         let had_log = path.has_log();
@@ -309,11 +309,9 @@ impl StoreBuilder {
             return Ok(());
         }
         let Some(highest) = high_water.read().filter(|highest| *highest > 0) else { return Ok(()) };
-        Err(Error::store(format!(
-            "`{}` is gone, and {highest} claims were made in it: those calls would run again. Restore it; or, to start \
-             anew on purpose, delete its `-idem` folder too",
-            path.database().display()
-        )))
+        let message =
+            format!("`{}` is missing, and its high-water mark is {highest}", path.database().display());
+        Err(Error::store(message).advise(Advice::RestoreMissing))
     }
 
     fn connect(&self, path: &StorePath, creation: Creation) -> Result<Connection, Error> {
@@ -321,11 +319,11 @@ impl StoreBuilder {
         conn.busy_timeout(OPEN_WAIT).map_err(opening)?;
         let bare = schema::check_file(&conn, self.tenancy)?;
         if bare && creation == Creation::Existing && self.tenancy == Tenancy::Own {
-            return Err(Error::store(format!(
-                "`{}` is an SQLite database without our tables: it was emptied, or its `-wal` is lost. Restore it \
-                 from a backup, or delete it and its `-idem` folder if it held nothing",
+            let message = format!(
+                "`{}` is an SQLite database without the tables of a store",
                 path.database().display()
-            )));
+            );
+            return Err(Error::store(message).advise(Advice::RestoreEmptied));
         }
         schema::set_modes(&conn, self.tenancy, Role::Writer)?;
         Ok(conn)
@@ -364,7 +362,10 @@ pub(crate) fn guarded(core: &Engine) -> Result<(), Error> {
     std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]
 fn problem(problem: PathProblem) -> Error {
-    Error::store(problem.to_string())
+    let error = Error::store(problem.to_string()).advise(problem.advice());
+    match problem {
+        PathProblem::Io { error: cause, .. } => error.because(cause),
+        _ => error,
+    }
 }

@@ -39,7 +39,7 @@ advice! {
     NeedsTokio: "Call from inside a tokio runtime, or without `detach`.",
     // The caller's transaction.
     PassTransaction: "Pass the transaction with `tx = …`, or call outside of the `tx` body.",
-    NoTransactionControl: "Keep transaction control out of a `tx` body. Check the effect, then call `settle`.",
+    NoTransactionControl: "Keep COMMIT, ROLLBACK and OR ROLLBACK out of a `tx` body. Check the effect, then call `settle`.",
     BeginImmediate: "Begin the transaction with `BEGIN IMMEDIATE`.",
     Install: "Create the tables once with `idem_runtime::install(&conn)`, or open a shared store on the database.",
     KeepJournal: "Use journal mode `WAL` or `DELETE`.",

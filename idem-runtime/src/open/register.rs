@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::encoding::digest::Slot;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::event;
 use crate::host::clock::{Clock, SystemClock};
 use crate::host::high_water::HighWater;
@@ -129,20 +129,14 @@ impl Registration {
             return Ok(());
         }
         if let Some(flaw) = schema::integrity_flaw(conn).map_err(opening)? {
-            return Err(Error::store(format!(
-                "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
-                 was done"
-            )));
+            return Err(Error::store(format!("the store is damaged ({flaw})")).advise(Advice::RestoreDamaged));
         }
         let Some((found, expected)) = counters::lost_records(conn).map_err(opening)? else { return Ok(()) };
         if self.accept_lost_records {
             return counters::accept_records(conn).map_err(opening);
         }
-        Err(Error::store(format!(
-            "the store has lost records: there are {found} and should be {expected} (an old copy of the database was put \
-             beside a newer log). The missing calls would run again. Restore the newest files, or open it once with \
-             `accept_lost_records` when you know what is missing"
-        )))
+        let message = format!("the store has lost records: {found} records found, {expected} expected");
+        Err(Error::store(message).advise(Advice::RestoreNewest))
     }
 
     /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
@@ -152,11 +146,10 @@ impl Registration {
         if self.accept_lost_records {
             return counters::write(conn, Some(highest), 0).map_err(opening);
         }
-        Err(Error::store(format!(
-            "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
-             copy was put in its place). Calls made since would run again. Restore the newest files, or open it once \
-             with `accept_lost_records` when you know what is missing"
-        )))
+        let message = format!(
+            "the store has lost records: its last claim is {issued}, its high-water mark is {highest}"
+        );
+        Err(Error::store(message).advise(Advice::RestoreNewest))
     }
 }
 
