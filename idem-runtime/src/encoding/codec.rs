@@ -93,7 +93,7 @@ impl Codec {
             BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Ok(Self::Bincode),
             #[cfg(not(feature = "bincode"))]
             BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => {
-                Err("it was stored with bincode; build with the feature `bincode` to read it".into())
+                Err("it was stored with bincode, and the feature `bincode` is off".into())
             }
             JSON_ID => Ok(Self::Json),
             _ => Err(format!("it was stored with codec `{id}`, which this version does not know")),
@@ -130,7 +130,7 @@ impl Codec {
         match self {
             #[cfg(feature = "bincode")]
             Self::Bincode => read_bincode(bytes),
-            Self::Json => serde_json::from_slice(bytes).map_err(|why| json_trouble(&why)),
+            Self::Json => serde_json::from_slice(bytes).map_err(|why| json_cause(&why)),
         }
     }
 }
@@ -143,7 +143,7 @@ fn harmless(words: &str) -> Option<&str> {
         .then_some(words)
 }
 
-fn json_trouble(why: &serde_json::Error) -> String {
+fn json_cause(why: &serde_json::Error) -> String {
     let words = why.to_string();
     harmless(&words).map_or_else(
         || format!("not what was asked for, at line {} column {}", why.line(), why.column()),
@@ -257,7 +257,7 @@ fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let values_left = decode_limits::values_max(bytes);
     let seed = decode_limits::Guarded::new(&values_left);
     let (value, read) = bincode::serde::seed_decode_from_slice(seed, bytes, bincode::config::standard())
-        .map_err(|why| bincode_trouble(&why))?;
+        .map_err(|why| bincode_cause(&why))?;
     if read != bytes.len() {
         return Err(format!("`{}` bytes are left over", bytes.len().saturating_sub(read)));
     }
@@ -265,7 +265,7 @@ fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 #[cfg(feature = "bincode")]
-fn bincode_trouble(why: &bincode::error::DecodeError) -> String {
+fn bincode_cause(why: &bincode::error::DecodeError) -> String {
     match why {
         bincode::error::DecodeError::OtherString(words) => {
             harmless(words).unwrap_or("a value that its type refuses").to_owned()
@@ -274,33 +274,27 @@ fn bincode_trouble(why: &bincode::error::DecodeError) -> String {
     }
 }
 
-/// Why a result cannot be stored, and the cure.
+/// Why a result cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unstorable(String);
 
 impl fmt::Display for Unstorable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(why) = self;
-        write!(
-            f,
-            "the result cannot be stored: {why}; return a smaller or simpler value, or say `keep_result = \"0s\"`"
-        )
+        write!(f, "the result cannot be stored: {why}")
     }
 }
 
 impl std::error::Error for Unstorable {}
 
-/// Why a stored result cannot be replayed, and the cure.
+/// Why a stored result cannot be replayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Undecodable(String);
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(why) = self;
-        write!(
-            f,
-            "the stored result cannot be read: {why}; if its type has changed, go back to the one it was stored with"
-        )
+        write!(f, "the stored result cannot be read: {why}")
     }
 }
 

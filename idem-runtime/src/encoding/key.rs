@@ -33,7 +33,7 @@ impl Key {
     /// The text of `key`, or why it cannot be one.
     pub(crate) fn of<K: Serialize + ?Sized>(key: &K) -> Result<Self, BadKey> {
         if mentions_hash_set::<K>() {
-            return Err(BadKey("the key is a `HashSet`, whose order changes; use a `BTreeSet`".into()));
+            return Err(BadKey("the key is a `HashSet`, whose order changes".into()));
         }
         let mut text = text::Text::default();
         walk(key, &mut text)?;
@@ -63,7 +63,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Why a value cannot be a key, and what to use instead.
+/// Why a value cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadKey(String);
 
@@ -78,13 +78,9 @@ impl std::error::Error for BadKey {}
 impl From<Unwalkable> for BadKey {
     fn from(why: Unwalkable) -> Self {
         Self(match why {
-            Unwalkable::TooDeep => {
-                format!("the key is nested deeper than {DEPTH_MAX} levels; use its id instead")
-            }
+            Unwalkable::TooDeep => format!("the key is nested deeper than {DEPTH_MAX} levels"),
             Unwalkable::Refused(why) => why,
-            Unwalkable::Failed(why) => {
-                format!("the key cannot be serialized: {why}; use an id or text instead")
-            }
+            Unwalkable::Failed(why) => format!("the key cannot be serialized: {why}"),
         })
     }
 }

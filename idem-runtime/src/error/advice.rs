@@ -85,7 +85,7 @@ impl ErrorKind {
     pub(super) fn help(self) -> &'static str {
         match self {
             Self::BadKey => {
-                "Use what identifies the call: text, an integer, or a tuple of these, at most 1,024 bytes as text."
+                "Use what identifies the call: text, an integer, or a tuple, struct or `BTreeSet` of these, up to 1,024 bytes."
             }
             Self::BadArgument => {
                 "Leave the argument out with `skip(…)`, or choose what is compared with `fingerprint = …`."

@@ -104,12 +104,7 @@ impl Identity {
 
 impl fmt::Display for Replaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` was deleted or replaced while the store was open; stop every process that uses the store, see \
-             that the right files are in place, and start again",
-            self.file.display()
-        )
+        write!(f, "`{}` was deleted or replaced while the store was open", self.file.display())
     }
 }
 

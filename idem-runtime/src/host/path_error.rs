@@ -59,7 +59,7 @@ impl fmt::Display for PathProblem {
             Self::NotAFile(path) => write!(f, "the path `{}` is not a regular file", path.display()),
             Self::MissingFolder { path, missing } => {
                 let (path, missing) = (path.display(), missing.display());
-                write!(f, "the folder `{missing}` of the path `{path}` does not exist")
+                write!(f, "the folder `{missing}` of `{path}` does not exist")
             }
             Self::LostLink { path, target } => {
                 let (path, target) = (path.display(), target.display());

@@ -24,10 +24,10 @@ fn refusal(path: impl AsRef<Path>) -> String {
 #[test]
 fn what_sqlite_takes_for_something_else_is_refused() {
     let cases = [
-        ("", "empty; name a file"),
-        (":memory:", "`Store::temporary()`"),
-        ("file:idem.db", "looks like a URI"),
-        ("FILE:///tmp/idem.db?mode=memory", "looks like a URI"),
+        ("", "is empty"),
+        (":memory:", "in memory"),
+        ("file:idem.db", "is a URI"),
+        ("FILE:///tmp/idem.db?mode=memory", "is a URI"),
         ("a\0b", "NUL byte"),
         ("/", "is a folder"),
         ("..", "is a folder"),
@@ -77,7 +77,7 @@ fn every_way_to_a_file_gives_one_path() {
 fn the_first_missing_folder_is_named() {
     let (_folder, path) = folder();
     let text = refusal(path.join("a/b/idem.db"));
-    assert!(text.contains(&format!("the folder `{}` does not exist", path.join("a").display())), "{text}");
+    assert!(text.contains(&format!("the folder `{}` of `", path.join("a").display())), "{text}");
 }
 
 #[test]
@@ -91,7 +91,9 @@ fn what_is_not_one_regular_file_is_refused() {
     let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
     assert!(refusal(path.join("socket")).contains("not a regular file"));
     fs::write(path.join("file"), "x").unwrap();
-    assert!(refusal(path.join("file/idem.db")).contains("Not a directory"));
+    let error = StorePath::resolve(&path.join("file/idem.db")).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("Not a directory") && !error.to_string().contains(&cause), "{error}: {cause}");
 }
 
 #[test]

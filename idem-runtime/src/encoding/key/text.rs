@@ -34,7 +34,7 @@ impl Form for Text {
             Event::Signed(_, value) => self.plain(value)?,
             Event::Unsigned(_, value) => self.plain(value)?,
             Event::F32(_) | Event::F64(_) => {
-                return Err(self.refused("is a float, which rounds; use an integer or text"));
+                return Err(self.refused("is a float, which rounds"));
             }
             Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
             Event::Text(value) | Event::UnitVariant(_, value) => self.text(value)?,
@@ -165,21 +165,17 @@ impl Text {
     }
 
     fn missing(&self, what: &str) -> Unwalkable {
-        self.refused(&format!(
-            "is {what}, and everything that lacks it would share one record; use a value that is there"
-        ))
+        self.refused(&format!("is {what}"))
     }
 
     fn map(&self) -> Unwalkable {
-        self.refused("is a map, or a struct with `flatten`; use a struct, a tuple or a sorted list of pairs")
+        self.refused("is a map, or a struct with `flatten`")
     }
 
     fn skipped(&mut self, name: &'static str) -> Unwalkable {
         self.place.pop();
         self.place.push(Place::Fields { last: Some(name) });
-        self.refused(
-            "is left out (`skip_serializing_if`), as if it were `None`; use the fields that are always there",
-        )
+        self.refused("is left out (`skip_serializing_if`)")
     }
 
     /// `why` about the value the walk is at.
@@ -203,6 +199,6 @@ fn within_limit(bytes: usize) -> Result<(), Unwalkable> {
     if bytes <= KEY_BYTES_MAX {
         return Ok(());
     }
-    let why = format!("the key is longer than {KEY_BYTES_MAX} bytes; use an id or a digest of it instead");
+    let why = format!("the key is longer than {KEY_BYTES_MAX} bytes");
     Err(Unwalkable::Refused(why))
 }
