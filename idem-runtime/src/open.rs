@@ -20,7 +20,7 @@ use crate::error::{Advice, Error};
 use crate::host::clock::Clock;
 use crate::host::file_identity::Identity;
 use crate::host::high_water::HighWater;
-use crate::host::path_error::PathProblem;
+use crate::host::path_error::PathError;
 use crate::host::sidecar::Sidecar;
 use crate::host::store_path::{Creation, StorePath};
 use crate::host::temporary;
@@ -210,9 +210,9 @@ impl StoreBuilder {
     /// was changed then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
         schema::check_library()?;
-        let path = StorePath::resolve(path.as_ref()).map_err(problem)?;
+        let path = StorePath::resolve(path.as_ref()).map_err(unusable)?;
         if !self.remote {
-            path.refuse_remote().map_err(problem)?;
+            path.refuse_remote().map_err(unusable)?;
         }
         let mut open = lock(&OPEN);
         let stores = open.get_or_insert_default();
@@ -235,7 +235,7 @@ impl StoreBuilder {
 
     /// All but the threads.
     pub(crate) fn prepare(self, path: StorePath) -> Result<(Arc<Engine>, OwnerFile), Error> {
-        let sidecar = Sidecar::create(path.sidecar()).map_err(problem)?;
+        let sidecar = Sidecar::create(path.sidecar()).map_err(unusable)?;
         let io = |error| {
             Error::store(format!("the folder `{}` cannot be used", sidecar.path().display()))
                 .advise(Advice::Permissions)
@@ -247,9 +247,9 @@ impl StoreBuilder {
         self.refuse_vanished(&path, &mut high_water)?;
         let creation = match self.tenancy {
             Tenancy::Own => {
-                path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(problem)?
+                path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(unusable)?
             }
-            Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(problem)?,
+            Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(unusable)?,
             Tenancy::Shared => {
                 sidecar.remove_unused();
                 let message = format!("the database `{}` does not exist", path.database().display());
@@ -362,10 +362,10 @@ pub(crate) fn guarded(core: &Engine) -> Result<(), Error> {
     std::panic::catch_unwind(run).unwrap_or_else(|_| Err(core.break_down()))
 }
 
-fn problem(problem: PathProblem) -> Error {
-    let error = Error::store(problem.to_string()).advise(problem.advice());
-    match problem {
-        PathProblem::Io { error: cause, .. } => error.because(cause),
+fn unusable(path: PathError) -> Error {
+    let error = Error::store(path.to_string()).advise(path.advice());
+    match path {
+        PathError::Io { error: cause, .. } => error.because(cause),
         _ => error,
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Advice;
 
 /// Why a path cannot be a store. `Display` states the fact and names the path.
 #[derive(Debug)]
-pub(crate) enum PathProblem {
+pub(crate) enum PathError {
     Empty,
     Memory,
     Uri(PathBuf),
@@ -24,11 +24,11 @@ pub(crate) enum PathProblem {
 }
 
 /// Gives an I/O error its path and the operation that failed.
-pub(crate) fn problem(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> PathProblem {
-    move |error| PathProblem::Io { path: path.to_owned(), doing, error }
+pub(crate) fn path_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> PathError {
+    move |error| PathError::Io { path: path.to_owned(), doing, error }
 }
 
-impl PathProblem {
+impl PathError {
     pub(crate) fn advice(&self) -> Advice {
         match self {
             Self::Empty | Self::Folder(_) | Self::NotAFile(_) => Advice::NameAFile,
@@ -45,7 +45,7 @@ impl PathProblem {
     }
 }
 
-impl fmt::Display for PathProblem {
+impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the path of the store is empty"),
@@ -76,7 +76,7 @@ impl fmt::Display for PathProblem {
     }
 }
 
-impl std::error::Error for PathProblem {
+impl std::error::Error for PathError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { error, .. } => Some(error),

@@ -181,6 +181,6 @@ fn the_sidecar_must_be_a_real_folder() {
 fn a_local_disk_is_not_refused() {
     let (_folder, path) = folder();
     assert!(StorePath::resolve(&path.join("idem.db")).unwrap().refuse_remote().is_ok());
-    let remote = PathProblem::Remote { path: path.join("idem.db"), kind: "nfs4".to_owned() };
+    let remote = PathError::Remote { path: path.join("idem.db"), kind: "nfs4".to_owned() };
     assert!(remote.to_string().contains("is on a `nfs4` mount"));
 }

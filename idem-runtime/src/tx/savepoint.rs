@@ -163,11 +163,9 @@ impl<'conn> InTransaction<'conn> {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         let (ran, fact, advice) = match failure::of_commit(&error) {
-            failure::WriteOutcome::Unknown => (
-                Ran::Unknown,
-                "the commit failed and its outcome is unknown",
-                Advice::RetryToLearn,
-            ),
+            failure::WriteOutcome::Unknown => {
+                (Ran::Unknown, "the commit failed and its outcome is unknown", Advice::RetryToLearn)
+            }
             _ => (Ran::Yes, "the commit failed and rolled back the rows and the record", Advice::Retry),
         };
         Err(Error::new(ErrorKind::Store, ran, fact).advise(advice).because(error))
