@@ -82,7 +82,7 @@ pub(crate) trait Form: Sized {
 
 /// Walks `value` and tells `form` about it.
 pub(crate) fn walk<T: Serialize + ?Sized, F: Form>(value: &T, form: &mut F) -> Result<(), Unwalkable> {
-    value.serialize(serializer::Walker::new(form, &Cell::new(false)))
+    value.serialize(serializer::CanonicalSerializer::new(form, &Cell::new(false)))
 }
 
 /// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.

@@ -25,13 +25,13 @@ impl Reader<'_> {
 }
 
 /// Walks one value.
-pub(super) struct Walker<'f, F> {
+pub(super) struct CanonicalSerializer<'f, F> {
     form: &'f mut F,
     levels_left: u8,
     reader: Reader<'f>,
 }
 
-impl<'f, F: Form> Walker<'f, F> {
+impl<'f, F: Form> CanonicalSerializer<'f, F> {
     /// The walker for people, and where it notes that the value asked who reads it.
     pub(super) fn new(form: &'f mut F, asked: &'f Cell<bool>) -> Self {
         Self { form, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
@@ -66,7 +66,7 @@ macro_rules! scalars {
     )*};
 }
 
-impl<'f, F: Form> Serializer for Walker<'f, F> {
+impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
     type Ok = ();
     type Error = Unwalkable;
     type SerializeSeq = Members<'f, F>;
@@ -140,7 +140,7 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
     ) -> Result<(), Unwalkable> {
         let Self { form, levels_left, reader } = self.deeper()?;
         form.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(Walker { form, levels_left, reader })?;
+        value.serialize(CanonicalSerializer { form, levels_left, reader })?;
         form.event(Event::End(Group::Variant(index, variant)))
     }
 
@@ -231,17 +231,25 @@ impl<F: Form> Members<'_, F> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
         let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
-            return value.serialize(Walker { form: &mut *self.form, levels_left, reader });
+            return value.serialize(CanonicalSerializer { form: &mut *self.form, levels_left, reader });
         }
         let asked = Cell::new(false);
         let mut element = self.form.entry();
-        value.serialize(Walker { form: &mut element, levels_left, reader: reader.noting(&asked) })?;
+        value.serialize(CanonicalSerializer {
+            form: &mut element,
+            levels_left,
+            reader: reader.noting(&asked),
+        })?;
         // Codecs write what machines are shown. Where its numbers changed places, the names and the numbers are the same
         // without their order, and only which name goes with which number tells. Elements further in that are summed up
         // note this for themselves, and a walk for a machine doubles nothing: each sequence around a part of the value
         // costs it one walk at most.
         if asked.get() {
-            value.serialize(Walker { form: &mut element, levels_left, reader: Reader::Machine })?;
+            value.serialize(CanonicalSerializer {
+                form: &mut element,
+                levels_left,
+                reader: Reader::Machine,
+            })?;
         }
         self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.form.close(element)));
         self.summed += 1;
@@ -333,7 +341,7 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
         let mut entry = self.form.entry();
         let Self { levels_left, reader, .. } = *self;
-        key.serialize(Walker { form: &mut entry, levels_left, reader })?;
+        key.serialize(CanonicalSerializer { form: &mut entry, levels_left, reader })?;
         self.open = Some(entry);
         Ok(())
     }
@@ -343,7 +351,7 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
         let Self { levels_left, reader, .. } = *self;
-        value.serialize(Walker { form: &mut entry, levels_left, reader })?;
+        value.serialize(CanonicalSerializer { form: &mut entry, levels_left, reader })?;
         self.closed.push(self.form.close(entry));
         Ok(())
     }
