@@ -1,6 +1,6 @@
 //! One serde serializer for keys and digests.
 //!
-//! It walks any value and tells a [`Form`] what it meets, as a stream of [`Event`]s that is the same for equal values:
+//! It walks any value and tells a [`EventSink`] what it meets, as a stream of [`Event`]s that is the same for equal values:
 //!
 //! - Field and variant *names* count, the names of types do not: renaming a struct changes nothing. A newtype is its content.
 //! - The primitive kind of a number counts, so a field that became another type is noticed.
@@ -8,7 +8,7 @@
 //! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
 //!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
 //!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
-//!   that a codec may have written the other form. Only an element that is summed up without its order, and asks who reads
+//!   that a codec may have written the other sink. Only an element that is summed up without its order, and asks who reads
 //!   it, is walked once more as for a machine: numbers that changed places would else look like elements that did.
 //! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
 
@@ -46,7 +46,7 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, by what [`Form::close`] made of it; or the sum of elements whose order does not matter.
+    /// A finished map entry, by what [`EventSink::close`] made of it; or the sum of elements whose order does not matter.
     Entry([u8; 16]),
     End(Group),
 }
@@ -63,14 +63,14 @@ pub(crate) enum Group {
 }
 
 /// What is made of a value: key text or a digest.
-pub(crate) trait Form: Sized {
+pub(crate) trait EventSink: Sized {
     /// Takes the next event. An error ends the walk.
     fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable>;
 
-    /// An empty form for one entry of a map, its key and its value, or for one element that is summed up.
+    /// An empty sink for one entry of a map, its key and its value, or for one element that is summed up.
     fn entry(&self) -> Self;
 
-    /// What stands for a finished entry of this form, and what entries are ordered by.
+    /// What stands for a finished entry of this sink, and what entries are ordered by.
     fn close(&mut self, entry: Self) -> [u8; 16];
 
     /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
@@ -80,9 +80,9 @@ pub(crate) trait Form: Sized {
     }
 }
 
-/// Walks `value` and tells `form` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, F: Form>(value: &T, form: &mut F) -> Result<(), Unwalkable> {
-    value.serialize(serializer::CanonicalSerializer::new(form, &Cell::new(false)))
+/// Walks `value` and tells `sink` about it.
+pub(crate) fn walk<T: Serialize + ?Sized, F: EventSink>(value: &T, sink: &mut F) -> Result<(), Unwalkable> {
+    value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }
 
 /// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
@@ -98,7 +98,7 @@ pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
 pub(crate) enum Unwalkable {
     /// It nests deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// The form has no place for it.
+    /// The sink has no place for it.
     Refused(String),
     /// Its `Serialize` failed.
     Failed(String),
@@ -137,7 +137,7 @@ mod tests {
     #[derive(Default)]
     struct Transcript(String);
 
-    impl Form for Transcript {
+    impl EventSink for Transcript {
         fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
             write!(self.0, "{event:?} ").map_err(ser::Error::custom)
         }
@@ -227,7 +227,7 @@ mod tests {
         begun: Rc<Cell<usize>>,
     }
 
-    impl Form for Counting {
+    impl EventSink for Counting {
         fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
             self.entries += usize::from(matches!(event, Event::Entry(_)));
             Ok(())

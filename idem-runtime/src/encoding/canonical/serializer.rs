@@ -1,10 +1,10 @@
-//! The serde side of the walk: every value becomes events of a form.
+//! The serde side of the walk: every value becomes events of a sink.
 
 use std::cell::Cell;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::{DEPTH_MAX, Event, Form, Group, Unwalkable, mentions_hash_set};
+use super::{DEPTH_MAX, Event, EventSink, Group, Unwalkable, mentions_hash_set};
 
 /// Whom a value is told that it is read by.
 #[derive(Clone, Copy)]
@@ -26,15 +26,15 @@ impl Reader<'_> {
 
 /// Walks one value.
 pub(super) struct CanonicalSerializer<'f, F> {
-    form: &'f mut F,
+    sink: &'f mut F,
     levels_left: u8,
     reader: Reader<'f>,
 }
 
-impl<'f, F: Form> CanonicalSerializer<'f, F> {
+impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
     /// The walker for people, and where it notes that the value asked who reads it.
-    pub(super) fn new(form: &'f mut F, asked: &'f Cell<bool>) -> Self {
-        Self { form, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
+    pub(super) fn new(sink: &'f mut F, asked: &'f Cell<bool>) -> Self {
+        Self { sink, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
     }
 
     /// The walker for what is inside this value.
@@ -44,15 +44,15 @@ impl<'f, F: Form> CanonicalSerializer<'f, F> {
     }
 
     fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(group))?;
-        let summed_max = if matches!(group, Group::Seq) { form.summed_max() } else { 0 };
-        Ok(Members { form, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(group))?;
+        let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
+        Ok(Members { sink, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
     }
 
     /// `variant` is the group that holds `group` alone.
     fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        self.form.event(Event::Begin(variant))?;
+        self.sink.event(Event::Begin(variant))?;
         Ok(Members { variant: Some(variant), ..self.begin(group)? })
     }
 }
@@ -61,12 +61,12 @@ impl<'f, F: Form> CanonicalSerializer<'f, F> {
 macro_rules! scalars {
     ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
         fn $method(self, $value: $type) -> Result<(), Unwalkable> {
-            self.form.event($event)
+            self.sink.event($event)
         }
     )*};
 }
 
-impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
+impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
     type Ok = ();
     type Error = Unwalkable;
     type SerializeSeq = Members<'f, F>;
@@ -97,21 +97,21 @@ impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
     }
 
     fn serialize_none(self) -> Result<(), Unwalkable> {
-        self.form.event(Event::None)
+        self.sink.event(Event::None)
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwalkable> {
         let inner = self.deeper()?;
-        inner.form.event(Event::Some)?;
+        inner.sink.event(Event::Some)?;
         value.serialize(inner)
     }
 
     fn serialize_unit(self) -> Result<(), Unwalkable> {
-        self.form.event(Event::Unit)
+        self.sink.event(Event::Unit)
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwalkable> {
-        self.form.event(Event::Unit)
+        self.sink.event(Event::Unit)
     }
 
     fn serialize_unit_variant(
@@ -120,7 +120,7 @@ impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
     ) -> Result<(), Unwalkable> {
-        self.form.event(Event::UnitVariant(index, variant))
+        self.sink.event(Event::UnitVariant(index, variant))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -138,10 +138,10 @@ impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(CanonicalSerializer { form, levels_left, reader })?;
-        form.event(Event::End(Group::Variant(index, variant)))
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(Group::Variant(index, variant)))?;
+        value.serialize(CanonicalSerializer { sink, levels_left, reader })?;
+        sink.event(Event::End(Group::Variant(index, variant)))
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, Unwalkable> {
@@ -196,9 +196,9 @@ impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(Group::Map))?;
-        Ok(Entries { form, levels_left, reader, open: None, closed: Vec::new() })
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(Group::Map))?;
+        Ok(Entries { sink, levels_left, reader, open: None, closed: Vec::new() })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -214,7 +214,7 @@ impl<'f, F: Form> Serializer for CanonicalSerializer<'f, F> {
 
 /// Walks the members of a sequence, tuple or struct.
 pub(super) struct Members<'f, F> {
-    form: &'f mut F,
+    sink: &'f mut F,
     levels_left: u8,
     reader: Reader<'f>,
     group: Group,
@@ -227,16 +227,16 @@ pub(super) struct Members<'f, F> {
     sum: u128,
 }
 
-impl<F: Form> Members<'_, F> {
+impl<F: EventSink> Members<'_, F> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
         let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
-            return value.serialize(CanonicalSerializer { form: &mut *self.form, levels_left, reader });
+            return value.serialize(CanonicalSerializer { sink: &mut *self.sink, levels_left, reader });
         }
         let asked = Cell::new(false);
-        let mut element = self.form.entry();
+        let mut element = self.sink.entry();
         value.serialize(CanonicalSerializer {
-            form: &mut element,
+            sink: &mut element,
             levels_left,
             reader: reader.noting(&asked),
         })?;
@@ -246,35 +246,35 @@ impl<F: Form> Members<'_, F> {
         // costs it one walk at most.
         if asked.get() {
             value.serialize(CanonicalSerializer {
-                form: &mut element,
+                sink: &mut element,
                 levels_left,
                 reader: Reader::Machine,
             })?;
         }
-        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.form.close(element)));
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.sink.close(element)));
         self.summed += 1;
         Ok(())
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwalkable> {
-        self.form.event(Event::Field(name))?;
+        self.sink.event(Event::Field(name))?;
         self.element(value)
     }
 
     fn finish(self) -> Result<(), Unwalkable> {
         // A length need not be known before the end, so the sum comes after what was told as it came.
         if self.summed > 0 {
-            self.form.event(Event::Entry(self.sum.to_le_bytes()))?;
+            self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
         }
-        self.form.event(Event::End(self.group))?;
-        self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(variant)))
+        self.sink.event(Event::End(self.group))?;
+        self.variant.map_or(Ok(()), |variant| self.sink.event(Event::End(variant)))
     }
 }
 
 /// serde has a trait each for what holds unnamed members; they do the same here.
 macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
-        impl<F: Form> ser::$trait for Members<'_, F> {
+        impl<F: EventSink> ser::$trait for Members<'_, F> {
             type Ok = ();
             type Error = Unwalkable;
 
@@ -299,7 +299,7 @@ unnamed!(
 /// And one each for what holds named members.
 macro_rules! named {
     ($($trait:ident),*) => {$(
-        impl<F: Form> ser::$trait for Members<'_, F> {
+        impl<F: EventSink> ser::$trait for Members<'_, F> {
             type Ok = ();
             type Error = Unwalkable;
 
@@ -312,7 +312,7 @@ macro_rules! named {
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
-                self.form.event(Event::Skipped(name))
+                self.sink.event(Event::Skipped(name))
             }
 
             fn end(self) -> Result<(), Unwalkable> {
@@ -324,9 +324,9 @@ macro_rules! named {
 
 named!(SerializeStruct, SerializeStructVariant);
 
-/// Walks the entries of a map, each into a form of its own, so that they can be told in order at the end.
+/// Walks the entries of a map, each into a sink of its own, so that they can be told in order at the end.
 pub(super) struct Entries<'f, F> {
-    form: &'f mut F,
+    sink: &'f mut F,
     levels_left: u8,
     reader: Reader<'f>,
     /// The entry whose key was told and whose value is to come.
@@ -334,14 +334,14 @@ pub(super) struct Entries<'f, F> {
     closed: Vec<[u8; 16]>,
 }
 
-impl<F: Form> ser::SerializeMap for Entries<'_, F> {
+impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
     type Ok = ();
     type Error = Unwalkable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
-        let mut entry = self.form.entry();
+        let mut entry = self.sink.entry();
         let Self { levels_left, reader, .. } = *self;
-        key.serialize(CanonicalSerializer { form: &mut entry, levels_left, reader })?;
+        key.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
         self.open = Some(entry);
         Ok(())
     }
@@ -351,18 +351,18 @@ impl<F: Form> ser::SerializeMap for Entries<'_, F> {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
         let Self { levels_left, reader, .. } = *self;
-        value.serialize(CanonicalSerializer { form: &mut entry, levels_left, reader })?;
-        self.closed.push(self.form.close(entry));
+        value.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
+        self.closed.push(self.sink.close(entry));
         Ok(())
     }
 
     fn end(self) -> Result<(), Unwalkable> {
-        tell_sorted(self.form, self.closed)?;
-        self.form.event(Event::End(Group::Map))
+        tell_sorted(self.sink, self.closed)?;
+        self.sink.event(Event::End(Group::Map))
     }
 }
 
-fn tell_sorted<F: Form>(form: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), Unwalkable> {
+fn tell_sorted<F: EventSink>(sink: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), Unwalkable> {
     entries.sort_unstable();
-    entries.into_iter().try_for_each(|entry| form.event(Event::Entry(entry)))
+    entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

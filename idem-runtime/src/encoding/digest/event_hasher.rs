@@ -1,4 +1,4 @@
-//! The canonical events of a value in a tagged binary form, fed to a hash.
+//! The canonical events of a value in a tagged binary sink, fed to a hash.
 //!
 //! Each event is a tag and a payload of a length the tag (or a length in front) tells, and groups are closed, so no two
 //! different streams of events give the same bytes. Nothing is allocated for it.
@@ -9,7 +9,7 @@ use hmac_sha256::Hash as Sha256;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher};
 
 use super::{half, length};
-use crate::encoding::canonical::{Event, Form, Group, Unwalkable};
+use crate::encoding::canonical::{Event, EventSink, Group, Unwalkable};
 
 /// A hash that reads bytes as they come.
 pub(super) trait Absorb {
@@ -37,7 +37,7 @@ impl Absorb for ResultHasher {
     }
 }
 
-/// The form that digests are made through.
+/// The sink that digests are made through.
 pub(super) struct Tagged<H> {
     /// Makes the hash that the value and each map entry start from.
     fresh: fn() -> H,
@@ -103,7 +103,7 @@ impl<H: Absorb> Tagged<H> {
     }
 }
 
-impl<H: Absorb> Form for Tagged<H> {
+impl<H: Absorb> EventSink for Tagged<H> {
     fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
         match event {
             Event::Bool(value) => self.short(0x01, &[value.into()]),

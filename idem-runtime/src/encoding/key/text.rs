@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
-use crate::encoding::canonical::{Event, Form, Group, Unwalkable};
+use crate::encoding::canonical::{Event, EventSink, Group, Unwalkable};
 
 /// The text so far, and where in the key the walk is.
 #[derive(Default)]
@@ -26,7 +26,7 @@ enum Place {
     Variant(&'static str),
 }
 
-impl Form for Text {
+impl EventSink for Text {
     fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
         self.separate(&event);
         match event {
