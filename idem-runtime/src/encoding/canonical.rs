@@ -65,7 +65,7 @@ pub(crate) enum Group {
 /// What is made of a value: key text or a digest.
 pub(crate) trait EventSink: Sized {
     /// Takes the next event. An error ends the walk.
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable>;
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError>;
 
     /// An empty sink for one entry of a map, its key and its value, or for one element that is summed up.
     fn entry(&self) -> Self;
@@ -81,7 +81,10 @@ pub(crate) trait EventSink: Sized {
 }
 
 /// Walks `value` and tells `sink` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, F: EventSink>(value: &T, sink: &mut F) -> Result<(), Unwalkable> {
+pub(crate) fn walk<T: Serialize + ?Sized, F: EventSink>(
+    value: &T,
+    sink: &mut F,
+) -> Result<(), CanonicalError> {
     value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }
 
@@ -95,7 +98,7 @@ pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
 
 /// Why a value cannot be walked, as the end of a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unwalkable {
+pub(crate) enum CanonicalError {
     /// It nests deeper than [`DEPTH_MAX`].
     TooDeep,
     /// The sink has no place for it.
@@ -104,7 +107,7 @@ pub(crate) enum Unwalkable {
     Failed(String),
 }
 
-impl fmt::Display for Unwalkable {
+impl fmt::Display for CanonicalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooDeep => write!(f, "is nested deeper than {DEPTH_MAX} levels"),
@@ -114,9 +117,9 @@ impl fmt::Display for Unwalkable {
     }
 }
 
-impl std::error::Error for Unwalkable {}
+impl std::error::Error for CanonicalError {}
 
-impl ser::Error for Unwalkable {
+impl ser::Error for CanonicalError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Failed(message.to_string())
     }
@@ -138,7 +141,7 @@ mod tests {
     struct Transcript(String);
 
     impl EventSink for Transcript {
-        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
             write!(self.0, "{event:?} ").map_err(ser::Error::custom)
         }
 
@@ -156,7 +159,7 @@ mod tests {
         }
     }
 
-    fn events<T: Serialize>(value: &T) -> Result<String, Unwalkable> {
+    fn events<T: Serialize>(value: &T) -> Result<String, CanonicalError> {
         let mut transcript = Transcript::default();
         walk(value, &mut transcript).map(|()| transcript.0)
     }
@@ -228,7 +231,7 @@ mod tests {
     }
 
     impl EventSink for Counting {
-        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
             self.entries += usize::from(matches!(event, Event::Entry(_)));
             Ok(())
         }
@@ -350,14 +353,14 @@ mod tests {
     fn depth_is_an_error_before_it_is_an_overflow() {
         // Each link is a newtype and a `Some`: two levels; the last one is a newtype alone.
         assert!(events(&chain(63)).is_ok());
-        assert_eq!(events(&chain(64)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&chain(64)), Err(CanonicalError::TooDeep));
         // Dropping a longer chain would itself overflow a small stack.
-        assert_eq!(events(&chain(5_000)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&chain(5_000)), Err(CanonicalError::TooDeep));
 
         let nested =
             |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::Value::Array(vec![inner]));
         assert!(events(&nested(128)).is_ok());
-        assert_eq!(events(&nested(129)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&nested(129)), Err(CanonicalError::TooDeep));
     }
 
     #[test]

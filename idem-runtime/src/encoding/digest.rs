@@ -15,7 +15,7 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher};
 
-use crate::encoding::canonical::{Unwalkable, walk};
+use crate::encoding::canonical::{CanonicalError, walk};
 use crate::encoding::key::Key;
 
 mod event_hasher;
@@ -36,7 +36,7 @@ pub(crate) struct Digest([u8; 16]);
 
 impl Digest {
     /// The digest of `value`.
-    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         let mut form = Tagged::new(|| *ARGUMENT);
         walk(value, &mut form)?;
         Ok(Self(form.finish()))
@@ -61,7 +61,7 @@ pub(crate) struct Recognised {
 
 impl Recognised {
     /// How `value` is recognised.
-    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         ResultDigest::through(ResultDigest::form(), value)
     }
 }
@@ -72,7 +72,7 @@ pub(crate) struct ResultDigest(u64);
 
 impl ResultDigest {
     /// The digest of `value`.
-    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         Self::through(Self::form(), value).map(|known| known.digest)
     }
 
@@ -81,7 +81,7 @@ impl ResultDigest {
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(
         value: &T,
         summed_max: usize,
-    ) -> Result<Self, Unwalkable> {
+    ) -> Result<Self, CanonicalError> {
         Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
     }
 
@@ -92,7 +92,7 @@ impl ResultDigest {
     fn through<T: Serialize + ?Sized>(
         mut form: Tagged<ResultHasher>,
         value: &T,
-    ) -> Result<Recognised, Unwalkable> {
+    ) -> Result<Recognised, CanonicalError> {
         walk(value, &mut form)?;
         let holds_sequence = form.holds_sequence();
         let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));

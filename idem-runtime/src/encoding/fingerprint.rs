@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{Unwalkable, mentions_hash_set};
+use crate::encoding::canonical::{CanonicalError, mentions_hash_set};
 use crate::encoding::digest::Digest;
 
 /// How many arguments a fingerprint holds, and how long their names may be, in bytes: each is counted in one byte.
@@ -42,7 +42,8 @@ impl Fingerprint {
             let why = format!("is a `{}`, whose order changes", type_name::<T>());
             return Err(BadArgument::new(name, &why));
         }
-        let digest = Digest::of(value).map_err(|why: Unwalkable| BadArgument::new(name, &why.to_string()))?;
+        let digest =
+            Digest::of(value).map_err(|why: CanonicalError| BadArgument::new(name, &why.to_string()))?;
         self.push(name, digest)
     }
 

@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{DEPTH_MAX, Unwalkable, mentions_hash_set, walk};
+use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, walk};
 
 mod text;
 
@@ -75,12 +75,12 @@ impl fmt::Display for BadKey {
 
 impl std::error::Error for BadKey {}
 
-impl From<Unwalkable> for BadKey {
-    fn from(why: Unwalkable) -> Self {
+impl From<CanonicalError> for BadKey {
+    fn from(why: CanonicalError) -> Self {
         Self(match why {
-            Unwalkable::TooDeep => format!("the key is nested deeper than {DEPTH_MAX} levels"),
-            Unwalkable::Refused(why) => why,
-            Unwalkable::Failed(why) => format!("the key cannot be serialized: {why}"),
+            CanonicalError::TooDeep => format!("the key is nested deeper than {DEPTH_MAX} levels"),
+            CanonicalError::Refused(why) => why,
+            CanonicalError::Failed(why) => format!("the key cannot be serialized: {why}"),
         })
     }
 }

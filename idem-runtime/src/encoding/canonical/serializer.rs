@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::{DEPTH_MAX, Event, EventSink, Group, Unwalkable, mentions_hash_set};
+use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
 
 /// Whom a value is told that it is read by.
 #[derive(Clone, Copy)]
@@ -38,12 +38,12 @@ impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
     }
 
     /// The walker for what is inside this value.
-    fn deeper(self) -> Result<Self, Unwalkable> {
-        let levels_left = self.levels_left.checked_sub(1).ok_or(Unwalkable::TooDeep)?;
+    fn deeper(self) -> Result<Self, CanonicalError> {
+        let levels_left = self.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
         Ok(Self { levels_left, ..self })
     }
 
-    fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
+    fn begin(self, group: Group) -> Result<Members<'f, F>, CanonicalError> {
         let Self { sink, levels_left, reader } = self.deeper()?;
         sink.event(Event::Begin(group))?;
         let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
@@ -51,7 +51,7 @@ impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
     }
 
     /// `variant` is the group that holds `group` alone.
-    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, Unwalkable> {
+    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, CanonicalError> {
         self.sink.event(Event::Begin(variant))?;
         Ok(Members { variant: Some(variant), ..self.begin(group)? })
     }
@@ -60,7 +60,7 @@ impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
 /// Scalars of which the event is all there is to tell.
 macro_rules! scalars {
     ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
-        fn $method(self, $value: $type) -> Result<(), Unwalkable> {
+        fn $method(self, $value: $type) -> Result<(), CanonicalError> {
             self.sink.event($event)
         }
     )*};
@@ -68,7 +68,7 @@ macro_rules! scalars {
 
 impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
     type Ok = ();
-    type Error = Unwalkable;
+    type Error = CanonicalError;
     type SerializeSeq = Members<'f, F>;
     type SerializeTuple = Members<'f, F>;
     type SerializeTupleStruct = Members<'f, F>;
@@ -96,21 +96,21 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         serialize_bytes(&[u8]): v => Event::Bytes(v);
     }
 
-    fn serialize_none(self) -> Result<(), Unwalkable> {
+    fn serialize_none(self) -> Result<(), CanonicalError> {
         self.sink.event(Event::None)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwalkable> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CanonicalError> {
         let inner = self.deeper()?;
         inner.sink.event(Event::Some)?;
         value.serialize(inner)
     }
 
-    fn serialize_unit(self) -> Result<(), Unwalkable> {
+    fn serialize_unit(self) -> Result<(), CanonicalError> {
         self.sink.event(Event::Unit)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwalkable> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), CanonicalError> {
         self.sink.event(Event::Unit)
     }
 
@@ -119,7 +119,7 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         _: &'static str,
         index: u32,
         variant: &'static str,
-    ) -> Result<(), Unwalkable> {
+    ) -> Result<(), CanonicalError> {
         self.sink.event(Event::UnitVariant(index, variant))
     }
 
@@ -127,7 +127,7 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Unwalkable> {
+    ) -> Result<(), CanonicalError> {
         value.serialize(self.deeper()?)
     }
 
@@ -137,19 +137,19 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Unwalkable> {
+    ) -> Result<(), CanonicalError> {
         let Self { sink, levels_left, reader } = self.deeper()?;
         sink.event(Event::Begin(Group::Variant(index, variant)))?;
         value.serialize(CanonicalSerializer { sink, levels_left, reader })?;
         sink.event(Event::End(Group::Variant(index, variant)))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, CanonicalError> {
         self.begin(Group::Seq)
     }
 
     /// As serde does it, but for a set that says so: its order matters at no length.
-    fn collect_seq<I>(self, elements: I) -> Result<(), Unwalkable>
+    fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
     {
@@ -163,11 +163,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         members.finish()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
@@ -177,11 +177,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, Unwalkable> {
+    ) -> Result<Members<'f, F>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, CanonicalError> {
         self.begin(Group::Struct)
     }
 
@@ -191,11 +191,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, Unwalkable> {
+    ) -> Result<Members<'f, F>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Struct)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, CanonicalError> {
         let Self { sink, levels_left, reader } = self.deeper()?;
         sink.event(Event::Begin(Group::Map))?;
         Ok(Entries { sink, levels_left, reader, open: None, closed: Vec::new() })
@@ -228,7 +228,7 @@ pub(super) struct Members<'f, F> {
 }
 
 impl<F: EventSink> Members<'_, F> {
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
             return value.serialize(CanonicalSerializer { sink: &mut *self.sink, levels_left, reader });
@@ -256,12 +256,12 @@ impl<F: EventSink> Members<'_, F> {
         Ok(())
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwalkable> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), CanonicalError> {
         self.sink.event(Event::Field(name))?;
         self.element(value)
     }
 
-    fn finish(self) -> Result<(), Unwalkable> {
+    fn finish(self) -> Result<(), CanonicalError> {
         // A length need not be known before the end, so the sum comes after what was told as it came.
         if self.summed > 0 {
             self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
@@ -276,13 +276,13 @@ macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
         impl<F: EventSink> ser::$trait for Members<'_, F> {
             type Ok = ();
-            type Error = Unwalkable;
+            type Error = CanonicalError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
                 self.element(value)
             }
 
-            fn end(self) -> Result<(), Unwalkable> {
+            fn end(self) -> Result<(), CanonicalError> {
                 self.finish()
             }
         }
@@ -301,21 +301,21 @@ macro_rules! named {
     ($($trait:ident),*) => {$(
         impl<F: EventSink> ser::$trait for Members<'_, F> {
             type Ok = ();
-            type Error = Unwalkable;
+            type Error = CanonicalError;
 
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 name: &'static str,
                 value: &T,
-            ) -> Result<(), Unwalkable> {
+            ) -> Result<(), CanonicalError> {
                 self.field(name, value)
             }
 
-            fn skip_field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
+            fn skip_field(&mut self, name: &'static str) -> Result<(), CanonicalError> {
                 self.sink.event(Event::Skipped(name))
             }
 
-            fn end(self) -> Result<(), Unwalkable> {
+            fn end(self) -> Result<(), CanonicalError> {
                 self.finish()
             }
         }
@@ -336,9 +336,9 @@ pub(super) struct Entries<'f, F> {
 
 impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
     type Ok = ();
-    type Error = Unwalkable;
+    type Error = CanonicalError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
         let mut entry = self.sink.entry();
         let Self { levels_left, reader, .. } = *self;
         key.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
@@ -346,7 +346,7 @@ impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let Some(mut entry) = self.open.take() else {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
@@ -356,13 +356,13 @@ impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
         Ok(())
     }
 
-    fn end(self) -> Result<(), Unwalkable> {
+    fn end(self) -> Result<(), CanonicalError> {
         tell_sorted(self.sink, self.closed)?;
         self.sink.event(Event::End(Group::Map))
     }
 }
 
-fn tell_sorted<F: EventSink>(sink: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), Unwalkable> {
+fn tell_sorted<F: EventSink>(sink: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
     entries.sort_unstable();
     entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

@@ -9,7 +9,7 @@ use hmac_sha256::Hash as Sha256;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher};
 
 use super::{half, length};
-use crate::encoding::canonical::{Event, EventSink, Group, Unwalkable};
+use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// A hash that reads bytes as they come.
 pub(super) trait Absorb {
@@ -104,7 +104,7 @@ impl<H: Absorb> Tagged<H> {
 }
 
 impl<H: Absorb> EventSink for Tagged<H> {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
         match event {
             Event::Bool(value) => self.short(0x01, &[value.into()]),
             Event::Signed(width, value) => self.integer(0x02, width, value.cast_unsigned()),

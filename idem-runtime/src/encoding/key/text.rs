@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
-use crate::encoding::canonical::{Event, EventSink, Group, Unwalkable};
+use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// The text so far, and where in the key the walk is.
 #[derive(Default)]
@@ -27,7 +27,7 @@ enum Place {
 }
 
 impl EventSink for Text {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
         self.separate(&event);
         match event {
             Event::Bool(value) => self.plain(value)?,
@@ -80,12 +80,12 @@ impl Text {
         }
     }
 
-    fn plain(&mut self, value: impl fmt::Display) -> Result<(), Unwalkable> {
+    fn plain(&mut self, value: impl fmt::Display) -> Result<(), CanonicalError> {
         write!(self.text, "{value}").map_err(|_| self.refused("cannot be written"))
     }
 
     /// Text stands as it is where nothing else can, and quoted elsewhere.
-    fn text(&mut self, value: &str) -> Result<(), Unwalkable> {
+    fn text(&mut self, value: &str) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty text"));
         }
@@ -112,7 +112,7 @@ impl Text {
         self.text.push('"');
     }
 
-    fn bytes(&mut self, value: &[u8]) -> Result<(), Unwalkable> {
+    fn bytes(&mut self, value: &[u8]) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty"));
         }
@@ -123,7 +123,7 @@ impl Text {
         Ok(())
     }
 
-    fn begin(&mut self, group: Group) -> Result<(), Unwalkable> {
+    fn begin(&mut self, group: Group) -> Result<(), CanonicalError> {
         match group {
             Group::Seq | Group::Tuple => {
                 self.text.push('[');
@@ -144,7 +144,7 @@ impl Text {
         Ok(())
     }
 
-    fn field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
+    fn field(&mut self, name: &'static str) -> Result<(), CanonicalError> {
         if let Some(Place::Fields { last }) = self.place.last_mut()
             && last.replace(name).is_some()
         {
@@ -156,7 +156,7 @@ impl Text {
         Ok(())
     }
 
-    fn end(&mut self, group: Group) -> Result<(), Unwalkable> {
+    fn end(&mut self, group: Group) -> Result<(), CanonicalError> {
         if let Some(Place::Elements { begun: 0 } | Place::Fields { last: None }) = self.place.pop() {
             return Err(self.missing("empty"));
         }
@@ -164,24 +164,24 @@ impl Text {
         Ok(())
     }
 
-    fn missing(&self, what: &str) -> Unwalkable {
+    fn missing(&self, what: &str) -> CanonicalError {
         self.refused(&format!("is {what}"))
     }
 
-    fn map(&self) -> Unwalkable {
+    fn map(&self) -> CanonicalError {
         self.refused("is a map, or a struct with `flatten`")
     }
 
-    fn skipped(&mut self, name: &'static str) -> Unwalkable {
+    fn skipped(&mut self, name: &'static str) -> CanonicalError {
         self.place.pop();
         self.place.push(Place::Fields { last: Some(name) });
         self.refused("is left out (`skip_serializing_if`)")
     }
 
     /// `why` about the value the walk is at.
-    fn refused(&self, why: &str) -> Unwalkable {
+    fn refused(&self, why: &str) -> CanonicalError {
         let path: String = self.place.iter().rev().map(ToString::to_string).collect();
-        Unwalkable::Refused(format!("{path}the key {why}"))
+        CanonicalError::Refused(format!("{path}the key {why}"))
     }
 }
 
@@ -195,10 +195,10 @@ impl fmt::Display for Place {
     }
 }
 
-fn within_limit(bytes: usize) -> Result<(), Unwalkable> {
+fn within_limit(bytes: usize) -> Result<(), CanonicalError> {
     if bytes <= KEY_BYTES_MAX {
         return Ok(());
     }
     let why = format!("the key is longer than {KEY_BYTES_MAX} bytes");
-    Err(Unwalkable::Refused(why))
+    Err(CanonicalError::Refused(why))
 }
