@@ -15,7 +15,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::encoding::digest::{Recognised, ResultDigest};
+use crate::encoding::digest::{ResultDigest, ResultIdentity};
 
 mod bounded_writer;
 #[cfg(feature = "bincode")]
@@ -177,7 +177,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     codec: Codec,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
-    let known = Recognised::by(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let known = ResultIdentity::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
     let mut reasons = Vec::new();
     for &candidate in codec.candidates() {
         match encode_as(candidate, value, known, bytes_max) {
@@ -191,7 +191,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
     value: &T,
-    Recognised { digest, holds_sequence }: Recognised,
+    ResultIdentity { digest, holds_sequence }: ResultIdentity,
     bytes_max: usize,
 ) -> Result<Encoded<T>, String> {
     let bytes = codec.write(value, bytes_max)?;

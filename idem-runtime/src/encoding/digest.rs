@@ -53,13 +53,13 @@ impl Digest {
 
 /// What a result is recognised by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Recognised {
+pub(crate) struct ResultIdentity {
     pub(crate) digest: ResultDigest,
     /// If it does not, no order can matter.
     pub(crate) holds_sequence: bool,
 }
 
-impl Recognised {
+impl ResultIdentity {
     /// How `value` is recognised.
     pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         ResultDigest::through(ResultDigest::form(), value)
@@ -92,11 +92,11 @@ impl ResultDigest {
     fn through<T: Serialize + ?Sized>(
         mut form: Tagged<ResultHasher>,
         value: &T,
-    ) -> Result<Recognised, CanonicalError> {
+    ) -> Result<ResultIdentity, CanonicalError> {
         walk(value, &mut form)?;
         let holds_sequence = form.holds_sequence();
         let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
-        Ok(Recognised { digest, holds_sequence })
+        Ok(ResultIdentity { digest, holds_sequence })
     }
 
     pub(crate) fn to_bytes(self) -> [u8; 8] {
