@@ -21,7 +21,7 @@ mod bounded_writer;
 #[cfg(feature = "bincode")]
 mod decode_limits;
 
-use bounded_writer::Bounded;
+use bounded_writer::BoundedWriter;
 
 /// How a result is stored.
 ///
@@ -110,7 +110,7 @@ impl Codec {
     }
 
     fn write<T: Serialize>(self, value: &T, bytes_max: usize) -> Result<Vec<u8>, String> {
-        let mut row = Bounded::new(bytes_max);
+        let mut row = BoundedWriter::new(bytes_max);
         let written = match self {
             #[cfg(feature = "bincode")]
             Self::Bincode => {

@@ -61,7 +61,7 @@ pub(crate) struct ResultIdentity {
 
 impl ResultIdentity {
     /// How `value` is recognised.
-    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         ResultDigest::through(ResultDigest::form(), value)
     }
 }
