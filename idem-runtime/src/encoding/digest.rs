@@ -20,7 +20,7 @@ use crate::encoding::key::Key;
 
 mod event_hasher;
 
-use event_hasher::Tagged;
+use event_hasher::EventHasher;
 
 /// A SHA-256 that has read which use it is for. The label fills a block, so that it is hashed once and not for every
 /// argument.
@@ -37,7 +37,7 @@ pub(crate) struct Digest([u8; 16]);
 impl Digest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
-        let mut form = Tagged::new(|| *ARGUMENT);
+        let mut form = EventHasher::new(|| *ARGUMENT);
         walk(value, &mut form)?;
         Ok(Self(form.finish()))
     }
@@ -85,12 +85,12 @@ impl ResultDigest {
         Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
     }
 
-    fn form() -> Tagged<ResultHasher> {
-        Tagged::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
+    fn form() -> EventHasher<ResultHasher> {
+        EventHasher::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
     }
 
     fn through<T: Serialize + ?Sized>(
-        mut form: Tagged<ResultHasher>,
+        mut form: EventHasher<ResultHasher>,
         value: &T,
     ) -> Result<ResultIdentity, CanonicalError> {
         walk(value, &mut form)?;

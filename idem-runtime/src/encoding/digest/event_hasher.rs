@@ -38,7 +38,7 @@ impl Absorb for ResultHasher {
 }
 
 /// The sink that digests are made through.
-pub(super) struct Tagged<H> {
+pub(super) struct EventHasher<H> {
     /// Makes the hash that the value and each map entry start from.
     fresh: fn() -> H,
     hash: H,
@@ -47,7 +47,7 @@ pub(super) struct Tagged<H> {
     holds_sequence: bool,
 }
 
-impl<H: Absorb> Tagged<H> {
+impl<H: Absorb> EventHasher<H> {
     pub(super) fn new(fresh: fn() -> H) -> Self {
         Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0, holds_sequence: false }
     }
@@ -103,7 +103,7 @@ impl<H: Absorb> Tagged<H> {
     }
 }
 
-impl<H: Absorb> EventSink for Tagged<H> {
+impl<H: Absorb> EventSink for EventHasher<H> {
     fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
         match event {
             Event::Bool(value) => self.short(0x01, &[value.into()]),
