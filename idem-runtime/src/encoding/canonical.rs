@@ -8,7 +8,7 @@
 //! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
 //!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
 //!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
-//!   that a codec may have written the other sink. Only an element that is summed up without its order, and asks who reads
+//!   that a codec may have written the other form. Only an element that is summed up without its order, and asks who reads
 //!   it, is walked once more as for a machine: numbers that changed places would else look like elements that did.
 //! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
 
@@ -81,9 +81,9 @@ pub(crate) trait EventSink: Sized {
 }
 
 /// Walks `value` and tells `sink` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, F: EventSink>(
+pub(crate) fn walk<T: Serialize + ?Sized, S: EventSink>(
     value: &T,
-    sink: &mut F,
+    sink: &mut S,
 ) -> Result<(), CanonicalError> {
     value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }

@@ -255,7 +255,7 @@ fn only_sets_moved<T: Serialize>(value: &T, (summed_max, unordered): (usize, [u8
 #[cfg(feature = "bincode")]
 fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let values_left = decode_limits::values_max(bytes);
-    let seed = decode_limits::Guarded::new(&values_left);
+    let seed = decode_limits::LimitedSeed::new(&values_left);
     let (value, read) = bincode::serde::seed_decode_from_slice(seed, bytes, bincode::config::standard())
         .map_err(|why| bincode_cause(&why))?;
     if read != bytes.len() {

@@ -8,9 +8,9 @@ use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_se
 
 /// Whom a value is told that it is read by.
 #[derive(Clone, Copy)]
-enum Reader<'f> {
+enum Reader<'s> {
     /// People, and whether it has asked: what does not ask shows machines the same.
-    People(&'f Cell<bool>),
+    People(&'s Cell<bool>),
     Machine,
 }
 
@@ -25,15 +25,15 @@ impl Reader<'_> {
 }
 
 /// Walks one value.
-pub(super) struct CanonicalSerializer<'f, F> {
-    sink: &'f mut F,
+pub(super) struct CanonicalSerializer<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
 }
 
-impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
+impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
     /// The walker for people, and where it notes that the value asked who reads it.
-    pub(super) fn new(sink: &'f mut F, asked: &'f Cell<bool>) -> Self {
+    pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
         Self { sink, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
     }
 
@@ -43,7 +43,7 @@ impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
         Ok(Self { levels_left, ..self })
     }
 
-    fn begin(self, group: Group) -> Result<Members<'f, F>, CanonicalError> {
+    fn begin(self, group: Group) -> Result<Members<'s, S>, CanonicalError> {
         let Self { sink, levels_left, reader } = self.deeper()?;
         sink.event(Event::Begin(group))?;
         let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
@@ -51,7 +51,7 @@ impl<'f, F: EventSink> CanonicalSerializer<'f, F> {
     }
 
     /// `variant` is the group that holds `group` alone.
-    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, CanonicalError> {
+    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'s, S>, CanonicalError> {
         self.sink.event(Event::Begin(variant))?;
         Ok(Members { variant: Some(variant), ..self.begin(group)? })
     }
@@ -66,16 +66,16 @@ macro_rules! scalars {
     )*};
 }
 
-impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
+impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     type Ok = ();
     type Error = CanonicalError;
-    type SerializeSeq = Members<'f, F>;
-    type SerializeTuple = Members<'f, F>;
-    type SerializeTupleStruct = Members<'f, F>;
-    type SerializeTupleVariant = Members<'f, F>;
-    type SerializeStruct = Members<'f, F>;
-    type SerializeStructVariant = Members<'f, F>;
-    type SerializeMap = Entries<'f, F>;
+    type SerializeSeq = Members<'s, S>;
+    type SerializeTuple = Members<'s, S>;
+    type SerializeTupleStruct = Members<'s, S>;
+    type SerializeTupleVariant = Members<'s, S>;
+    type SerializeStruct = Members<'s, S>;
+    type SerializeStructVariant = Members<'s, S>;
+    type SerializeMap = Entries<'s, S>;
 
     scalars! {
         serialize_bool(bool): v => Event::Bool(v);
@@ -144,7 +144,7 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         sink.event(Event::End(Group::Variant(index, variant)))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, CanonicalError> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Seq)
     }
 
@@ -163,11 +163,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         members.finish()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, CanonicalError> {
+    fn serialize_tuple(self, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, CanonicalError> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
@@ -177,11 +177,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, CanonicalError> {
+    ) -> Result<Members<'s, S>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, CanonicalError> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Struct)
     }
 
@@ -191,11 +191,11 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, CanonicalError> {
+    ) -> Result<Members<'s, S>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Struct)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, CanonicalError> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'s, S>, CanonicalError> {
         let Self { sink, levels_left, reader } = self.deeper()?;
         sink.event(Event::Begin(Group::Map))?;
         Ok(Entries { sink, levels_left, reader, open: None, closed: Vec::new() })
@@ -213,10 +213,10 @@ impl<'f, F: EventSink> Serializer for CanonicalSerializer<'f, F> {
 }
 
 /// Walks the members of a sequence, tuple or struct.
-pub(super) struct Members<'f, F> {
-    sink: &'f mut F,
+pub(super) struct Members<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
     group: Group,
     /// The variant that ends where its members end.
     variant: Option<Group>,
@@ -227,7 +227,7 @@ pub(super) struct Members<'f, F> {
     sum: u128,
 }
 
-impl<F: EventSink> Members<'_, F> {
+impl<S: EventSink> Members<'_, S> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
@@ -274,7 +274,7 @@ impl<F: EventSink> Members<'_, F> {
 /// serde has a trait each for what holds unnamed members; they do the same here.
 macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
-        impl<F: EventSink> ser::$trait for Members<'_, F> {
+        impl<S: EventSink> ser::$trait for Members<'_, S> {
             type Ok = ();
             type Error = CanonicalError;
 
@@ -299,7 +299,7 @@ unnamed!(
 /// And one each for what holds named members.
 macro_rules! named {
     ($($trait:ident),*) => {$(
-        impl<F: EventSink> ser::$trait for Members<'_, F> {
+        impl<S: EventSink> ser::$trait for Members<'_, S> {
             type Ok = ();
             type Error = CanonicalError;
 
@@ -325,16 +325,16 @@ macro_rules! named {
 named!(SerializeStruct, SerializeStructVariant);
 
 /// Walks the entries of a map, each into a sink of its own, so that they can be told in order at the end.
-pub(super) struct Entries<'f, F> {
-    sink: &'f mut F,
+pub(super) struct Entries<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
     /// The entry whose key was told and whose value is to come.
-    open: Option<F>,
+    open: Option<S>,
     closed: Vec<[u8; 16]>,
 }
 
-impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
+impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
     type Ok = ();
     type Error = CanonicalError;
 
@@ -362,7 +362,7 @@ impl<F: EventSink> ser::SerializeMap for Entries<'_, F> {
     }
 }
 
-fn tell_sorted<F: EventSink>(sink: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
+fn tell_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
     entries.sort_unstable();
     entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

@@ -1,4 +1,4 @@
-//! The canonical events of a value in a tagged binary sink, fed to a hash.
+//! The canonical events of a value in a tagged binary form, fed to a hash.
 //!
 //! Each event is a tag and a payload of a length the tag (or a length in front) tells, and groups are closed, so no two
 //! different streams of events give the same bytes. Nothing is allocated for it.
