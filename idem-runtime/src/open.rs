@@ -1,6 +1,6 @@
 //! How a store is opened: nothing is written before the file is known to be ours.
 //!
-//! One open at a time per process (a mutex) and per machine (the gate). Opening the same file again gives the same
+//! One open at a time per process (a mutex) and per machine (the fair lock). Opening the same file again gives the same
 //! store. The owner's lock is taken before its row is visible, and its row is committed before its first claim.
 
 use std::collections::HashMap;
@@ -24,8 +24,8 @@ use crate::host::path_error::PathError;
 use crate::host::sidecar::Sidecar;
 use crate::host::store_path::{Creation, StorePath};
 use crate::host::temporary;
+use crate::locks::fair_lock::FairLock;
 use crate::locks::owner_lock::OwnerFile;
-use crate::locks::write_turn::Gate;
 use crate::open::register::{Owner, Registered, Registration};
 use crate::scope::context;
 use crate::sqlite::failure::opening;
@@ -241,9 +241,9 @@ impl StoreBuilder {
                 .advise(Advice::Permissions)
                 .because(error)
         };
-        let mut gate = Gate::open(&sidecar).map_err(io)?;
+        let mut fair_lock = FairLock::open(&sidecar).map_err(io)?;
         let mut high_water = HighWater::open(&sidecar).map_err(io)?;
-        let turn = gate.enter(OPEN_WAIT);
+        let turn = fair_lock.lock(OPEN_WAIT);
         self.refuse_vanished(&path, &mut high_water)?;
         let creation = match self.tenancy {
             Tenancy::Own => {
@@ -299,7 +299,7 @@ impl StoreBuilder {
             clock,
             prober,
         }));
-        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, gate, high_water, identity)?);
+        let writer = Writer::new(Disk::new(Arc::clone(&core), conn, fair_lock, high_water, identity)?);
         Ok((Arc::new(Engine::new(core, writer)), owner_file))
     }
 

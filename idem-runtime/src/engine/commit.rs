@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event;
 use crate::host::file_identity::Identity;
 use crate::host::high_water::HighWater;
-use crate::locks::write_turn::Gate;
+use crate::locks::fair_lock::FairLock;
 use crate::protocol::change::{Applied, Expect};
 use crate::protocol::record::Record;
 use crate::protocol::timeline::BootRow;
@@ -57,7 +57,7 @@ impl Failure {
 pub(crate) struct Disk {
     pub(crate) core: Arc<Core>,
     pub(crate) conn: Connection,
-    pub(crate) gate: Gate,
+    pub(crate) fair_lock: FairLock,
     pub(crate) high_water: HighWater,
     pub(crate) identity: Identity,
     checkpoints: Checkpoints,
@@ -78,7 +78,7 @@ impl Disk {
     pub(crate) fn new(
         core: Arc<Core>,
         conn: Connection,
-        gate: Gate,
+        fair_lock: FairLock,
         high_water: HighWater,
         identity: Identity,
     ) -> Result<Disk, Error> {
@@ -87,7 +87,7 @@ impl Disk {
         Ok(Disk {
             core,
             conn,
-            gate,
+            fair_lock,
             high_water,
             identity,
             checkpoints,
@@ -129,7 +129,7 @@ impl Disk {
         // The clock's row waits for a batch that is forced to disk.
         let due = if self.forcing { self.core.clock.take_due() } else { None };
         self.checkpoints.give_way();
-        let turn = self.gate.enter(TURN);
+        let turn = self.fair_lock.lock(TURN);
         let written = write(&self.conn, &self.core, batch, self.highest, due.as_ref());
         self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
         let (applied, issued) = written.inspect_err(|_| self.core.clock.give_back(due))?;
@@ -184,7 +184,7 @@ impl Disk {
             Ok(conn)
         };
         // Else another process commits meanwhile, and again, and the log is never folded in as a whole.
-        let turn = self.gate.enter(TURN);
+        let turn = self.fair_lock.lock(TURN);
         let done = self.checkpoints.step(&self.conn, connect);
         drop(turn);
         if let Err(error) = done {
@@ -253,7 +253,7 @@ impl Disk {
         // There is nothing else to do until the end of the close.
         self.conn.busy_timeout(self.core.give_up_in()).map_err(left)?;
         self.force(true).map_err(|failure| failure.error)?;
-        let turn = self.gate.enter(TURN);
+        let turn = self.fair_lock.lock(TURN);
         let running = forget_owner(&self.conn, self.core.owner).map_err(left)?;
         drop(turn);
         // Busy where another process reads: then the last one to close folds it in.

@@ -1,4 +1,4 @@
-//! The folder `‹database›-idem` beside a database: owner files, the gate, the high-water mark.
+//! The folder `‹database›-idem` beside a database: owner files, the fair lock, the high-water mark.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
