@@ -281,10 +281,10 @@ impl StoreBuilder {
         }
         let identity = Identity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
-        let Registered { owner: Owner { number, store_id, clock, dead }, owner_file, prober } = registered;
+        let Registered { owner: Owner { number, store_id, clock, dead }, owner_file, probe } = registered;
         for token in &dead {
             // Left behind, the file of a dead owner does no harm.
-            let _ = prober.reap(token);
+            let _ = probe.reap(token);
         }
         let core = Arc::new(Core::new(Found {
             path,
@@ -297,7 +297,7 @@ impl StoreBuilder {
             record_within: self.record_within,
             owner: number,
             clock,
-            prober,
+            probe,
         }));
         let writer = Writer::new(Disk::new(Arc::clone(&core), conn, fair_lock, high_water, identity)?);
         Ok((Arc::new(Engine::new(core, writer)), owner_file))

@@ -9,7 +9,7 @@ use crate::encoding::digest::Slot;
 use crate::engine::queue::Queue;
 use crate::error::Error;
 use crate::host::store_path::StorePath;
-use crate::locks::liveness::{Liveness, Prober};
+use crate::locks::liveness::{Liveness, LivenessProbe};
 use crate::locks::owner_lock::OwnerFacts;
 use crate::protocol::decide::{Expired, Holder};
 use crate::protocol::record::{NO_OWNER, Record, RecordRef, Status};
@@ -44,7 +44,7 @@ pub(crate) struct Core {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) clock: StoreClock,
-    prober: Prober,
+    probe: LivenessProbe,
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
     pid: u32,
@@ -74,7 +74,7 @@ pub(crate) struct Found {
     pub(crate) record_within: Duration,
     pub(crate) owner: i64,
     pub(crate) clock: StoreClock,
-    pub(crate) prober: Prober,
+    pub(crate) probe: LivenessProbe,
 }
 
 impl Core {
@@ -95,7 +95,7 @@ impl Core {
             in_flight: Arc::default(),
             watcher: Arc::default(),
             clock: found.clock,
-            prober: found.prober,
+            probe: found.probe,
             owners: Mutex::default(),
             pid: std::process::id(),
             phase: AtomicU8::new(Phase::Open as u8),
@@ -260,7 +260,7 @@ impl Core {
             return Ok(if self.in_flight.is_local(record.claim) { Holder::Here } else { Holder::Nobody });
         }
         let Some((token, facts)) = self.owner(record.owner)? else { return Ok(Holder::Unknown) };
-        Ok(match self.prober.probe(&token, &facts) {
+        Ok(match self.probe.check(&token, &facts) {
             Liveness::Alive => Holder::Alive,
             Liveness::Dead => Holder::Dead,
             Liveness::Unknown => Holder::Unknown,

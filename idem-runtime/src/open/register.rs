@@ -13,7 +13,7 @@ use crate::event;
 use crate::host::clock::{Clock, SystemClock};
 use crate::host::high_water::HighWater;
 use crate::host::sidecar::Sidecar;
-use crate::locks::liveness::{Liveness, Prober};
+use crate::locks::liveness::{Liveness, LivenessProbe};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Reason;
@@ -47,9 +47,9 @@ impl Registration {
             conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0)).map_err(opening)?;
         let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
         let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
-        let prober = Prober::new(sidecar, &token);
-        match self.commit_owner(conn, had_log, &token, &prober, high_water) {
-            Ok(owner) => Ok(Registered { owner, owner_file, prober }),
+        let probe = LivenessProbe::new(sidecar, &token);
+        match self.commit_owner(conn, had_log, &token, &probe, high_water) {
+            Ok(owner) => Ok(Registered { owner, owner_file, probe }),
             Err(error) => {
                 // No row names it. What cannot be removed stays, unlocked, and does no harm.
                 let _ = owner_file.close();
@@ -63,7 +63,7 @@ impl Registration {
         conn: &Connection,
         had_log: bool,
         token: &str,
-        prober: &Prober,
+        probe: &LivenessProbe,
         high_water: &mut HighWater,
     ) -> Result<Owner, Error> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
@@ -71,7 +71,7 @@ impl Registration {
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let clock = StoreClock::open(&transaction, clock).map_err(opening)?;
-        let dead = self.settle_dead_owners(&transaction, had_log, prober, &clock)?;
+        let dead = self.settle_dead_owners(&transaction, had_log, probe, &clock)?;
         let number = owners::insert(&transaction, token, &OwnerFacts::here()).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
@@ -89,14 +89,14 @@ impl Registration {
         &self,
         conn: &Connection,
         had_log: bool,
-        prober: &Prober,
+        probe: &LivenessProbe,
         clock: &StoreClock,
     ) -> Result<Vec<String>, Error> {
         let numbers = owners::numbers(conn).map_err(opening)?;
         let (mut dead, mut living) = (Vec::new(), 0);
         for number in numbers {
             let Some((token, facts)) = owners::get(conn, number).map_err(opening_read)? else { continue };
-            if prober.probe(&token, &facts) != Liveness::Dead {
+            if probe.check(&token, &facts) != Liveness::Dead {
                 living += 1;
                 continue;
             }
@@ -156,7 +156,7 @@ impl Registration {
 pub(crate) struct Registered {
     pub(crate) owner: Owner,
     pub(crate) owner_file: OwnerFile,
-    pub(crate) prober: Prober,
+    pub(crate) probe: LivenessProbe,
 }
 
 /// What the transaction that made the owner known has found.
