@@ -18,7 +18,7 @@ use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
 use crate::error::{Advice, Error};
 use crate::host::clock::Clock;
-use crate::host::file_identity::Identity;
+use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
 use crate::host::path_error::PathError;
 use crate::host::sidecar::Sidecar;
@@ -279,7 +279,7 @@ impl StoreBuilder {
             // the tables of a new store stand in the database from the start, so that a lost log does not take them.
             conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
         }
-        let identity = Identity::capture(&path, self.remote).map_err(io)?;
+        let identity = FileIdentity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
         let Registered { owner: Owner { number, store_id, clock, dead }, owner_file, probe } = registered;
         for token in &dead {

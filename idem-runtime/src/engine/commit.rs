@@ -17,7 +17,7 @@ use crate::engine::request::Request;
 use crate::engine::shared::Core;
 use crate::error::Error;
 use crate::event;
-use crate::host::file_identity::Identity;
+use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
 use crate::locks::fair_lock::FairLock;
 use crate::protocol::change::{Applied, Expect};
@@ -59,7 +59,7 @@ pub(crate) struct Disk {
     pub(crate) conn: Connection,
     pub(crate) fair_lock: FairLock,
     pub(crate) high_water: HighWater,
-    pub(crate) identity: Identity,
+    pub(crate) identity: FileIdentity,
     checkpoints: Checkpoints,
     /// Whether the connection forces its commits to disk.
     forcing: bool,
@@ -80,7 +80,7 @@ impl Disk {
         conn: Connection,
         fair_lock: FairLock,
         high_water: HighWater,
-        identity: Identity,
+        identity: FileIdentity,
     ) -> Result<Disk, Error> {
         let checkpoints = Checkpoints::new(core.log_bytes, schema::page_bytes(&conn)?);
         limit_log(&core, &conn)?;
@@ -293,7 +293,7 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 }
 
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
-fn check_files(core: &Core, identity: &mut Identity) -> Result<(), Failure> {
+fn check_files(core: &Core, identity: &mut FileIdentity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
         let error = Error::store(format!(
             "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \
