@@ -79,6 +79,11 @@ impl Error {
         Error::new(ErrorKind::Closed, Ran::No, "the store is closed")
     }
 
+    /// The body did not run because `what` was not written within its time limit.
+    pub(crate) fn not_in_time(what: &str) -> Error {
+        Error::store(format!("{what} was not written in time")).advise(Advice::SlowWrite)
+    }
+
     /// Replaces the advice of the kind.
     #[must_use]
     pub(crate) fn advise(mut self, advice: Advice) -> Error {

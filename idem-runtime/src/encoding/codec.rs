@@ -92,11 +92,9 @@ impl Codec {
             #[cfg(feature = "bincode")]
             BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Ok(Self::Bincode),
             #[cfg(not(feature = "bincode"))]
-            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => {
-                Err("it was stored with bincode, and the feature `bincode` is off".into())
-            }
+            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Err("the feature `bincode` is off".into()),
             JSON_ID => Ok(Self::Json),
-            _ => Err(format!("it was stored with codec `{id}`, which this version does not know")),
+            _ => Err(format!("this version does not know codec `{id}`")),
         }
     }
 
@@ -233,14 +231,15 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
         (Some(summed_max), Some((bytes, unordered))) => (bytes, Some((summed_max, *unordered))),
         _ => (bytes, None),
     };
-    let value: T = codec.read(bytes).map_err(|why| Undecodable(format!("it does not decode (`{why}`)")))?;
+    let value: T =
+        codec.read(bytes).map_err(|why| Undecodable(format!("the bytes do not decode (`{why}`)")))?;
     if codec == Codec::Json
         || ResultDigest::of(&value) == Ok(digest)
         || unordered.is_some_and(|unordered| only_sets_moved(&value, unordered))
     {
         return Ok(value);
     }
-    Err(Undecodable("it decodes to another value than was recorded".into()))
+    Err(Undecodable("the bytes decode to another value than the recorded one".into()))
 }
 
 /// Whether `value` differs from what was recorded in nothing but the order of its sets.

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use crate::engine::request::Request;
 use crate::engine::shared::Core;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::event;
 use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
@@ -103,7 +103,7 @@ impl Disk {
     pub(crate) fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         let mut committed = self.commit_once(batch);
         if let Err(Failure { outcome: WriteOutcome::Unknown, error }) = &committed {
-            event::store_trouble(&error.to_string());
+            event::store_error(&error.with_causes());
             self.is_spent = true;
             committed = self
                 .commit_once(batch)
@@ -134,7 +134,7 @@ impl Disk {
         self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
         let (applied, issued) = written.inspect_err(|_| self.core.clock.give_back(due))?;
         if let Err(error) = self.checkpoints.note_commit(&self.conn, added(batch)) {
-            event::store_trouble(&format!("the length of the log could not be read ({error})"));
+            event::store_error(&format!("the length of the log could not be read ({error})"));
         }
         self.unforced = issued.or(self.unforced);
         // Raised for a claim that a power cut takes, the mark would cry for records that nobody misses.
@@ -142,7 +142,7 @@ impl Disk {
             && let Some(issued) = self.unforced.take()
             && let Err(error) = self.high_water.raise(issued)
         {
-            event::store_trouble(&format!("the high-water file could not be written ({error})"));
+            event::store_error(&format!("the high-water file could not be written ({error})"));
         }
         drop(turn);
         check_files(&self.core, &mut self.identity)?;
@@ -188,7 +188,7 @@ impl Disk {
         let done = self.checkpoints.step(&self.conn, connect);
         drop(turn);
         if let Err(error) = done {
-            event::store_trouble(&format!("the log could not be folded into the database ({error})"));
+            event::store_error(&format!("the log could not be folded into the database ({error})"));
             self.note_unfolded(&error);
         }
     }
@@ -258,14 +258,13 @@ impl Disk {
         drop(turn);
         // Busy where another process reads: then the last one to close folds it in.
         if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            event::store_trouble(&format!("the checkpoint at close failed ({error})"));
+            event::store_error(&format!("the checkpoint at close failed ({error})"));
             self.note_unfolded(&error);
         }
         self.mend()?;
         if running > 0 {
-            return Err(Error::store(format!(
-                "{running} calls were cut off while the store closed; they are in doubt"
-            )));
+            let message = format!("{running} calls were cut off while the store closed");
+            return Err(Error::store(message).advise(Advice::SettleCutOff));
         }
         Ok(())
     }
@@ -295,10 +294,7 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
 fn check_files(core: &Core, identity: &mut FileIdentity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
-        let error = Error::store(format!(
-            "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \
-             program and restore the files"
-        ));
+        let error = Error::store(replaced.to_string()).advise(Advice::RestoreReplaced);
         core.poison(error.clone());
         Failure::refused(error)
     })
