@@ -13,7 +13,7 @@ use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
 use crate::encoding::{codec, digest};
 use crate::engine::state::StoreState;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Mark, Reason, Record, Status, StoredResult};
@@ -155,7 +155,9 @@ impl Store {
         let key = self.key(name, key)?;
         let bytes_max = self.state().settings.result_bytes_max;
         let encoded = codec::encode(value, Codec::default(), bytes_max).map_err(|unstorable| {
-            Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).about(name, key.as_str())
+            Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string())
+                .advise(Advice::StorableResult)
+                .about(name, key.as_str())
         })?;
         let result =
             StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
@@ -226,18 +228,12 @@ fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
         Some(Reply::Stands(standing)) => Ok(Some(standing)),
         Some(Reply::Failed(error)) => Err(error),
         // Nothing but a claim is answered with a claim.
-        Some(Reply::Granted(_)) | None => Err(Error::store(
-            "the store did not answer in time: its write lock is held, or the disk is slow; retry",
-        )),
+        Some(Reply::Granted(_)) | None => Err(Error::not_in_time("the change")),
     }
 }
 
 fn running() -> Error {
-    Error::new(
-        ErrorKind::Running,
-        Ran::No,
-        "the call is running; nothing was changed. Wait for it, or take it from its owner with `steal`",
-    )
+    Error::new(ErrorKind::Running, Ran::No, "the call is running").advise(Advice::WaitOrSteal)
 }
 
 /// What a write of an operator expects of a record nobody runs; an error if somebody does.

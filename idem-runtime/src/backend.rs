@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::encoding::digest::Slot;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::protocol::change::{Applied, Change};
 use crate::protocol::decide::{Expired, Holder};
 use crate::protocol::record::{Mark, Record, RecordRef, Status};
@@ -181,10 +181,7 @@ impl From<ReadFailure> for Error {
 
 /// The error of a call that met a damaged record.
 pub(crate) fn damaged(what: &str, doing: &str) -> Error {
-    Error::store(format!(
-        "{doing} failed: the record is damaged ({what}). It is kept as it is and its body is not run; restore the store \
-         from a backup, or `forget` the record once you know whether the call was done"
-    ))
+    Error::store(format!("{doing} failed: the record is damaged ({what})")).advise(Advice::RestoreRecord)
 }
 
 /// Why a batch was not committed.

@@ -10,7 +10,7 @@ use crate::encoding::digest;
 use crate::encoding::digest::Slot;
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::on_err::Release;
 use crate::policy::{Lifetime, OnInterrupt};
 use crate::protocol::change::{Change, Expect};
@@ -243,8 +243,7 @@ impl Plan {
         if let Some(site) = self.site {
             names::check(&self.name, site)?;
         }
-        let key =
-            self.key.unwrap_or_else(|| Err(Error::new(ErrorKind::BadKey, Ran::No, NO_KEY))).map_err(about)?;
+        let key = self.key.unwrap_or_else(|| Err(no_key())).map_err(about)?;
         let about = |error: Error| error.about(&self.name, key.as_str());
         let fingerprint = self.fingerprint.map_err(about)?;
         let slots = Slots::of(&self.name, self.was, &key);
@@ -263,15 +262,16 @@ impl Plan {
     }
 }
 
-const NO_KEY: &str = "the call has no key; its body was not run. Name what identifies it with `key(…)`";
+fn no_key() -> Error {
+    Error::new(ErrorKind::BadKey, Ran::No, "the call has no key").advise(Advice::NameTheKey)
+}
 
 fn check_name(name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX {
         return Ok(());
     }
-    let message =
-        format!("a name has 1 to {NAME_BYTES_MAX} bytes, and this one has {}; nothing was run", name.len());
-    Err(Error::new(ErrorKind::BadArgument, Ran::No, message))
+    let message = format!("the name has {} bytes, and 1 to {NAME_BYTES_MAX} are allowed", name.len());
+    Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::ShortName))
 }
 
 impl Prepared {
@@ -286,12 +286,11 @@ impl Prepared {
         let is_named = |name: &str| record.name == name.as_bytes();
         let named = is_named(&self.name) || self.was.iter().copied().any(is_named);
         if !named || record.key != self.key.as_str().as_bytes() {
-            return Err(Error::store(
-                "another call's record stands in this one's place; the body was not run",
-            ));
+            let message = "the slot of the call holds the record of another call";
+            return Err(Error::store(message).advise(Advice::OtherKey));
         }
         let stored = Fingerprint::decode(record.fingerprint).map_err(|malformed| {
-            Error::store(format!("the record is damaged ({malformed}); the body was not run"))
+            Error::store(format!("the record is damaged ({malformed})")).advise(Advice::RestoreRecord)
         })?;
         Ok(self.fingerprint.differing(stored))
     }

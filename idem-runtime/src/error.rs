@@ -1,73 +1,29 @@
-//! The one error type: what happened, whether the body ran, and the cure.
+//! The one error type: what happened, whether the body ran, and what to do.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What went wrong. New kinds may be added.
-///
-/// | kind | body ran | HTTP | a consumer should |
-/// |---|---|---|---|
-/// | `BadKey`, `BadArgument` | no | 400 | reject the message: it will never have a usable key |
-/// | `Mismatch` | no | 422 | reject: the key was used for something else |
-/// | `InDoubt` | unknown, or yes if this caller's body said so | 409 | park until the call is settled |
-/// | `Reentrant` | no | 500 | fix the program |
-/// | `Running` | no (a duplicate does) | 409 + `Retry-After` | retry later |
-/// | `Fenced` | yes | 500 | park: an operator took the call away while it ran |
-/// | `Undecodable` | no (an earlier call did) | 500 | fix the type, then retry |
-/// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: it is done |
-/// | `NotRecorded` | yes | 500 | park: done, but the disk does not know it |
-/// | `DuplicateName`, `NotInitialised`, `Closed` | no | 500 | fix the program |
-/// | `Store` | see [`Error::ran`] | 503 | retry later if it did not run |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The key is missing, empty, too long, or of a type that makes no key.
-    BadKey,
-    /// An argument cannot be fingerprinted.
-    BadArgument,
-    /// The key was used before with other arguments.
-    Mismatch,
-    /// An earlier attempt was cut off, or its `Err` left its effect unknown.
-    InDoubt,
-    /// The call reached itself with the same key.
-    Reentrant,
-    /// A duplicate is running and did not end within `wait`.
-    Running,
-    /// The call was taken away from its owner while the body ran.
-    Fenced,
-    /// The stored result cannot be read as the type asked for.
-    Undecodable,
-    /// The call is done; its result is not kept, or no longer.
-    ResultGone,
-    /// The body ran and its outcome could not be written yet.
-    NotRecorded,
-    /// Two functions share one name.
-    DuplicateName,
-    /// There is no store: `init` was not called.
-    NotInitialised,
-    /// The store was closed, or belongs to the process this one was forked from.
-    Closed,
-    /// The store cannot be used: the file, the disk or `SQLite` says no.
-    Store,
-}
+mod advice;
+mod kind;
+#[cfg(test)]
+mod tests;
 
-/// Whether the body of *this* call ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ran {
-    /// It did not: retrying repeats nothing.
-    No,
-    /// It did.
-    Yes,
-    /// An earlier attempt may have run, wholly or in part.
-    Unknown,
-}
+pub(crate) use advice::Advice;
+pub use kind::{ErrorKind, Ran};
 
 /// Why a call did not give a result of its own.
 ///
-/// The message says what happened, whether the body ran, and what to do; it shows the name and the key, never
-/// arguments or results.
+/// | to | use |
+/// |---|---|
+/// | decide in code | [`kind`](Error::kind), [`ran`](Error::ran), [`retry_after`](Error::retry_after) |
+/// | log one line | `Display`: what happened, with the name and the key; the causes are in `source()` |
+/// | find the mistake | `Debug`, which `unwrap` and `main` print: kind, `Display`, [`help`](Error::help) and the causes |
+/// | answer another machine | [`detail`](Error::detail) |
+///
+/// No text contains arguments or results.
 ///
 /// ```
 /// use idem_runtime::{ErrorKind, Ran, Store};
@@ -88,6 +44,7 @@ struct Inner {
     name: Option<Box<str>>,
     key: Option<Box<str>>,
     message: String,
+    advice: Option<Advice>,
     retry_after: Option<Duration>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -95,26 +52,43 @@ struct Inner {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, ran: Ran, message: impl Into<String>) -> Error {
         let message = message.into();
-        Error(Box::new(Inner { kind, ran, name: None, key: None, message, retry_after: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            ran,
+            name: None,
+            key: None,
+            message,
+            advice: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
-    /// A store that cannot be used; the body was not run.
+    /// The store failed before the body ran.
     pub(crate) fn store(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Store, Ran::No, message)
     }
 
-    /// `SQLite` has a table of locks in memory: a child inherits the table and not the locks.
+    /// `SQLite` keeps a table of its locks in memory: a child inherits the table and not the locks.
     pub(crate) fn forked() -> Error {
-        Error::new(
-            ErrorKind::Closed,
-            Ran::No,
-            "the store was opened before a fork and belongs to the parent process; SQLite cannot open its file in the \
-             child. Open the store after the fork, or start the child's program with `exec`",
-        )
+        let message = "the store was opened before a fork and belongs to the parent process";
+        Error::new(ErrorKind::Closed, Ran::No, message).advise(Advice::OpenAfterFork)
     }
 
     pub(crate) fn closed() -> Error {
-        Error::new(ErrorKind::Closed, Ran::No, "the store is closed; open it again")
+        Error::new(ErrorKind::Closed, Ran::No, "the store is closed")
+    }
+
+    /// The body did not run because `what` was not written within its time limit.
+    pub(crate) fn not_in_time(what: &str) -> Error {
+        Error::store(format!("{what} was not written in time")).advise(Advice::SlowWrite)
+    }
+
+    /// Replaces the advice of the kind.
+    #[must_use]
+    pub(crate) fn advise(mut self, advice: Advice) -> Error {
+        self.0.advice = Some(advice);
+        self
     }
 
     #[must_use]
@@ -168,9 +142,61 @@ impl Error {
         self.0.key.as_deref()
     }
 
-    /// When asking again makes sense, where that is known.
+    /// When a retry makes sense, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// What a developer or an operator can do about this error.
+    ///
+    /// The text is fixed for each kind and reason: it contains no names, keys or paths. `Debug` shows it; `Display` does
+    /// not.
+    ///
+    /// ```
+    /// let store = idem_runtime::Store::temporary()?;
+    /// store.close()?;
+    /// let error = store.stats().unwrap_err();
+    /// assert_eq!(error.to_string(), "the store is closed");
+    /// assert_eq!(error.help(), "Open the store again.");
+    /// # Ok::<(), idem_runtime::Error>(())
+    /// ```
+    pub fn help(&self) -> &'static str {
+        self.0.advice.map_or_else(|| self.0.kind.help(), Advice::text)
+    }
+
+    /// One sentence for the other side of a network, such as the `detail` of an HTTP problem.
+    ///
+    /// The text is fixed for each kind: it contains no names, keys, paths or advice.
+    ///
+    /// ```
+    /// let store = idem_runtime::Store::temporary()?;
+    /// let paid: Result<u32, idem_runtime::Error> = idem_runtime::call("docs.pay").store(&store).key("").run(|| Ok(1));
+    /// assert_eq!(paid.unwrap_err().detail(), "The idempotency key is missing or not valid.");
+    /// # Ok::<(), idem_runtime::Error>(())
+    /// ```
+    pub fn detail(&self) -> &'static str {
+        self.0.kind.detail()
+    }
+
+    /// `Display` and the causes, for texts that have no `source()`.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut texts = vec![self.to_string()];
+        texts.extend(self.causes());
+        texts.join(": ")
+    }
+
+    /// The causes. One that only repeats the one before is left out: rusqlite's errors do.
+    fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if causes.last().is_none_or(|before| !before.contains(&text)) {
+                causes.push(text);
+            }
+            next = cause.source();
+        }
+        causes
     }
 }
 
@@ -181,18 +207,16 @@ impl fmt::Display for Error {
             (Some(name), None) => write!(f, "`{name}`: ")?,
             _ => {}
         }
-        f.write_str(&self.0.message)?;
-        match &self.0.source {
-            Some(source) => write!(f, " ({source})"),
-            None => Ok(()),
-        }
+        f.write_str(&self.0.message)
     }
 }
 
 impl fmt::Debug for Error {
-    /// `unwrap` and `main` print the debug form: the message has to be in it.
+    /// The form that `unwrap` and `main` print: one line each for the error, `ran`, the advice and every cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)
+        let Inner { kind, ran, .. } = &*self.0;
+        write!(f, "{kind:?}: {self}\nbody ran: {}\nhelp: {}", ran.text(), self.help())?;
+        self.causes().iter().try_for_each(|cause| write!(f, "\ncaused by: {cause}"))
     }
 }
 
@@ -207,39 +231,21 @@ impl StdError for Error {
 }
 
 impl From<Error> for String {
+    /// `Display`, followed by the causes: a text has no `source()`.
     fn from(error: Error) -> String {
-        error.to_string()
+        error.with_causes()
     }
 }
 
-impl From<Error> for std::io::Error {
+impl From<Error> for io::Error {
     /// The kind is the nearest one; the error itself is kept inside.
-    fn from(error: Error) -> std::io::Error {
-        use std::io::ErrorKind as Io;
+    fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
-            ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch => Io::InvalidInput,
-            ErrorKind::Undecodable => Io::InvalidData,
-            ErrorKind::Running => Io::WouldBlock,
-            _ => Io::Other,
+            ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch => io::ErrorKind::InvalidInput,
+            ErrorKind::Undecodable => io::ErrorKind::InvalidData,
+            ErrorKind::Running => io::ErrorKind::WouldBlock,
+            _ => io::ErrorKind::Other,
         };
-        std::io::Error::new(kind, error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_show_name_and_key_and_escape_control_characters() {
-        let error = Error::store("the disk is full").about("shop.charge", "a\nb");
-        assert_eq!(error.to_string(), "`shop.charge` with key `a\\nb`: the disk is full");
-        assert_eq!(format!("{error:?}"), format!("Store: {error}"));
-    }
-
-    #[test]
-    fn it_travels_between_threads() {
-        fn travels<T: Send + Sync + Clone + 'static>() {}
-        travels::<Error>();
+        io::Error::new(kind, error)
     }
 }

@@ -45,8 +45,8 @@ pub(crate) fn fenced(record: &Record) {
     tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "fenced");
 }
 
-pub(crate) fn store_trouble(what: &str) {
-    tell!(error, what, "store trouble");
+pub(crate) fn store_error(what: &str) {
+    tell!(error, what, "store error");
 }
 
 pub(crate) fn unfinished_at_open(count: i64) {

@@ -54,8 +54,7 @@ pub struct StoredError {
     pub(crate) bytes: Vec<u8>,
 }
 
-const REMEMBERS_NONE: &str =
-    "an error is stored for it, and this call's `on_err` remembers none; use `on_err = remember`";
+const REMEMBERS_NONE: &str = "the record holds an error, and this call's `on_err` reads none";
 
 /// How a call judges its `Err`. Implemented by the types of this module.
 #[diagnostic::on_unimplemented(

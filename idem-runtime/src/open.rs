@@ -1,6 +1,6 @@
 //! How a store is opened: nothing is written before the file is known to be ours.
 //!
-//! One open at a time per process (a mutex) and per machine (the gate). Opening the same file again gives the same
+//! One open at a time per process (a mutex) and per machine (the fair lock). Opening the same file again gives the same
 //! store. The owner's lock is taken before its row is visible, and its row is committed before its first claim.
 
 use std::collections::HashMap;
@@ -15,15 +15,15 @@ use rusqlite::Connection;
 use crate::engine::state::{Settings, StoreState};
 use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::host::clock::Clock;
-use crate::host::file_identity::Identity;
+use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
-use crate::host::path_error::PathProblem;
+use crate::host::path_error::PathError;
 use crate::host::sidecar::Sidecar;
 use crate::host::store_path::{Creation, StorePath};
 use crate::host::temporary;
-use crate::locks::write_turn::Gate;
+use crate::locks::fair_lock::FairLock;
 use crate::open::register::{Registered, Registration};
 use crate::scope::context;
 use crate::sqlite::backend::SqliteBackend;
@@ -210,9 +210,9 @@ impl StoreBuilder {
     /// was changed then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
         schema::check_library()?;
-        let path = StorePath::resolve(path.as_ref()).map_err(problem)?;
+        let path = StorePath::resolve(path.as_ref()).map_err(unusable)?;
         if !self.remote {
-            path.refuse_remote().map_err(problem)?;
+            path.refuse_remote().map_err(unusable)?;
         }
         let mut open = lock(&OPEN);
         let stores = open.get_or_insert_default();
@@ -235,25 +235,25 @@ impl StoreBuilder {
 
     /// All but the threads.
     pub(crate) fn prepare(self, path: StorePath) -> Result<Arc<Engine>, Error> {
-        let sidecar = Sidecar::create(path.sidecar()).map_err(problem)?;
+        let sidecar = Sidecar::create(path.sidecar()).map_err(unusable)?;
         let io = |error| {
-            Error::store(format!("the folder `{}` cannot be used", sidecar.path().display())).because(error)
+            Error::store(format!("the folder `{}` cannot be used", sidecar.path().display()))
+                .advise(Advice::Permissions)
+                .because(error)
         };
-        let mut gate = Gate::open(&sidecar).map_err(io)?;
+        let mut fair_lock = FairLock::open(&sidecar).map_err(io)?;
         let mut high_water = HighWater::open(&sidecar).map_err(io)?;
-        let turn = gate.enter(OPEN_WAIT);
+        let turn = fair_lock.lock(OPEN_WAIT);
         self.refuse_vanished(&path, &mut high_water)?;
         let creation = match self.tenancy {
             Tenancy::Own => {
-                path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(problem)?
+                path.prepare(&sidecar).inspect_err(|_| sidecar.remove_unused()).map_err(unusable)?
             }
-            Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(problem)?,
+            Tenancy::Shared if path.database().exists() => path.prepare(&sidecar).map_err(unusable)?,
             Tenancy::Shared => {
                 sidecar.remove_unused();
-                return Err(Error::store(format!(
-                    "`{}` does not exist; a shared store lives in your application's database, which must be made first",
-                    path.database().display()
-                )));
+                let message = format!("the database `{}` does not exist", path.database().display());
+                return Err(Error::store(message).advise(Advice::CreateDatabase));
             }
         };
         let had_log = path.has_log();
@@ -279,12 +279,12 @@ impl StoreBuilder {
             // the tables of a new store stand in the database from the start, so that a lost log does not take them.
             conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(opening)?;
         }
-        let identity = Identity::capture(&path, self.remote).map_err(io)?;
+        let identity = FileIdentity::capture(&path, self.remote).map_err(io)?;
         drop(turn);
         let (owner, Registered { store_id, clock, dead, .. }) = registered;
         for token in &dead {
             // Left behind, the file of a dead owner does no harm.
-            let _ = owner.prober.reap(token);
+            let _ = owner.probe.reap(token);
         }
         let (in_flight, poison) = (Arc::default(), Arc::default());
         let backend = Arc::new(SqliteBackend::new(path, self.tenancy, owner, clock, Arc::clone(&in_flight)));
@@ -292,7 +292,7 @@ impl StoreBuilder {
             Arc::clone(&backend),
             Arc::clone(&in_flight),
             Arc::clone(&poison),
-            Files { conn, gate, high_water, identity },
+            Files { conn, fair_lock, high_water, identity },
             self.log_bytes,
         )?;
         let settings = Settings {
@@ -312,11 +312,9 @@ impl StoreBuilder {
             return Ok(());
         }
         let Some(highest) = high_water.read().filter(|highest| *highest > 0) else { return Ok(()) };
-        Err(Error::store(format!(
-            "`{}` is gone, and {highest} claims were made in it: those calls would run again. Restore it; or, to start \
-             anew on purpose, delete its `-idem` folder too",
-            path.database().display()
-        )))
+        let message =
+            format!("`{}` is missing, and its high-water mark is {highest}", path.database().display());
+        Err(Error::store(message).advise(Advice::RestoreMissing))
     }
 
     fn connect(&self, path: &StorePath, creation: Creation) -> Result<Connection, Error> {
@@ -324,11 +322,11 @@ impl StoreBuilder {
         conn.busy_timeout(OPEN_WAIT).map_err(opening)?;
         let bare = schema::check_file(&conn, self.tenancy)?;
         if bare && creation == Creation::Existing && self.tenancy == Tenancy::Own {
-            return Err(Error::store(format!(
-                "`{}` is an SQLite database without our tables: it was emptied, or its `-wal` is lost. Restore it \
-                 from a backup, or delete it and its `-idem` folder if it held nothing",
+            let message = format!(
+                "`{}` is an SQLite database without the tables of a store",
                 path.database().display()
-            )));
+            );
+            return Err(Error::store(message).advise(Advice::RestoreEmptied));
         }
         schema::set_modes(&conn, self.tenancy, Role::Writer)?;
         Ok(conn)
@@ -367,7 +365,10 @@ pub(crate) fn guarded(engine: &Engine) -> Result<(), Error> {
     std::panic::catch_unwind(run).unwrap_or_else(|_| Err(engine.break_down()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the function of `map_err`")]
-fn problem(problem: PathProblem) -> Error {
-    Error::store(problem.to_string())
+fn unusable(path: PathError) -> Error {
+    let error = Error::store(path.to_string()).advise(path.advice());
+    match path {
+        PathError::Io { error: cause, .. } => error.because(cause),
+        _ => error,
+    }
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::engine::submit::Engine;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::sync::lock;
 
 pub(crate) mod snapshot;
@@ -137,7 +137,7 @@ impl Inner {
         self.engine.state.backend.release_owner()?;
         let folder = lock(&self.folder).take();
         folder.map_or(Ok(()), std::fs::remove_dir_all).map_err(|error| {
-            Error::store("the store is closed; its temporary folder could not be removed").because(error)
+            Error::store("the temporary folder of the closed store cannot be removed").because(error)
         })
     }
 
@@ -149,11 +149,8 @@ impl Inner {
                 return Ok(());
             }
             if count > 0 && Instant::now() >= deadline {
-                let message = format!(
-                    "{count} calls are running, or ended and are not recorded yet; nothing was closed. Wait for them \
-                     and close again"
-                );
-                return Err(Error::new(ErrorKind::Running, Ran::No, message));
+                let message = format!("{count} calls are running or not recorded yet");
+                return Err(Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::CloseAgain));
             }
             if Instant::now() >= deadline {
                 return Ok(());
@@ -184,7 +181,7 @@ impl Inner {
         // Not started, it is forgotten: the threads go on, and the owner lives as long as the program.
         let close = move || drop(ManuallyDrop::into_inner(rest));
         if let Err(error) = std::thread::Builder::new().name("idem-close".into()).spawn(close) {
-            crate::event::store_trouble(&format!("the store could not be closed ({error})"));
+            crate::event::store_error(&format!("the store could not be closed: {error}"));
         }
     }
 }
@@ -202,7 +199,7 @@ impl Drop for Inner {
         if self.is_on_own_thread() {
             self.close_elsewhere();
         } else if let Err(error) = self.close(CLOSE_WAIT) {
-            crate::event::store_trouble(&error.to_string());
+            crate::event::store_error(&error.with_causes());
         }
     }
 }

@@ -184,8 +184,8 @@ impl<'a> Acquisition<'a> {
     pub(crate) fn on_reply(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
         match reply {
             Some(Reply::Granted(grant)) => {
-                let claim =
-                    Claim::of(grant, self.engine).ok_or_else(|| Error::store("the claim was taken twice"))?;
+                let claim = Claim::of(grant, self.engine)
+                    .ok_or_else(|| Error::store("the claim was granted twice"))?;
                 event::claimed(claim.record());
                 Ok(Some(self.ready(Ok(claim))))
             }
@@ -194,10 +194,7 @@ impl<'a> Acquisition<'a> {
                 Ok(None)
             }
             Some(Reply::Failed(error)) => Err(error.with_ran(Ran::No)),
-            Some(Reply::Written) | None => Err(Error::store(
-                "the call could not be claimed in time: the store's write lock is held by another program, or the disk \
-                 is slow. The body was not run; retry",
-            )),
+            Some(Reply::Written) | None => Err(Error::not_in_time("the claim")),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::call::acquire::Ready;
 use crate::call::recover::{IntoVerdict, Recovered, State};
 use crate::call::run::{Begun, Looked, answer};
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::protocol::record::Status;
@@ -128,9 +128,8 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
 
 fn runtime() -> Result<Handle, Error> {
     Handle::try_current().map_err(|error| {
-        let message =
-            "a detached call needs a tokio runtime; nothing was run. Call it from one, or without `detach`";
-        Error::new(ErrorKind::NotInitialised, Ran::No, message).because(error)
+        let message = "a detached call needs a tokio runtime";
+        Error::new(ErrorKind::NotInitialised, Ran::No, message).advise(Advice::NeedsTokio).because(error)
     })
 }
 
@@ -161,13 +160,15 @@ where
         Ok(made) => made,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::new(ErrorKind::InDoubt, Ran::Unknown, SHUT_DOWN).about(&name, key.as_str())),
+            Err(_) => Err(shut_down().about(&name, key.as_str())),
         },
     }
 }
 
-const SHUT_DOWN: &str = "it is in doubt: the tokio runtime shut down while it was running. Wait for detached calls with \
-                         `drain` before; to settle this one see `settle`";
+fn shut_down() -> Error {
+    let message = "the call is in doubt: the tokio runtime shut down while the body ran";
+    Error::new(ErrorKind::InDoubt, Ran::Unknown, message).advise(Advice::Drain)
+}
 
 /// How many detached calls run in this process.
 static RUNNING: Mutex<usize> = Mutex::new(0);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::bounds::Value;
 use crate::encoding::codec;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::record::StoredResult;
 use crate::scope::context;
 use crate::scope::context::Scope;
@@ -22,7 +22,7 @@ fn scope(interception: &Arc<Interception>) -> Arc<Scope> {
 }
 
 fn no_call() -> Error {
-    Error::new(ErrorKind::BadArgument, Ran::No, "the closure made no idempotent call")
+    Error::new(ErrorKind::BadArgument, Ran::No, "the closure made no idempotent call").advise(Advice::OneCall)
 }
 
 /// Looks at the record of the call that `call` makes, without making it. Arguments other than the key are not
@@ -146,8 +146,9 @@ fn settling<T: Value + Send + 'static>(verdict: Verdict<T>) -> Arc<Interception>
 
 fn encoder<T: Value + Send + 'static>(value: T) -> Encode {
     Box::new(move |codec, bytes_max| {
-        let encoded = codec::encode(&value, codec, bytes_max)
-            .map_err(|unstorable| Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()))?;
+        let encoded = codec::encode(&value, codec, bytes_max).map_err(|unstorable| {
+            Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).advise(Advice::StorableResult)
+        })?;
         Ok(StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes })
     })
 }

@@ -21,7 +21,6 @@ pub(crate) fn check(name: &str, site: &'static str) -> Result<(), Error> {
     if known == site {
         return Ok(());
     }
-    let message =
-        format!("the function at {site} has the name of the one at {known}; give one of them another `name`");
+    let message = format!("the functions at {known} and {site} share this name");
     Err(Error::new(ErrorKind::DuplicateName, Ran::No, message).about_name(name))
 }

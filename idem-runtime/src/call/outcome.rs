@@ -110,7 +110,7 @@ pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: 
             (End::Finished(Status::Done, Ok(result)), encoded.value_read_back)
         }
         Err(unstorable) => {
-            event::store_trouble(&unstorable.to_string());
+            event::store_error(&unstorable.to_string());
             (End::Finished(Status::Done, Err(Reason::Unstorable)), value)
         }
     }
@@ -172,42 +172,27 @@ where
     P: ErrPolicy<E>,
 {
     let Some(ResultRef { codec_id, digest, bytes }) = record.result else {
-        return Err(Error::new(ErrorKind::ResultGone, Ran::No, "it is done; its result is gone"));
+        return Err(Error::new(ErrorKind::ResultGone, Ran::No, "the call is done and its result is gone"));
     };
     if record.status == Status::Failed {
         return policy
             .decode(&StoredError { codec_id, digest, bytes: bytes.to_owned() })
             .map(Err)
-            .map_err(|why| undecodable(&why));
+            .map_err(undecodable);
     }
-    codec::decode(codec_id, digest, bytes).map(Ok).map_err(|why| undecodable(&why.to_string()))
+    codec::decode(codec_id, digest, bytes).map(Ok).map_err(|why| undecodable(why.to_string()))
 }
 
-fn undecodable(why: &str) -> Error {
-    Error::new(
-        ErrorKind::Undecodable,
-        Ran::No,
-        format!(
-            "it is done, and its stored result cannot be read as the type asked for: {why}. Nothing was repeated. Bring \
-             the old type back to read it, or use `codec = json`, which survives added fields"
-        ),
-    )
+fn undecodable(why: String) -> Error {
+    Error::new(ErrorKind::Undecodable, Ran::No, why)
 }
 
 fn fenced() -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        Ran::Yes,
-        "the call was taken from this owner while its body ran (`steal`, and then settled or run again); its outcome \
-         was not recorded. Find out which of the two counts",
-    )
+    let message =
+        "an operator took the call from its owner while the body ran, and the outcome is not recorded";
+    Error::new(ErrorKind::Fenced, Ran::Yes, message)
 }
 
 fn not_recorded() -> Error {
-    Error::new(
-        ErrorKind::NotRecorded,
-        Ran::Yes,
-        "the body ran and its outcome could not be written yet; the store goes on trying while the program runs. If it \
-         ends first, the call is in doubt. Do not repeat it",
-    )
+    Error::new(ErrorKind::NotRecorded, Ran::Yes, "the outcome of the body is not written yet")
 }

@@ -16,7 +16,7 @@ use crate::call::claim::{Claim, End};
 use crate::call::outcome::Recording;
 use crate::call::run::{Begun, Looked, answer};
 use crate::call::{Call, outcome};
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
 use crate::protocol::decide::Mode;
 use crate::protocol::record::{Reason, Status};
@@ -271,13 +271,17 @@ impl Begun {
             }
             Ok(Verdict::DoneWithoutResult) => {
                 claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
-                Err(Error::new(ErrorKind::ResultGone, Ran::No, "recovery found it done; its result is lost"))
+                Err(Error::new(
+                    ErrorKind::ResultGone,
+                    Ran::No,
+                    "the recovery hook found the call done and its result lost",
+                ))
             }
             Ok(Verdict::NotDone) => self.not_done(claim, caller),
             Ok(Verdict::Unknown) => {
-                Err(stays_in_doubt(claim, "its recovery could not find out whether it was done"))
+                Err(stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
             }
-            Err(text) => Err(stays_in_doubt(claim, &format!("its recovery failed ({text})"))),
+            Err(text) => Err(stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
         }
     }
 
@@ -289,11 +293,8 @@ impl Begun {
             .doubt_since
             .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
         if left > Duration::ZERO {
-            let why = format!(
-                "its recovery says that it was not done, which is not believed so soon after the interruption: what was \
-                 on its way may still arrive. Ask again in {left:?}"
-            );
-            return Err(stays_in_doubt(claim, &why).after(left));
+            let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
+            return Err(stays_in_doubt(claim, &why).advise(Advice::AskAgain).after(left));
         }
         let (reply, deadline) = claim.next_attempt(self.call.wait, caller);
         Ok(Next::Attempt { hooks: claim, reply, deadline })
@@ -306,12 +307,10 @@ impl Begun {
                     hooks.give_over();
                     State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
                 }
-                None => self.over(Err(Error::store("the claim was taken twice"))),
+                None => self.over(Err(Error::store("the claim was granted twice"))),
             },
             Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
-            _ => self.over(Err(Error::store(
-                "the next attempt could not be recorded in time; it was not started. Retry",
-            ))),
+            _ => self.over(Err(Error::not_in_time("the next attempt"))),
         }
     }
 }
@@ -319,7 +318,6 @@ impl Begun {
 fn stays_in_doubt(claim: Claim, why: &str) -> Error {
     let attempt = claim.record().attempt;
     claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
-    let message =
-        format!("it is in doubt: {why} (attempt {attempt}). Nothing was repeated. To settle it see `settle`");
+    let message = format!("attempt {attempt} is in doubt: {why}");
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
 }

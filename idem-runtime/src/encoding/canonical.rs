@@ -1,6 +1,6 @@
 //! One serde serializer for keys and digests.
 //!
-//! It walks any value and tells a [`Form`] what it meets, as a stream of [`Event`]s that is the same for equal values:
+//! It walks any value and tells a [`EventSink`] what it meets, as a stream of [`Event`]s that is the same for equal values:
 //!
 //! - Field and variant *names* count, the names of types do not: renaming a struct changes nothing. A newtype is its content.
 //! - The primitive kind of a number counts, so a field that became another type is noticed.
@@ -46,7 +46,7 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, by what [`Form::close`] made of it; or the sum of elements whose order does not matter.
+    /// A finished map entry, by what [`EventSink::close`] made of it; or the sum of elements whose order does not matter.
     Entry([u8; 16]),
     End(Group),
 }
@@ -63,14 +63,14 @@ pub(crate) enum Group {
 }
 
 /// What is made of a value: key text or a digest.
-pub(crate) trait Form: Sized {
+pub(crate) trait EventSink: Sized {
     /// Takes the next event. An error ends the walk.
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable>;
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError>;
 
-    /// An empty form for one entry of a map, its key and its value, or for one element that is summed up.
+    /// An empty sink for one entry of a map, its key and its value, or for one element that is summed up.
     fn entry(&self) -> Self;
 
-    /// What stands for a finished entry of this form, and what entries are ordered by.
+    /// What stands for a finished entry of this sink, and what entries are ordered by.
     fn close(&mut self, entry: Self) -> [u8; 16];
 
     /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
@@ -80,9 +80,12 @@ pub(crate) trait Form: Sized {
     }
 }
 
-/// Walks `value` and tells `form` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, F: Form>(value: &T, form: &mut F) -> Result<(), Unwalkable> {
-    value.serialize(serializer::Walker::new(form, &Cell::new(false)))
+/// Walks `value` and tells `sink` about it.
+pub(crate) fn walk<T: Serialize + ?Sized, S: EventSink>(
+    value: &T,
+    sink: &mut S,
+) -> Result<(), CanonicalError> {
+    value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }
 
 /// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
@@ -95,16 +98,16 @@ pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
 
 /// Why a value cannot be walked, as the end of a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unwalkable {
+pub(crate) enum CanonicalError {
     /// It nests deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// The form has no place for it.
+    /// The sink has no place for it.
     Refused(String),
     /// Its `Serialize` failed.
     Failed(String),
 }
 
-impl fmt::Display for Unwalkable {
+impl fmt::Display for CanonicalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooDeep => write!(f, "is nested deeper than {DEPTH_MAX} levels"),
@@ -114,9 +117,9 @@ impl fmt::Display for Unwalkable {
     }
 }
 
-impl std::error::Error for Unwalkable {}
+impl std::error::Error for CanonicalError {}
 
-impl ser::Error for Unwalkable {
+impl ser::Error for CanonicalError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Failed(message.to_string())
     }
@@ -137,8 +140,8 @@ mod tests {
     #[derive(Default)]
     struct Transcript(String);
 
-    impl Form for Transcript {
-        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+    impl EventSink for Transcript {
+        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
             write!(self.0, "{event:?} ").map_err(ser::Error::custom)
         }
 
@@ -156,7 +159,7 @@ mod tests {
         }
     }
 
-    fn events<T: Serialize>(value: &T) -> Result<String, Unwalkable> {
+    fn events<T: Serialize>(value: &T) -> Result<String, CanonicalError> {
         let mut transcript = Transcript::default();
         walk(value, &mut transcript).map(|()| transcript.0)
     }
@@ -227,8 +230,8 @@ mod tests {
         begun: Rc<Cell<usize>>,
     }
 
-    impl Form for Counting {
-        fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+    impl EventSink for Counting {
+        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
             self.entries += usize::from(matches!(event, Event::Entry(_)));
             Ok(())
         }
@@ -350,14 +353,14 @@ mod tests {
     fn depth_is_an_error_before_it_is_an_overflow() {
         // Each link is a newtype and a `Some`: two levels; the last one is a newtype alone.
         assert!(events(&chain(63)).is_ok());
-        assert_eq!(events(&chain(64)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&chain(64)), Err(CanonicalError::TooDeep));
         // Dropping a longer chain would itself overflow a small stack.
-        assert_eq!(events(&chain(5_000)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&chain(5_000)), Err(CanonicalError::TooDeep));
 
         let nested =
             |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::Value::Array(vec![inner]));
         assert!(events(&nested(128)).is_ok());
-        assert_eq!(events(&nested(129)), Err(Unwalkable::TooDeep));
+        assert_eq!(events(&nested(129)), Err(CanonicalError::TooDeep));
     }
 
     #[test]

@@ -15,13 +15,13 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::encoding::digest::{Recognised, ResultDigest};
+use crate::encoding::digest::{ResultDigest, ResultIdentity};
 
 mod bounded_writer;
 #[cfg(feature = "bincode")]
 mod decode_limits;
 
-use bounded_writer::Bounded;
+use bounded_writer::BoundedWriter;
 
 /// How a result is stored.
 ///
@@ -92,11 +92,9 @@ impl Codec {
             #[cfg(feature = "bincode")]
             BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Ok(Self::Bincode),
             #[cfg(not(feature = "bincode"))]
-            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => {
-                Err("it was stored with bincode; build with the feature `bincode` to read it".into())
-            }
+            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Err("the feature `bincode` is off".into()),
             JSON_ID => Ok(Self::Json),
-            _ => Err(format!("it was stored with codec `{id}`, which this version does not know")),
+            _ => Err(format!("this version does not know codec `{id}`")),
         }
     }
 
@@ -110,7 +108,7 @@ impl Codec {
     }
 
     fn write<T: Serialize>(self, value: &T, bytes_max: usize) -> Result<Vec<u8>, String> {
-        let mut row = Bounded::new(bytes_max);
+        let mut row = BoundedWriter::new(bytes_max);
         let written = match self {
             #[cfg(feature = "bincode")]
             Self::Bincode => {
@@ -130,7 +128,7 @@ impl Codec {
         match self {
             #[cfg(feature = "bincode")]
             Self::Bincode => read_bincode(bytes),
-            Self::Json => serde_json::from_slice(bytes).map_err(|why| json_trouble(&why)),
+            Self::Json => serde_json::from_slice(bytes).map_err(|why| json_cause(&why)),
         }
     }
 }
@@ -143,7 +141,7 @@ fn harmless(words: &str) -> Option<&str> {
         .then_some(words)
 }
 
-fn json_trouble(why: &serde_json::Error) -> String {
+fn json_cause(why: &serde_json::Error) -> String {
     let words = why.to_string();
     harmless(&words).map_or_else(
         || format!("not what was asked for, at line {} column {}", why.line(), why.column()),
@@ -177,7 +175,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     codec: Codec,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
-    let known = Recognised::by(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let known = ResultIdentity::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
     let mut reasons = Vec::new();
     for &candidate in codec.candidates() {
         match encode_as(candidate, value, known, bytes_max) {
@@ -191,7 +189,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
     value: &T,
-    Recognised { digest, holds_sequence }: Recognised,
+    ResultIdentity { digest, holds_sequence }: ResultIdentity,
     bytes_max: usize,
 ) -> Result<Encoded<T>, String> {
     let bytes = codec.write(value, bytes_max)?;
@@ -233,14 +231,15 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
         (Some(summed_max), Some((bytes, unordered))) => (bytes, Some((summed_max, *unordered))),
         _ => (bytes, None),
     };
-    let value: T = codec.read(bytes).map_err(|why| Undecodable(format!("it does not decode (`{why}`)")))?;
+    let value: T =
+        codec.read(bytes).map_err(|why| Undecodable(format!("the bytes do not decode (`{why}`)")))?;
     if codec == Codec::Json
         || ResultDigest::of(&value) == Ok(digest)
         || unordered.is_some_and(|unordered| only_sets_moved(&value, unordered))
     {
         return Ok(value);
     }
-    Err(Undecodable("it decodes to another value than was recorded".into()))
+    Err(Undecodable("the bytes decode to another value than the recorded one".into()))
 }
 
 /// Whether `value` differs from what was recorded in nothing but the order of its sets.
@@ -255,9 +254,9 @@ fn only_sets_moved<T: Serialize>(value: &T, (summed_max, unordered): (usize, [u8
 #[cfg(feature = "bincode")]
 fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let values_left = decode_limits::values_max(bytes);
-    let seed = decode_limits::Guarded::new(&values_left);
+    let seed = decode_limits::LimitedSeed::new(&values_left);
     let (value, read) = bincode::serde::seed_decode_from_slice(seed, bytes, bincode::config::standard())
-        .map_err(|why| bincode_trouble(&why))?;
+        .map_err(|why| bincode_cause(&why))?;
     if read != bytes.len() {
         return Err(format!("`{}` bytes are left over", bytes.len().saturating_sub(read)));
     }
@@ -265,7 +264,7 @@ fn read_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 #[cfg(feature = "bincode")]
-fn bincode_trouble(why: &bincode::error::DecodeError) -> String {
+fn bincode_cause(why: &bincode::error::DecodeError) -> String {
     match why {
         bincode::error::DecodeError::OtherString(words) => {
             harmless(words).unwrap_or("a value that its type refuses").to_owned()
@@ -274,33 +273,27 @@ fn bincode_trouble(why: &bincode::error::DecodeError) -> String {
     }
 }
 
-/// Why a result cannot be stored, and the cure.
+/// Why a result cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unstorable(String);
 
 impl fmt::Display for Unstorable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(why) = self;
-        write!(
-            f,
-            "the result cannot be stored: {why}; return a smaller or simpler value, or say `keep_result = \"0s\"`"
-        )
+        write!(f, "the result cannot be stored: {why}")
     }
 }
 
 impl std::error::Error for Unstorable {}
 
-/// Why a stored result cannot be replayed, and the cure.
+/// Why a stored result cannot be replayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Undecodable(String);
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(why) = self;
-        write!(
-            f,
-            "the stored result cannot be read: {why}; if its type has changed, go back to the one it was stored with"
-        )
+        write!(f, "the stored result cannot be read: {why}")
     }
 }
 

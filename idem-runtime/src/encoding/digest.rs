@@ -15,12 +15,12 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher};
 
-use crate::encoding::canonical::{Unwalkable, walk};
+use crate::encoding::canonical::{CanonicalError, walk};
 use crate::encoding::key::Key;
 
 mod event_hasher;
 
-use event_hasher::Tagged;
+use event_hasher::EventHasher;
 
 /// A SHA-256 that has read which use it is for. The label fills a block, so that it is hashed once and not for every
 /// argument.
@@ -36,8 +36,8 @@ pub(crate) struct Digest([u8; 16]);
 
 impl Digest {
     /// The digest of `value`.
-    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
-        let mut form = Tagged::new(|| *ARGUMENT);
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
+        let mut form = EventHasher::new(|| *ARGUMENT);
         walk(value, &mut form)?;
         Ok(Self(form.finish()))
     }
@@ -53,15 +53,15 @@ impl Digest {
 
 /// What a result is recognised by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Recognised {
+pub(crate) struct ResultIdentity {
     pub(crate) digest: ResultDigest,
     /// If it does not, no order can matter.
     pub(crate) holds_sequence: bool,
 }
 
-impl Recognised {
+impl ResultIdentity {
     /// How `value` is recognised.
-    pub(crate) fn by<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         ResultDigest::through(ResultDigest::form(), value)
     }
 }
@@ -72,7 +72,7 @@ pub(crate) struct ResultDigest(u64);
 
 impl ResultDigest {
     /// The digest of `value`.
-    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Unwalkable> {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         Self::through(Self::form(), value).map(|known| known.digest)
     }
 
@@ -81,22 +81,22 @@ impl ResultDigest {
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(
         value: &T,
         summed_max: usize,
-    ) -> Result<Self, Unwalkable> {
+    ) -> Result<Self, CanonicalError> {
         Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
     }
 
-    fn form() -> Tagged<ResultHasher> {
-        Tagged::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
+    fn form() -> EventHasher<ResultHasher> {
+        EventHasher::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
     }
 
     fn through<T: Serialize + ?Sized>(
-        mut form: Tagged<ResultHasher>,
+        mut form: EventHasher<ResultHasher>,
         value: &T,
-    ) -> Result<Recognised, Unwalkable> {
+    ) -> Result<ResultIdentity, CanonicalError> {
         walk(value, &mut form)?;
         let holds_sequence = form.holds_sequence();
         let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
-        Ok(Recognised { digest, holds_sequence })
+        Ok(ResultIdentity { digest, holds_sequence })
     }
 
     pub(crate) fn to_bytes(self) -> [u8; 8] {

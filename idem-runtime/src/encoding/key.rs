@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{DEPTH_MAX, Unwalkable, mentions_hash_set, walk};
+use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, walk};
 
 mod text;
 
@@ -33,7 +33,7 @@ impl Key {
     /// The text of `key`, or why it cannot be one.
     pub(crate) fn of<K: Serialize + ?Sized>(key: &K) -> Result<Self, BadKey> {
         if mentions_hash_set::<K>() {
-            return Err(BadKey("the key is a `HashSet`, whose order changes; use a `BTreeSet`".into()));
+            return Err(BadKey("the key is a `HashSet`, whose order changes".into()));
         }
         let mut text = text::Text::default();
         walk(key, &mut text)?;
@@ -63,7 +63,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Why a value cannot be a key, and what to use instead.
+/// Why a value cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadKey(String);
 
@@ -75,16 +75,12 @@ impl fmt::Display for BadKey {
 
 impl std::error::Error for BadKey {}
 
-impl From<Unwalkable> for BadKey {
-    fn from(why: Unwalkable) -> Self {
+impl From<CanonicalError> for BadKey {
+    fn from(why: CanonicalError) -> Self {
         Self(match why {
-            Unwalkable::TooDeep => {
-                format!("the key is nested deeper than {DEPTH_MAX} levels; use its id instead")
-            }
-            Unwalkable::Refused(why) => why,
-            Unwalkable::Failed(why) => {
-                format!("the key cannot be serialized: {why}; use an id or text instead")
-            }
+            CanonicalError::TooDeep => format!("the key is nested deeper than {DEPTH_MAX} levels"),
+            CanonicalError::Refused(why) => why,
+            CanonicalError::Failed(why) => format!("the key cannot be serialized: {why}"),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Ended, FindReply, Found, Poison, ReadFailure, Search};
 use crate::encoding::digest::Slot;
 use crate::engine::queue::Queue;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::protocol::record::{Record, RecordRef};
 use crate::waiting::in_flight::InFlight;
 use crate::waiting::oneshot::OneShot;
@@ -199,5 +199,5 @@ const FIND_WAIT: Duration = Duration::from_secs(30);
 
 /// The error of a read whose answer did not come in time.
 pub(crate) fn not_read() -> Error {
-    Error::store("the store did not answer a read in time; the body was not run. Retry")
+    Error::store("the store did not answer a read in time").advise(Advice::Retry)
 }

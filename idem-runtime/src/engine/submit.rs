@@ -19,7 +19,7 @@ use crate::backend::request::{Caller, Reply, Request, Submit};
 use crate::engine::queue::Work;
 use crate::engine::state::StoreState;
 use crate::engine::writer::Writer;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::sync::lock;
 use crate::waiting::oneshot::OneShot;
 
@@ -55,7 +55,7 @@ impl Engine {
 
     /// Writing panicked: nobody who waits is left waiting. Gives what every later call gets.
     pub(crate) fn break_down(&self) -> Error {
-        let error = Error::store("the store's writer ended unexpectedly; open the store again");
+        let error = Error::store("the writer thread ended unexpectedly").advise(Advice::Reopen);
         self.state.poison(error.clone());
         self.state.queue.end(&error);
         if let Some(writer) = self.take_writer() {

@@ -18,7 +18,7 @@ use crate::backend::request::{Grant, OnFailure, Reply, Request};
 use crate::backend::{self, Commit, Failure, WriteOutcome};
 use crate::engine::purge;
 use crate::engine::state::StoreState;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::protocol::change::Applied;
 use crate::protocol::record::Record;
@@ -220,7 +220,7 @@ impl Writer {
 
     /// What ended is kept; whoever has not started yet is refused.
     fn keep_or_fail(&mut self, state: &StoreState, failure: Failure) {
-        event::store_trouble(&failure.error.to_string());
+        event::store_error(&failure.error.with_causes());
         let poisoned = state.check_poison().is_err();
         let alone = self.batch.len() == 1;
         for request in std::mem::take(&mut self.batch) {
@@ -309,16 +309,10 @@ fn complete_persistent(state: &StoreState, request: &Request, ended: Option<u64>
 }
 
 fn too_late() -> Error {
-    Error::store(
-        "the call could not be claimed in time: another program holds the write lock of the database, or the disk is \
-         slow. Nothing was run; retry",
-    )
+    Error::not_in_time("the claim")
 }
 
 fn not_recorded() -> Error {
-    Error::new(
-        ErrorKind::NotRecorded,
-        Ran::Yes,
-        "the store closed before the outcome could be written; after a restart the call is in doubt",
-    )
+    let message = "the store closed before the outcome of the body was written";
+    Error::new(ErrorKind::NotRecorded, Ran::Yes, message).advise(Advice::InDoubtAfterRestart)
 }

@@ -24,17 +24,17 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Device and inode of the database, `-wal` and `-shm` when the store was opened.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct FileIdentity {
     files: Vec<(PathBuf, (u64, u64))>,
     /// `None` where a look at it proves nothing: the times of a remote one are as old as its cache.
     folder: Option<PathBuf>,
     /// The folder when the files were compared last.
-    seen: Option<Seen>,
+    seen: Option<FolderCheck>,
 }
 
 /// A folder as it was found.
 #[derive(Debug)]
-struct Seen {
+struct FolderCheck {
     state: FolderState,
     /// Since when it has been found so.
     since: Instant,
@@ -42,7 +42,7 @@ struct Seen {
     compared: Instant,
 }
 
-impl Seen {
+impl FolderCheck {
     /// Whether the files are as they were then if the folder is.
     fn is_enough(&self, now: Instant) -> bool {
         let is_settled = self.compared.saturating_duration_since(self.since) >= STEP_MAX;
@@ -56,7 +56,7 @@ pub(crate) struct Replaced {
     file: PathBuf,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Remembers the files. Call it after the first statement in WAL mode: then all three exist.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Identity {
         }
         let since = before.map_or(now, |seen| seen.since);
         self.compare()?;
-        self.seen = state.map(|state| Seen { state, since, compared: now });
+        self.seen = state.map(|state| FolderCheck { state, since, compared: now });
         Ok(())
     }
 
@@ -104,12 +104,7 @@ impl Identity {
 
 impl fmt::Display for Replaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` was deleted or replaced while the store was open; stop every process that uses the store, see \
-             that the right files are in place, and start again",
-            self.file.display()
-        )
+        write!(f, "`{}` was deleted or replaced while the store was open", self.file.display())
     }
 }
 
@@ -120,13 +115,13 @@ impl std::error::Error for Replaced {}
 mod tests {
     use super::*;
 
-    fn three_files() -> (tempfile::TempDir, StorePath, Identity) {
+    fn three_files() -> (tempfile::TempDir, StorePath, FileIdentity) {
         let folder = tempfile::tempdir().unwrap();
         let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
         for path in [store.database().to_owned(), store.wal(), store.shm()] {
             fs::write(path, "x").unwrap();
         }
-        let identity = Identity::capture(&store, false).unwrap();
+        let identity = FileIdentity::capture(&store, false).unwrap();
         (folder, store, identity)
     }
 
@@ -138,7 +133,7 @@ mod tests {
     }
 
     /// Checks until a look at the folder is enough.
-    fn settle(identity: &mut Identity) {
+    fn settle(identity: &mut FileIdentity) {
         identity.check().unwrap();
         identity.seen.as_mut().unwrap().since -= STEP_MAX;
         identity.check().unwrap();
@@ -165,7 +160,7 @@ mod tests {
     #[test]
     fn the_files_are_compared_until_a_change_to_their_folder_must_show_in_its_time() {
         let (folder, store, mut identity) = three_files();
-        let put_in_place = |identity: &mut Identity| {
+        let put_in_place = |identity: &mut FileIdentity| {
             // A change that the folder does not show.
             identity.files[0].1 = (0, 0);
         };
@@ -173,20 +168,20 @@ mod tests {
         put_in_place(&mut identity);
         assert!(identity.check().is_err(), "its time may be from before the change");
 
-        let mut identity = Identity::capture(&store, false).unwrap();
+        let mut identity = FileIdentity::capture(&store, false).unwrap();
         settle(&mut identity);
         put_in_place(&mut identity);
         assert_eq!(identity.check(), Ok(()), "the files are not looked at for nothing");
         identity.seen.as_mut().unwrap().compared -= TRUSTED_FOR;
         assert!(identity.check().is_err(), "the folder does not show everything");
 
-        let mut identity = Identity::capture(&store, false).unwrap();
+        let mut identity = FileIdentity::capture(&store, false).unwrap();
         settle(&mut identity);
         put_in_place(&mut identity);
         fs::write(folder.path().join("another"), "x").unwrap();
         assert!(identity.check().is_err(), "the folder has changed");
 
-        let mut remote = Identity::capture(&store, true).unwrap();
+        let mut remote = FileIdentity::capture(&store, true).unwrap();
         for _ in 0..3 {
             assert_eq!(remote.check(), Ok(()));
             assert!(remote.seen.is_none());
@@ -237,6 +232,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
         fs::write(store.database(), "x").unwrap();
-        assert!(Identity::capture(&store, false).is_err());
+        assert!(FileIdentity::capture(&store, false).is_err());
     }
 }

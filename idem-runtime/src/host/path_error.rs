@@ -1,11 +1,13 @@
-//! What can be wrong with the path of a store, in words that say what to do.
+//! Why a path cannot be a store.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// Why a path cannot be a store. The text says which path and what to do.
+use crate::error::Advice;
+
+/// Why a path cannot be a store. `Display` states the fact and names the path.
 #[derive(Debug)]
-pub(crate) enum PathProblem {
+pub(crate) enum PathError {
     Empty,
     Memory,
     Uri(PathBuf),
@@ -21,81 +23,60 @@ pub(crate) enum PathProblem {
     Io { path: PathBuf, doing: &'static str, error: io::Error },
 }
 
-/// Gives an I/O error its path and what was being done.
-pub(crate) fn problem(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> PathProblem {
-    move |error| PathProblem::Io { path: path.to_owned(), doing, error }
+/// Gives an I/O error its path and the operation that failed.
+pub(crate) fn path_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> PathError {
+    move |error| PathError::Io { path: path.to_owned(), doing, error }
 }
 
-impl fmt::Display for PathProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PathError {
+    pub(crate) fn advice(&self) -> Advice {
         match self {
-            Self::Empty => f.write_str("the path of the store is empty; name a file"),
-            Self::Memory => {
-                f.write_str("a store in memory would forget everything; use `Store::temporary()` in tests")
-            }
-            Self::Uri(path) => write!(
-                f,
-                "`{}` looks like a URI; give a plain path, or `./file:…` for a file of that name",
-                path.display()
-            ),
-            Self::Nul(path) => {
-                write!(
-                    f,
-                    "the path `{}` contains a NUL byte; remove it",
-                    path.display().to_string().escape_debug()
-                )
-            }
-            Self::Folder(path) => {
-                write!(f, "`{}` is a folder; name a file in it, such as `idem.db`", path.display())
-            }
-            Self::NotAFile(path) => write!(f, "`{}` is not a regular file; name another", path.display()),
-            Self::MissingFolder { path, missing } => write!(
-                f,
-                "cannot open `{}`: the folder `{}` does not exist; create it first",
-                path.display(),
-                missing.display()
-            ),
-            Self::LostLink { path, target } => write!(
-                f,
-                "`{}` is a link to `{}`, which does not exist; name that path itself to create a store there",
-                path.display(),
-                target.display()
-            ),
-            Self::HardLinks { path, count } => write!(
-                f,
-                "`{}` has {count} hard links; under each name it would get a log of its own and lose records: \
-                 keep one",
-                path.display()
-            ),
-            Self::Emptied(path) => write!(
-                f,
-                "`{}` is empty (0 bytes); a store that was emptied does not start again by itself: restore it, \
-                 or delete the file to begin a new one",
-                path.display()
-            ),
-            Self::ReadOnly(path) => {
-                write!(
-                    f,
-                    "`{}` is read-only; a store must be writable: change its permissions",
-                    path.display()
-                )
-            }
-            Self::Remote { path, kind } => write!(
-                f,
-                "`{}` is on a `{kind}` mount, where locks between machines fail and records are lost; use a \
-                 local disk, or allow such mounts when building the store",
-                path.display()
-            ),
-            Self::Io { path, doing, error } => write!(
-                f,
-                "could not {doing} `{}`: {error}; the store needs a folder it may read and write",
-                path.display()
-            ),
+            Self::Empty | Self::Folder(_) | Self::NotAFile(_) => Advice::NameAFile,
+            Self::Memory => Advice::TemporaryStore,
+            Self::Uri(_) => Advice::PlainPath,
+            Self::Nul(_) => Advice::CheckPath,
+            Self::MissingFolder { .. } => Advice::CreateFolder,
+            Self::LostLink { .. } => Advice::NameTheTarget,
+            Self::HardLinks { .. } => Advice::OneHardLink,
+            Self::Emptied(_) => Advice::DeleteToRestart,
+            Self::ReadOnly(_) | Self::Io { .. } => Advice::Permissions,
+            Self::Remote { .. } => Advice::RemoteMount,
         }
     }
 }
 
-impl std::error::Error for PathProblem {
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the path of the store is empty"),
+            Self::Memory => f.write_str("the path of the store names a database in memory"),
+            Self::Uri(path) => write!(f, "the path `{}` is a URI", path.display()),
+            Self::Nul(path) => {
+                let path = path.display().to_string();
+                write!(f, "the path `{}` contains a NUL byte", path.escape_debug())
+            }
+            Self::Folder(path) => write!(f, "the path `{}` is a folder", path.display()),
+            Self::NotAFile(path) => write!(f, "the path `{}` is not a regular file", path.display()),
+            Self::MissingFolder { path, missing } => {
+                let (path, missing) = (path.display(), missing.display());
+                write!(f, "the folder `{missing}` of `{path}` does not exist")
+            }
+            Self::LostLink { path, target } => {
+                let (path, target) = (path.display(), target.display());
+                write!(f, "the path `{path}` is a link to `{target}`, which does not exist")
+            }
+            Self::HardLinks { path, count } => {
+                write!(f, "the file `{}` has {count} hard links", path.display())
+            }
+            Self::Emptied(path) => write!(f, "the file `{}` is empty (0 bytes)", path.display()),
+            Self::ReadOnly(path) => write!(f, "the file `{}` is read-only", path.display()),
+            Self::Remote { path, kind } => write!(f, "the path `{}` is on a `{kind}` mount", path.display()),
+            Self::Io { path, doing, .. } => write!(f, "could not {doing} `{}`", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for PathError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { error, .. } => Some(error),

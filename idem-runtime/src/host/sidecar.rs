@@ -1,9 +1,9 @@
-//! The folder `‹database›-idem` beside a database: owner files, the gate, the high-water mark.
+//! The folder `‹database›-idem` beside a database: owner files, the fair lock, the high-water mark.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::host::path_error::{PathProblem, problem};
+use crate::host::path_error::{PathError, path_error};
 use crate::host::platform;
 
 /// Says that a database is being made and has not seen its first commit.
@@ -22,17 +22,17 @@ impl Sidecar {
     ///
     /// # Errors
     /// If it cannot be made, or something else has its name.
-    pub(crate) fn create(path: PathBuf) -> Result<Self, PathProblem> {
+    pub(crate) fn create(path: PathBuf) -> Result<Self, PathError> {
         let fresh = match platform::private_folder().create(&path) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(problem(&path, "create the folder")(error)),
+            Err(error) => return Err(path_error(&path, "create the folder")(error)),
         };
         // A link could lead two stores into one folder, so it does not count as a folder.
-        let metadata = fs::symlink_metadata(&path).map_err(problem(&path, "look at"))?;
+        let metadata = fs::symlink_metadata(&path).map_err(path_error(&path, "look at"))?;
         if !metadata.is_dir() {
             let error = io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder");
-            return Err(problem(&path, "use")(error));
+            return Err(path_error(&path, "use")(error));
         }
         Ok(Self { path, fresh })
     }

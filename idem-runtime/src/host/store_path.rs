@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::host::path_error::{PathProblem, problem};
+use crate::host::path_error::{PathError, path_error};
 use crate::host::sidecar::Sidecar;
 use crate::host::{mounts, platform};
 
@@ -32,20 +32,20 @@ impl StorePath {
     /// Checks what was asked for and finds the one name of the file behind it.
     ///
     /// # Errors
-    /// A [`PathProblem`] if this can never be a store; nothing was created.
-    pub(crate) fn resolve(asked: &Path) -> Result<Self, PathProblem> {
+    /// A [`PathError`] if this can never be a store; nothing was created.
+    pub(crate) fn resolve(asked: &Path) -> Result<Self, PathError> {
         refuse_special(asked)?;
-        let absolute = std::path::absolute(asked).map_err(problem(asked, "make absolute"))?;
+        let absolute = std::path::absolute(asked).map_err(path_error(asked, "make absolute"))?;
         let ends_as_folder = asked.as_os_str().as_encoded_bytes().ends_with(b"/");
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(PathProblem::Folder(absolute));
+            return Err(PathError::Folder(absolute));
         };
         if ends_as_folder {
-            return Err(PathProblem::Folder(absolute));
+            return Err(PathError::Folder(absolute));
         }
         let parent = match parent.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing_folder(&absolute)),
-            found => found.map_err(problem(parent, "find the folder"))?,
+            found => found.map_err(path_error(parent, "find the folder"))?,
         };
         Ok(Self { database: follow_link(parent.join(name))? })
     }
@@ -85,10 +85,10 @@ impl StorePath {
     /// Refuses a mount on which locks cannot be relied upon.
     ///
     /// # Errors
-    /// [`PathProblem::Remote`] with the kind of the mount.
-    pub(crate) fn refuse_remote(&self) -> Result<(), PathProblem> {
+    /// [`PathError::Remote`] with the kind of the mount.
+    pub(crate) fn refuse_remote(&self) -> Result<(), PathError> {
         match mounts::remote_kind(&self.database) {
-            Some(kind) => Err(PathProblem::Remote { path: self.database.clone(), kind }),
+            Some(kind) => Err(PathError::Remote { path: self.database.clone(), kind }),
             None => Ok(()),
         }
     }
@@ -99,86 +99,86 @@ impl StorePath {
     /// mark in the sidecar says that we were about to make it.
     ///
     /// # Errors
-    /// A [`PathProblem`] if the file cannot be made, cannot be written or was emptied.
-    pub(crate) fn prepare(&self, sidecar: &Sidecar) -> Result<Creation, PathProblem> {
+    /// A [`PathError`] if the file cannot be made, cannot be written or was emptied.
+    pub(crate) fn prepare(&self, sidecar: &Sidecar) -> Result<Creation, PathError> {
         let path = &self.database;
         if let Some(found) = self.inspect(sidecar)? {
             return Ok(found);
         }
-        sidecar.begin_creation().map_err(problem(path, "mark the creation"))?;
+        sidecar.begin_creation().map_err(path_error(path, "mark the creation"))?;
         // `create_new` never opens a file that is there, so no lock of anybody can be dropped by closing it.
         match platform::private_file().write(true).create_new(true).open(path) {
             Ok(_) => Ok(Creation::Fresh),
             // Somebody else was faster, or has a link there.
-            Err(error) => self.inspect(sidecar)?.ok_or_else(|| problem(path, "create")(error)),
+            Err(error) => self.inspect(sidecar)?.ok_or_else(|| path_error(path, "create")(error)),
         }
     }
 
-    fn inspect(&self, sidecar: &Sidecar) -> Result<Option<Creation>, PathProblem> {
+    fn inspect(&self, sidecar: &Sidecar) -> Result<Option<Creation>, PathError> {
         let path = || self.database.clone();
         let metadata = match fs::metadata(&self.database) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found.map_err(problem(&self.database, "look at"))?,
+            found => found.map_err(path_error(&self.database, "look at"))?,
         };
         let count = platform::hard_links(&metadata);
         if count > 1 {
-            return Err(PathProblem::HardLinks { path: path(), count });
+            return Err(PathError::HardLinks { path: path(), count });
         }
         if metadata.permissions().readonly() {
-            return Err(PathProblem::ReadOnly(path()));
+            return Err(PathError::ReadOnly(path()));
         }
         match (sidecar.is_creating(), metadata.len()) {
             (true, _) => Ok(Some(Creation::Unfinished)),
-            (false, 0) => Err(PathProblem::Emptied(path())),
+            (false, 0) => Err(PathError::Emptied(path())),
             (false, _) => Ok(Some(Creation::Existing)),
         }
     }
 }
 
 /// Names that `SQLite` would take for something else than a file.
-fn refuse_special(asked: &Path) -> Result<(), PathProblem> {
+fn refuse_special(asked: &Path) -> Result<(), PathError> {
     let bytes = asked.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
-        return Err(PathProblem::Empty);
+        return Err(PathError::Empty);
     }
     if bytes == b":memory:" {
-        return Err(PathProblem::Memory);
+        return Err(PathError::Memory);
     }
     if bytes.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"file:")) {
-        return Err(PathProblem::Uri(asked.to_owned()));
+        return Err(PathError::Uri(asked.to_owned()));
     }
     if bytes.contains(&0) {
-        return Err(PathProblem::Nul(asked.to_owned()));
+        return Err(PathError::Nul(asked.to_owned()));
     }
     Ok(())
 }
 
 /// One file must have one name, or its `-wal` would have two.
-fn follow_link(path: PathBuf) -> Result<PathBuf, PathProblem> {
+fn follow_link(path: PathBuf) -> Result<PathBuf, PathError> {
     let metadata = match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
-        found => found.map_err(problem(&path, "look at"))?,
+        found => found.map_err(path_error(&path, "look at"))?,
     };
     let path = if metadata.is_symlink() {
         path.canonicalize().map_err(|error| match fs::read_link(&path) {
             Ok(target) if error.kind() == io::ErrorKind::NotFound => {
-                PathProblem::LostLink { path: path.clone(), target }
+                PathError::LostLink { path: path.clone(), target }
             }
-            _ => problem(&path, "follow the link")(error),
+            _ => path_error(&path, "follow the link")(error),
         })?
     } else {
         path
     };
-    let metadata = fs::metadata(&path).map_err(problem(&path, "look at"))?;
+    let metadata = fs::metadata(&path).map_err(path_error(&path, "look at"))?;
     if metadata.is_dir() {
-        return Err(PathProblem::Folder(path));
+        return Err(PathError::Folder(path));
     }
-    if metadata.is_file() { Ok(path) } else { Err(PathProblem::NotAFile(path)) }
+    if metadata.is_file() { Ok(path) } else { Err(PathError::NotAFile(path)) }
 }
 
-fn missing_folder(path: &Path) -> PathProblem {
+fn missing_folder(path: &Path) -> PathError {
     let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists()).last();
-    PathProblem::MissingFolder { path: path.to_owned(), missing: missing.unwrap_or(path).to_owned() }
+    PathError::MissingFolder { path: path.to_owned(), missing: missing.unwrap_or(path).to_owned() }
 }
 
 #[cfg(unix)]

@@ -1,9 +1,10 @@
 //! Whether another owner is alive.
 //!
-//! A probe asks for the *shared* lock on the owner's file, so that two probers never take each other for the
-//! owner. The descriptor is kept: the next look costs one system call. Death is final and remembered. A file
-//! that is missing proves nothing by itself (temporary folders are swept, a power cut takes new files), so the
-//! boot id and the process decide then, and in doubt the answer is [`Liveness::Unknown`].
+//! A check asks for the *shared* lock on the owner's file, so that two checking processes never take each other for the
+//! owner. The descriptor is kept: the next check costs one system call. Death is final and cached.
+//!
+//! A missing file proves nothing by itself: temporary folders are swept, and a power failure loses new files. Then the
+//! boot id and the process id decide. If they prove nothing, the answer is [`Liveness::Unknown`].
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -15,60 +16,60 @@ use crate::host::mounts;
 use crate::host::sidecar::Sidecar;
 use crate::locks::owner_lock::{OwnerFacts, owner_path};
 
-/// How many descriptors are kept; beyond it they are opened anew.
+/// How many descriptors are kept. Beyond this number, each check opens the file again.
 const KEPT_MAX: usize = 64;
 
-/// What is known about an owner.
+/// Whether an owner is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// It may be paused, but it will go on.
+    /// The owner holds its lock. Its process may be paused.
     Alive,
-    /// It will never write again.
+    /// The owner never writes again.
     Dead,
-    /// Nothing proves either; only a person can tell.
+    /// Neither is proven; only a person can decide.
     Unknown,
 }
 
-/// Looks at the owners of one store on behalf of one of them.
+/// Checks the other owners of a store for one owner.
 #[derive(Debug)]
-pub(crate) struct Prober {
+pub(crate) struct LivenessProbe {
     sidecar: Sidecar,
     own_token: String,
-    /// Other machines can reach the store, so another boot id may be theirs.
+    /// Other machines can reach the store: a different boot id may be one of theirs.
     is_remote: bool,
-    seen: Mutex<HashMap<String, Seen>>,
+    cached: Mutex<HashMap<String, Cached>>,
 }
 
 #[derive(Debug)]
-enum Seen {
+enum Cached {
     File(File),
     Dead,
 }
 
-impl Prober {
-    /// A prober that knows its own owner to be alive.
+impl LivenessProbe {
+    /// A probe for the owner `own_token`, which counts as alive.
     pub(crate) fn new(sidecar: &Sidecar, own_token: &str) -> Self {
         Self {
             sidecar: sidecar.clone(),
             own_token: own_token.to_owned(),
             is_remote: mounts::remote_kind(sidecar.path()).is_some(),
-            seen: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
-    /// Looks whether the owner is alive; about a microsecond when it was looked at before.
-    pub(crate) fn probe(&self, token: &str, facts: &OwnerFacts) -> Liveness {
+    /// Checks whether the owner is alive; about a microsecond if its descriptor is kept.
+    pub(crate) fn check(&self, token: &str, facts: &OwnerFacts) -> Liveness {
         if token == self.own_token {
             return Liveness::Alive;
         }
-        let mut seen = self.seen();
-        let liveness = match seen.get(token) {
-            Some(Seen::Dead) => return Liveness::Dead,
-            Some(Seen::File(file)) => look(file),
+        let mut cached = self.cached();
+        let liveness = match cached.get(token) {
+            Some(Cached::Dead) => return Liveness::Dead,
+            Some(Cached::File(file)) => check_lock(file),
             None => match self.path(token).and_then(File::open) {
                 Ok(file) => {
-                    let liveness = look(&file);
-                    keep(&mut seen, token, file);
+                    let liveness = check_lock(&file);
+                    keep(&mut cached, token, file);
                     liveness
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.judge(facts),
@@ -76,18 +77,18 @@ impl Prober {
             },
         };
         if liveness == Liveness::Dead {
-            seen.insert(token.to_owned(), Seen::Dead);
+            cached.insert(token.to_owned(), Cached::Dead);
         }
         liveness
     }
 
-    /// Removes the file of a dead owner; false if it is alive or being looked at just now.
+    /// Removes the file of a dead owner; false if the owner is alive or another process checks it at this moment.
     ///
-    /// Only when no running record names the owner any more: without its file others may not be able to tell
-    /// that it is dead.
+    /// Call it only when no running record names the owner: without the file, other processes may be unable to prove
+    /// the owner's death.
     ///
     /// # Errors
-    /// If the token is not an owner's, or the file cannot be opened, locked or removed.
+    /// An I/O error if the token is malformed, or the file cannot be opened, locked or removed.
     pub(crate) fn reap(&self, token: &str) -> io::Result<bool> {
         if token == self.own_token {
             return Ok(false);
@@ -102,13 +103,13 @@ impl Prober {
             Err(TryLockError::Error(error)) => return Err(error),
             Ok(()) => {}
         }
-        self.seen().insert(token.to_owned(), Seen::Dead);
+        self.cached().insert(token.to_owned(), Cached::Dead);
         let removed = fs::remove_file(&path);
         file.unlock()?;
         removed.map(|()| true)
     }
 
-    /// Without a file.
+    /// The liveness of an owner whose file is missing.
     fn judge(&self, facts: &OwnerFacts) -> Liveness {
         let is_dead = !self.is_remote && facts.process_is_gone();
         if is_dead { Liveness::Dead } else { Liveness::Unknown }
@@ -118,30 +119,30 @@ impl Prober {
         owner_path(&self.sidecar, token)
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
-        // Nothing panics while it is held, and every entry is true by itself.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> MutexGuard<'_, HashMap<String, Cached>> {
+        // No code panics while the lock is held, and each cached answer is valid by itself.
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn look(file: &File) -> Liveness {
+fn check_lock(file: &File) -> Liveness {
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Liveness::Alive,
         Err(TryLockError::Error(_)) => Liveness::Unknown,
         Ok(()) => {
-            // A reaper must find it free, and closing would not do: a forked child may share the descriptor.
+            // `reap` must find the file unlocked. Closing is not enough: a forked child may share the descriptor.
             let _ = file.unlock();
             Liveness::Dead
         }
     }
 }
 
-fn keep(seen: &mut HashMap<String, Seen>, token: &str, file: File) {
-    let is_file = |seen: &Seen| matches!(seen, Seen::File(_));
-    if seen.values().filter(|seen| is_file(seen)).count() >= KEPT_MAX {
-        seen.retain(|_, seen| !is_file(seen));
+fn keep(cached: &mut HashMap<String, Cached>, token: &str, file: File) {
+    let is_file = |cached: &Cached| matches!(cached, Cached::File(_));
+    if cached.values().filter(|one| is_file(one)).count() >= KEPT_MAX {
+        cached.retain(|_, one| !is_file(one));
     }
-    seen.insert(token.to_owned(), Seen::File(file));
+    cached.insert(token.to_owned(), Cached::File(file));
 }
 
 #[cfg(target_os = "linux")]

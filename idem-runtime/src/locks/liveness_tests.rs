@@ -67,11 +67,11 @@ fn hold_the_lock_until_killed() {
 fn time_to_see_a_death() -> Duration {
     let (folder, sidecar) = sidecar::alone();
     let mut owner = OwnerProcess::start(&folder);
-    let prober = Prober::new(&sidecar, "me");
-    assert_eq!(prober.probe("child", &no_facts()), Liveness::Alive);
+    let probe = LivenessProbe::new(&sidecar, "me");
+    assert_eq!(probe.check("child", &no_facts()), Liveness::Alive);
     owner.0.kill().unwrap();
     let killed = Instant::now();
-    while prober.probe("child", &no_facts()) != Liveness::Dead {
+    while probe.check("child", &no_facts()) != Liveness::Dead {
         assert!(killed.elapsed() < Duration::from_secs(5));
         thread::yield_now();
     }
@@ -90,27 +90,27 @@ fn a_stopped_owner_is_alive() {
     let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
     owner.signal("-STOP");
-    let prober = Prober::new(&sidecar, "me");
+    let probe = LivenessProbe::new(&sidecar, "me");
     for _ in 0..100 {
         // The facts do not matter while there is a file: not even wrong ones.
-        assert_eq!(prober.probe("child", &gone_facts()), Liveness::Alive);
+        assert_eq!(probe.check("child", &gone_facts()), Liveness::Alive);
     }
     owner.signal("-CONT");
-    assert_eq!(prober.probe("child", &no_facts()), Liveness::Alive);
+    assert_eq!(probe.check("child", &no_facts()), Liveness::Alive);
 }
 
 #[test]
 fn a_kept_descriptor_tells_the_truth_after_the_file_was_swept_away() {
     let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
-    let (before, after) = (Prober::new(&sidecar, "me"), Prober::new(&sidecar, "you"));
-    assert_eq!(before.probe("child", &no_facts()), Liveness::Alive);
+    let (before, after) = (LivenessProbe::new(&sidecar, "me"), LivenessProbe::new(&sidecar, "you"));
+    assert_eq!(before.check("child", &no_facts()), Liveness::Alive);
     fs::remove_file(sidecar.file("owner-child.lock")).unwrap();
-    assert_eq!(before.probe("child", &gone_facts()), Liveness::Alive);
-    assert_eq!(after.probe("child", &no_facts()), Liveness::Unknown);
+    assert_eq!(before.check("child", &gone_facts()), Liveness::Alive);
+    assert_eq!(after.check("child", &no_facts()), Liveness::Unknown);
     drop(owner);
-    assert_eq!(before.probe("child", &no_facts()), Liveness::Dead);
-    assert_eq!(after.probe("child", &no_facts()), Liveness::Unknown);
+    assert_eq!(before.check("child", &no_facts()), Liveness::Dead);
+    assert_eq!(after.check("child", &no_facts()), Liveness::Unknown);
 }
 
 #[test]
@@ -130,44 +130,48 @@ fn without_a_file_only_proof_makes_an_owner_dead() {
         ("no-facts", no_facts(), Liveness::Unknown),
         ("../out", gone_facts(), Liveness::Unknown),
     ];
-    let prober = Prober::new(&sidecar, "me");
+    let probe = LivenessProbe::new(&sidecar, "me");
     for (token, facts, expected) in cases {
-        assert_eq!(prober.probe(token, &facts), expected, "{token}");
+        assert_eq!(probe.check(token, &facts), expected, "{token}");
     }
 }
 
 #[test]
 fn another_boot_proves_nothing_where_other_machines_write() {
     let (_folder, sidecar) = sidecar::alone();
-    let prober = Prober { is_remote: true, ..Prober::new(&sidecar, "me") };
+    let probe = LivenessProbe { is_remote: true, ..LivenessProbe::new(&sidecar, "me") };
     let elsewhere = OwnerFacts { boot_id: Some("another".to_owned()), ..OwnerFacts::here() };
-    assert_eq!(prober.probe("them", &elsewhere), Liveness::Unknown);
+    assert_eq!(probe.check("them", &elsewhere), Liveness::Unknown);
 }
 
 #[test]
 fn death_is_final() {
     let (_folder, sidecar) = sidecar::alone();
     drop(OwnerFile::create(&sidecar, "a1").unwrap());
-    let prober = Prober::new(&sidecar, "me");
-    assert_eq!(prober.probe("a1", &no_facts()), Liveness::Dead);
+    let probe = LivenessProbe::new(&sidecar, "me");
+    assert_eq!(probe.check("a1", &no_facts()), Liveness::Dead);
     // Nobody may do this; if somebody does, the answer stays.
     let intruder = File::open(sidecar.file("owner-a1.lock")).unwrap();
     intruder.try_lock().unwrap();
-    assert_eq!(prober.probe("a1", &no_facts()), Liveness::Dead);
+    assert_eq!(probe.check("a1", &no_facts()), Liveness::Dead);
 }
 
 #[test]
 fn my_own_owner_is_alive_and_is_not_reaped() {
     let (_folder, sidecar) = sidecar::alone();
     let owner = OwnerFile::create(&sidecar, "me").unwrap();
-    let (mine, other) = (Prober::new(&sidecar, "me"), Prober::new(&sidecar, "you"));
-    for prober in [&mine, &other] {
-        assert_eq!(prober.probe("me", &gone_facts()), Liveness::Alive);
-        assert!(!prober.reap("me").unwrap());
+    let (mine, other) = (LivenessProbe::new(&sidecar, "me"), LivenessProbe::new(&sidecar, "you"));
+    for probe in [&mine, &other] {
+        assert_eq!(probe.check("me", &gone_facts()), Liveness::Alive);
+        assert!(!probe.reap("me").unwrap());
     }
     assert!(sidecar.file("owner-me.lock").exists());
     fs::remove_file(sidecar.file("owner-me.lock")).unwrap();
-    assert_eq!(Prober::new(&sidecar, "me").probe("me", &gone_facts()), Liveness::Alive, "I know that I am");
+    assert_eq!(
+        LivenessProbe::new(&sidecar, "me").check("me", &gone_facts()),
+        Liveness::Alive,
+        "I know that I am"
+    );
     fs::write(sidecar.file("owner-me.lock"), "").unwrap();
     drop(owner);
     assert!(!mine.reap("me").unwrap());
@@ -178,20 +182,20 @@ fn my_own_owner_is_alive_and_is_not_reaped() {
 fn only_the_dead_are_reaped() {
     let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
-    let prober = Prober::new(&sidecar, "me");
-    assert!(!prober.reap("child").unwrap());
-    assert_eq!(prober.probe("child", &no_facts()), Liveness::Alive);
+    let probe = LivenessProbe::new(&sidecar, "me");
+    assert!(!probe.reap("child").unwrap());
+    assert_eq!(probe.check("child", &no_facts()), Liveness::Alive);
     drop(owner);
-    assert!(prober.reap("child").unwrap());
+    assert!(probe.reap("child").unwrap());
     assert!(!sidecar.file("owner-child.lock").exists());
     // Whoever has reaped it remembers.
-    assert_eq!(prober.probe("child", &no_facts()), Liveness::Dead);
-    assert!(prober.reap("child").unwrap(), "again is no error");
-    assert_eq!(prober.reap("../child").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(probe.check("child", &no_facts()), Liveness::Dead);
+    assert!(probe.reap("child").unwrap(), "again is no error");
+    assert_eq!(probe.reap("../child").unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 #[test]
-fn many_probers_do_not_take_each_other_for_the_owner() {
+fn many_probes_do_not_take_each_other_for_the_owner() {
     let (_folder, sidecar) = sidecar::alone();
     let living = OwnerFile::create(&sidecar, "living").unwrap();
     drop(OwnerFile::create(&sidecar, "dead").unwrap());
@@ -201,10 +205,10 @@ fn many_probers_do_not_take_each_other_for_the_owner() {
         for _ in 0..8 {
             scope.spawn(|| {
                 while Instant::now() < until {
-                    // A new prober each time: nothing remembered, a descriptor of its own.
-                    let prober = Prober::new(&sidecar, "me");
-                    let right = prober.probe("living", &no_facts()) == Liveness::Alive
-                        && prober.probe("dead", &no_facts()) == Liveness::Dead;
+                    // A new probe each time: nothing remembered, a descriptor of its own.
+                    let probe = LivenessProbe::new(&sidecar, "me");
+                    let right = probe.check("living", &no_facts()) == Liveness::Alive
+                        && probe.check("dead", &no_facts()) == Liveness::Dead;
                     wrong.fetch_or(!right, Ordering::Relaxed);
                 }
             });
@@ -212,19 +216,19 @@ fn many_probers_do_not_take_each_other_for_the_owner() {
     });
     assert!(!wrong.into_inner());
     drop(living);
-    assert_eq!(Prober::new(&sidecar, "me").probe("living", &no_facts()), Liveness::Dead);
+    assert_eq!(LivenessProbe::new(&sidecar, "me").check("living", &no_facts()), Liveness::Dead);
 }
 
 #[test]
-fn one_prober_serves_many_threads() {
+fn one_probe_serves_many_threads() {
     let (_folder, sidecar) = sidecar::alone();
     let _living = OwnerFile::create(&sidecar, "living").unwrap();
-    let prober = Prober::new(&sidecar, "me");
+    let probe = LivenessProbe::new(&sidecar, "me");
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..5_000 {
-                    assert_eq!(prober.probe("living", &no_facts()), Liveness::Alive);
+                    assert_eq!(probe.check("living", &no_facts()), Liveness::Alive);
                 }
             });
         }
@@ -236,10 +240,10 @@ fn descriptors_are_bounded() {
     let (_folder, sidecar) = sidecar::alone();
     let owners: Vec<_> =
         (0..KEPT_MAX + 10).map(|n| OwnerFile::create(&sidecar, &format!("o{n}")).unwrap()).collect();
-    let prober = Prober::new(&sidecar, "me");
+    let probe = LivenessProbe::new(&sidecar, "me");
     for n in 0..owners.len() {
-        assert_eq!(prober.probe(&format!("o{n}"), &no_facts()), Liveness::Alive);
-        assert!(prober.seen().len() <= KEPT_MAX);
+        assert_eq!(probe.check(&format!("o{n}"), &no_facts()), Liveness::Alive);
+        assert!(probe.cached().len() <= KEPT_MAX);
     }
 }
 
@@ -248,10 +252,10 @@ fn descriptors_are_bounded() {
 fn a_repeated_probe_is_one_system_call() {
     let (_folder, sidecar) = sidecar::alone();
     let _living = OwnerFile::create(&sidecar, "living").unwrap();
-    let (prober, facts) = (Prober::new(&sidecar, "me"), no_facts());
+    let (probe, facts) = (LivenessProbe::new(&sidecar, "me"), no_facts());
     let started = Instant::now();
     for _ in 0..10_000 {
-        assert_eq!(prober.probe("living", &facts), Liveness::Alive);
+        assert_eq!(probe.check("living", &facts), Liveness::Alive);
     }
     let each = started.elapsed() / 10_000;
     assert!(each < Duration::from_micros(50), "{each:?}");

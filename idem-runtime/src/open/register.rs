@@ -8,12 +8,12 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::encoding::digest::Slot;
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::event;
 use crate::host::clock::{Clock, SystemClock};
 use crate::host::high_water::HighWater;
 use crate::host::sidecar::Sidecar;
-use crate::locks::liveness::{Liveness, Prober};
+use crate::locks::liveness::{Liveness, LivenessProbe};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Reason;
@@ -48,10 +48,10 @@ impl Registration {
             conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0)).map_err(opening)?;
         let no_file = |error| Error::store("the owner's lock file cannot be made").because(error);
         let owner_file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
-        let prober = Prober::new(sidecar, &token);
-        match self.commit_owner(conn, had_log, &token, &prober, high_water) {
+        let probe = LivenessProbe::new(sidecar, &token);
+        match self.commit_owner(conn, had_log, &token, &probe, high_water) {
             Ok(registered) => {
-                Ok((OpenOwner { number: registered.number, file: owner_file, prober }, registered))
+                Ok((OpenOwner { number: registered.number, file: owner_file, probe }, registered))
             }
             Err(error) => {
                 // No row names it. What cannot be removed stays, unlocked, and does no harm.
@@ -66,7 +66,7 @@ impl Registration {
         conn: &Connection,
         had_log: bool,
         token: &str,
-        prober: &Prober,
+        probe: &LivenessProbe,
         high_water: &mut HighWater,
     ) -> Result<Registered, Error> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
@@ -74,7 +74,7 @@ impl Registration {
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         self.check_high_water(&transaction, high_water)?;
         let clock = StoreClock::open(&transaction, clock).map_err(opening)?;
-        let dead = self.settle_dead_owners(&transaction, had_log, prober, &clock)?;
+        let dead = self.settle_dead_owners(&transaction, had_log, probe, &clock)?;
         let number = owners::insert(&transaction, token, &OwnerFacts::here()).map_err(opening)?;
         let store_id = transaction
             .query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
@@ -92,14 +92,14 @@ impl Registration {
         &self,
         conn: &Connection,
         had_log: bool,
-        prober: &Prober,
+        probe: &LivenessProbe,
         clock: &StoreClock,
     ) -> Result<Vec<String>, Error> {
         let numbers = owners::numbers(conn).map_err(opening)?;
         let (mut dead, mut living) = (Vec::new(), 0);
         for number in numbers {
             let Some((token, facts)) = owners::get(conn, number).map_err(opening_read)? else { continue };
-            if prober.probe(&token, &facts) != Liveness::Dead {
+            if probe.check(&token, &facts) != Liveness::Dead {
                 living += 1;
                 continue;
             }
@@ -132,20 +132,14 @@ impl Registration {
             return Ok(());
         }
         if let Some(flaw) = schema::integrity_flaw(conn).map_err(opening)? {
-            return Err(Error::store(format!(
-                "the store is damaged ({flaw}); nothing was changed. Restore it from a backup: it is the memory of what \
-                 was done"
-            )));
+            return Err(Error::store(format!("the store is damaged ({flaw})")).advise(Advice::RestoreDamaged));
         }
         let Some((found, expected)) = counters::lost_records(conn).map_err(opening)? else { return Ok(()) };
         if self.accept_lost_records {
             return counters::accept_records(conn).map_err(opening);
         }
-        Err(Error::store(format!(
-            "the store has lost records: there are {found} and should be {expected} (an old copy of the database was put \
-             beside a newer log). The missing calls would run again. Restore the newest files, or open it once with \
-             `accept_lost_records` when you know what is missing"
-        )))
+        let message = format!("the store has lost records: {found} records found, {expected} expected");
+        Err(Error::store(message).advise(Advice::RestoreNewest))
     }
 
     /// The file beside the database remembers the highest claim number; a database that knows less has lost records.
@@ -155,11 +149,10 @@ impl Registration {
         if self.accept_lost_records {
             return counters::write(conn, Some(highest), 0).map_err(opening);
         }
-        Err(Error::store(format!(
-            "the store has lost records: it knows {issued} claims and {highest} were made (a lost `-wal`, or an old \
-             copy was put in its place). Calls made since would run again. Restore the newest files, or open it once \
-             with `accept_lost_records` when you know what is missing"
-        )))
+        let message = format!(
+            "the store has lost records: its last claim is {issued}, its high-water mark is {highest}"
+        );
+        Err(Error::store(message).advise(Advice::RestoreNewest))
     }
 }
 

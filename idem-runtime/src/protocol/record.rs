@@ -79,21 +79,21 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as i64 == code)
     }
 
-    /// Completes "it is in doubt: …" or "its result is gone: …".
+    /// A clause that says why a call is in doubt or its result is gone.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Reason::Dropped => "the caller went away while it was running (dropped future)",
-            Reason::Panicked => "it panicked",
-            Reason::OwnerDied => "the process that ran it ended while it was running",
-            Reason::Stolen => "an operator took it from its owner while it was running",
-            Reason::ErrUnknown => "it returned an error that leaves its effect unknown",
-            Reason::InnerFailed => "an idempotent call inside it failed",
-            Reason::Unknown => "its recovery could not find out whether it was done",
-            Reason::TransactionEnded => "its body ended the transaction it was given",
+            Reason::Dropped => "the caller dropped the future",
+            Reason::Panicked => "the body panicked",
+            Reason::OwnerDied => "the process of the owner ended",
+            Reason::Stolen => "an operator took the call from its owner",
+            Reason::ErrUnknown => "the body returned an error that leaves its effect unknown",
+            Reason::InnerFailed => "an idempotent call inside the body failed",
+            Reason::Unknown => "the recovery hook could not find out whether the call is done",
+            Reason::TransactionEnded => "the body ended the transaction it was given",
             Reason::NotKept => "`keep_result` is zero",
-            Reason::Unstorable => "it could not be stored (too large, or it cannot be encoded and read back)",
+            Reason::Unstorable => "the result could not be stored",
             Reason::Expired => "`keep_result` is over",
-            Reason::Settled => "it was settled as done without a result",
+            Reason::Settled => "the call was settled as done without a result",
         }
     }
 }

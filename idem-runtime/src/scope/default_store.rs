@@ -2,7 +2,7 @@
 
 use once_cell::sync::OnceCell;
 
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::scope::context;
 use crate::store::Store;
 
@@ -26,10 +26,8 @@ pub fn init(store: Store) -> Result<(), Error> {
     if known.is(&store) {
         return Ok(());
     }
-    Err(Error::store(format!(
-        "`init` was called with another store before (`{}`); use `with_store` or `store = …` for a second one",
-        known.path().display()
-    )))
+    let message = format!("`init` was called with another store before: `{}`", known.path().display());
+    Err(Error::store(message).advise(Advice::SecondStore))
 }
 
 /// The same, opening the store only if there is none yet; gives the program's store.
@@ -50,10 +48,6 @@ pub fn init_with(open: impl FnOnce() -> Result<Store, Error>) -> Result<Store, E
 pub(crate) fn store() -> Result<Store, Error> {
     let scope = context::scope();
     scope.store.as_ref().or_else(|| GLOBAL.get()).cloned().ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotInitialised,
-            Ran::No,
-            "there is no store; call `idem_runtime::init(Store::open(…)?)` at start, or name one with `store = …`",
-        )
+        Error::new(ErrorKind::NotInitialised, Ran::No, "the call names no store and the program set none")
     })
 }

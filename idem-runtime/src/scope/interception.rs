@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::encoding::codec::Codec;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 #[cfg(feature = "tx")]
 use crate::protocol::record::Record;
 use crate::protocol::record::{Status, StoredResult};
@@ -107,14 +107,11 @@ pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed:
 
 /// What a call made under [`peek`] or [`settle`] answers; its caller never sees it.
 pub(crate) fn not_made() -> Error {
-    Error::new(ErrorKind::Running, Ran::No, "the call was only looked at; its body did not run")
+    Error::new(ErrorKind::Running, Ran::No, "the call was only looked at")
 }
 
 /// A second call under one [`peek`] or [`settle`] must not run its body either.
 pub(crate) fn one_call_only() -> Error {
-    Error::new(
-        ErrorKind::BadArgument,
-        Ran::No,
-        "`peek` and `settle` take one call: the closure made a second one, whose body was not run",
-    )
+    let message = "the closure of `peek` or `settle` made a second call";
+    Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::OneCall)
 }

@@ -15,7 +15,7 @@ use crate::backend::{
 use crate::encoding::digest::Slot;
 use crate::error::Error;
 use crate::host::store_path::StorePath;
-use crate::locks::liveness::{Liveness, Prober};
+use crate::locks::liveness::{Liveness, LivenessProbe};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::Change;
 use crate::protocol::decide::Holder;
@@ -38,7 +38,7 @@ pub(crate) struct SqliteBackend {
     pub(crate) owner: i64,
     pub(crate) clock: StoreClock,
     readers: Readers,
-    prober: Prober,
+    probe: LivenessProbe,
     /// Which running claims are calls of this process.
     in_flight: Arc<InFlight>,
     /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
@@ -50,7 +50,7 @@ pub(crate) struct SqliteBackend {
 pub(crate) struct OpenOwner {
     pub(crate) number: i64,
     pub(crate) file: OwnerFile,
-    pub(crate) prober: Prober,
+    pub(crate) probe: LivenessProbe,
 }
 
 impl SqliteBackend {
@@ -67,7 +67,7 @@ impl SqliteBackend {
             tenancy,
             owner: owner.number,
             clock,
-            prober: owner.prober,
+            probe: owner.probe,
             in_flight,
             owners: Mutex::default(),
             owner_file: Mutex::new(Some(owner.file)),
@@ -130,7 +130,7 @@ impl SqliteBackend {
         let Some((token, facts)) = self.owner_facts(record.owner).map_err(ReadFailure::Store)? else {
             return Ok(Holder::Unknown);
         };
-        Ok(match self.prober.probe(&token, &facts) {
+        Ok(match self.probe.check(&token, &facts) {
             Liveness::Alive => Holder::Alive,
             Liveness::Dead => Holder::Dead,
             Liveness::Unknown => Holder::Unknown,

@@ -157,7 +157,7 @@ impl Checkpoints {
     /// Starts the thread. Where that cannot be done, and it seldom cannot, the writer does its work.
     fn begin(&mut self, connect: impl FnOnce() -> Result<Connection, Error>) -> bool {
         let idle = self.idle.take().map_or_else(connect, Ok);
-        let Ok(conn) = idle.inspect_err(|error| event::store_trouble(&error.to_string())) else {
+        let Ok(conn) = idle.inspect_err(|error| event::store_error(&error.with_causes())) else {
             return false;
         };
         let pause = Arc::<Pause>::default();

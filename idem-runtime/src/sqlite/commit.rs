@@ -15,11 +15,11 @@ use rusqlite::Connection;
 
 use crate::backend::request::Request;
 use crate::backend::{Backend, Commit, Failure, Poison, WriteOutcome};
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::event;
-use crate::host::file_identity::Identity;
+use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
-use crate::locks::write_turn::Gate;
+use crate::locks::fair_lock::FairLock;
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::Record;
 use crate::sqlite::backend::SqliteBackend;
@@ -60,9 +60,9 @@ pub(crate) struct Committer {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) conn: Connection,
-    pub(crate) gate: Gate,
+    pub(crate) fair_lock: FairLock,
     pub(crate) high_water: HighWater,
-    pub(crate) identity: Identity,
+    pub(crate) identity: FileIdentity,
 }
 
 impl Committer {
@@ -103,12 +103,12 @@ impl Committer {
         // The clock's row waits for a batch that is forced to disk.
         let due = if self.syncing { self.backend.clock.take_due() } else { None };
         self.checkpoints.give_way();
-        let turn = self.files.gate.enter(TURN);
+        let turn = self.files.fair_lock.lock(TURN);
         let written = write(&self.files.conn, &self.in_flight, batch, self.highest, due.as_ref());
         self.highest = batch.iter().filter_map(claim_number).fold(self.highest, u64::max);
         let (applied, issued) = written.inspect_err(|_| self.backend.clock.give_back(due))?;
         if let Err(error) = self.checkpoints.note_commit(&self.files.conn, added(batch)) {
-            event::store_trouble(&format!("the length of the log could not be read ({error})"));
+            event::store_error(&format!("the length of the log could not be read ({error})"));
         }
         self.unsynced = issued.or(self.unsynced);
         // Raised for a claim that a power cut takes, the mark would cry for records that nobody misses.
@@ -116,7 +116,7 @@ impl Committer {
             && let Some(issued) = self.unsynced.take()
             && let Err(error) = self.files.high_water.raise(issued)
         {
-            event::store_trouble(&format!("the high-water file could not be written ({error})"));
+            event::store_error(&format!("the high-water file could not be written ({error})"));
         }
         drop(turn);
         check_files(&self.poison, &mut self.files.identity)?;
@@ -171,19 +171,18 @@ impl Committer {
         // There is nothing else to do until the end of the close.
         self.files.conn.busy_timeout(limit).map_err(left)?;
         self.sync_commits(true).map_err(|failure| failure.error)?;
-        let turn = self.files.gate.enter(TURN);
+        let turn = self.files.fair_lock.lock(TURN);
         let running = forget_owner(&self.files.conn, self.backend.owner).map_err(left)?;
         drop(turn);
         // Busy where another process reads: then the last one to close folds it in.
         if let Err(error) = self.files.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            event::store_trouble(&format!("the checkpoint at close failed ({error})"));
+            event::store_error(&format!("the checkpoint at close failed ({error})"));
             self.note_failed_checkpoint(&error);
         }
         self.rewrite_missing_pages()?;
         if running > 0 {
-            return Err(Error::store(format!(
-                "{running} calls were cut off while the store closed; they are in doubt"
-            )));
+            let message = format!("{running} calls were cut off while the store closed");
+            return Err(Error::store(message).advise(Advice::SettleCutOff));
         }
         Ok(())
     }
@@ -199,7 +198,7 @@ impl Commit for Committer {
     fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         let mut committed = self.commit_once(batch);
         if let Err(Failure { outcome: WriteOutcome::Unknown, error }) = &committed {
-            event::store_trouble(&error.to_string());
+            event::store_error(&error.with_causes());
             self.must_reopen = true;
             committed = self
                 .commit_once(batch)
@@ -238,11 +237,11 @@ impl Commit for Committer {
             Ok(conn)
         };
         // Else another process commits meanwhile, and again, and the log is never folded in as a whole.
-        let turn = self.files.gate.enter(TURN);
+        let turn = self.files.fair_lock.lock(TURN);
         let done = self.checkpoints.step(&self.files.conn, connect);
         drop(turn);
         if let Err(error) = done {
-            event::store_trouble(&format!("the log could not be folded into the database ({error})"));
+            event::store_error(&format!("the log could not be folded into the database ({error})"));
             self.note_failed_checkpoint(&error);
         }
     }
@@ -304,7 +303,7 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 }
 
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
-fn check_files(poison: &Poison, identity: &mut Identity) -> Result<(), Failure> {
+fn check_files(poison: &Poison, identity: &mut FileIdentity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
         let error = Error::store(format!(
             "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \

@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use crate::backend::{self, WriteOutcome};
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::sqlite::records::ReadError;
 
 /// How a failed COMMIT left things. One that failed in an fsync was found on disk after recovery in 25 of 31 cases:
@@ -29,33 +29,32 @@ fn primary_code(error: &rusqlite::Error) -> i32 {
     error.sqlite_error().map_or(0, |error| error.extended_code & 0xff)
 }
 
-/// The error of a call whose store failed; the body was not run.
+/// The error of a call whose store failed before the body ran.
 pub(crate) fn error(error: rusqlite::Error, doing: &str) -> Error {
-    let cure = match primary_code(&error) {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
-            "another program holds the write lock of the database; retry, and keep its transactions short"
-        }
-        ffi::SQLITE_FULL => "the disk is full; free some space and retry",
-        ffi::SQLITE_READONLY => "the database or its folder is not writable; check owner and permissions",
-        ffi::SQLITE_IOERR => "the disk reported an error; check it before you retry",
-        ffi::SQLITE_CANTOPEN => {
-            "the database, its `-wal` or its `-shm` cannot be opened; check owner, permissions and the number of \
-             open files"
-        }
-        ffi::SQLITE_NOTADB => {
-            "the file is not an SQLite database, or is encrypted; check the path. Nothing was changed"
-        }
-        ffi::SQLITE_CORRUPT => {
-            "the database is damaged, or the disk cannot read it; restore it from a backup, and never delete it: \
-             it is the memory of what was done"
-        }
-        ffi::SQLITE_TOOBIG => "a value is too large for the store",
-        _ => "see the cause",
+    let Some((fact, advice)) = explanation(&error) else {
+        return Error::store(format!("{doing} failed")).because(error);
     };
-    Error::store(format!("{doing} failed: {cure}")).because(error)
+    Error::store(format!("{doing} failed: {fact}")).advise(advice).because(error)
 }
 
-/// The same for a read, which can also meet a row that is not to be believed.
+fn explanation(error: &rusqlite::Error) -> Option<(&'static str, Advice)> {
+    Some(match primary_code(error) {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
+            ("another program holds the write lock of the database", Advice::ShortTransactions)
+        }
+        ffi::SQLITE_FULL => ("the disk is full", Advice::FreeSpace),
+        ffi::SQLITE_READONLY => ("the database or its folder is not writable", Advice::Permissions),
+        ffi::SQLITE_IOERR => ("the disk reported an error", Advice::CheckDisk),
+        ffi::SQLITE_CANTOPEN => {
+            ("the database, its `-wal` or its `-shm` cannot be opened", Advice::OpenFiles)
+        }
+        ffi::SQLITE_NOTADB => ("the file is encrypted or not an SQLite database", Advice::CheckPath),
+        ffi::SQLITE_CORRUPT => ("the database is damaged or unreadable", Advice::RestoreDamaged),
+        _ => return None,
+    })
+}
+
+/// The error of a read, which can also find a damaged record. The store keeps such a record as it is.
 pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
     match failure {
         ReadError::Sqlite(sqlite) => error(sqlite, doing),
@@ -68,7 +67,7 @@ pub(crate) fn opening(error: rusqlite::Error) -> Error {
     self::error(error, OPENING)
 }
 
-/// The same for a read.
+/// The error of a read while the store is opened.
 pub(crate) fn opening_read(failure: ReadError) -> Error {
     of_read(failure, OPENING)
 }

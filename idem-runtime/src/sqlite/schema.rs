@@ -20,7 +20,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
 
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use crate::sqlite::failure;
 
 /// The version of the tables this library writes.
@@ -109,10 +109,9 @@ pub(crate) fn check_library() -> Result<(), Error> {
     if version >= SQLITE_MIN || backported {
         return Ok(());
     }
-    Err(Error::store(format!(
-        "SQLite {} can lose committed writes (the WAL-reset race); link 3.51.3 or newer, or use the `bundled` feature",
-        rusqlite::version()
-    )))
+    let message =
+        format!("the linked SQLite {} can lose committed writes (WAL-reset race)", rusqlite::version());
+    Err(Error::store(message).advise(Advice::UpdateSqlite))
 }
 
 /// Opens a connection with every setting that reads nothing of the file.
@@ -149,9 +148,7 @@ pub(crate) fn check_file(conn: &Connection, tenancy: Tenancy) -> Result<bool, Er
     let tables: i64 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(read)?;
     if conn.is_readonly("main").map_err(read)? {
-        return Err(Error::store(
-            "the database is not writable; check owner and permissions of the file and its folder",
-        ));
+        return Err(Error::store("the database is not writable").advise(Advice::Permissions));
     }
     let ours = has_tables(conn).map_err(read)?;
     if ours {
@@ -159,10 +156,7 @@ pub(crate) fn check_file(conn: &Connection, tenancy: Tenancy) -> Result<bool, Er
     }
     let foreign = tables > 0 && !ours || application_id != 0 && application_id != APPLICATION_ID;
     if tenancy == Tenancy::Own && foreign {
-        return Err(Error::store(
-            "the file is another application's database; nothing was changed. Choose another path, or keep the \
-             records inside it with `Store::builder().shared()`",
-        ));
+        return Err(Error::store("the file is another application's database").advise(Advice::OtherDatabase));
     }
     Ok(!ours)
 }
@@ -183,9 +177,9 @@ pub(crate) fn check_version(conn: &Connection) -> Result<(), Error> {
     if found <= VERSION {
         return Ok(());
     }
-    Err(Error::store(format!(
-        "the store has version {found} and this library knows {VERSION}; nothing was changed. Update `idem-runtime`"
-    )))
+    let message =
+        format!("the store has version {found}, and this library supports versions up to {VERSION}");
+    Err(Error::store(message).advise(Advice::UpdateLibrary))
 }
 
 fn stored_version(conn: &Connection) -> rusqlite::Result<i64> {
@@ -204,14 +198,14 @@ pub(crate) fn set_modes(conn: &Connection, tenancy: Tenancy, role: Role) -> Resu
     };
     if mode != "wal" {
         return Err(match tenancy {
-            Tenancy::Shared => Error::store(format!(
-                "the database is in journal mode `{mode}` and a shared store needs WAL; run `PRAGMA journal_mode = WAL` \
-                 on it once from your application"
-            )),
-            Tenancy::Own => Error::store(format!(
-                "the database stays in journal mode `{mode}`; its file system has no shared memory for WAL. Keep the \
-                 store on a local disk"
-            )),
+            Tenancy::Shared => {
+                Error::store(format!("the database is in journal mode `{mode}` instead of `wal`"))
+                    .advise(Advice::EnableWal)
+            }
+            Tenancy::Own => {
+                Error::store(format!("the database stays in journal mode `{mode}` instead of `wal`"))
+                    .advise(Advice::LocalDisk)
+            }
         });
     }
     let modes = [
@@ -253,7 +247,7 @@ fn set_and_read_back(conn: &Connection, name: &str, value: i64) -> Result<(), Er
     if found == Some(value) || found.is_none() && name == "mmap_size" {
         return Ok(());
     }
-    Err(Error::store(format!("SQLite did not take `PRAGMA {name} = {value}`; it says {found:?}")))
+    Err(Error::store(format!("`PRAGMA {name} = {value}` has no effect: SQLite reports `{found:?}`")))
 }
 
 /// Makes or updates the tables in the caller's transaction.

@@ -90,7 +90,8 @@ impl Snapshot {
     /// [`ErrorKind::Undecodable`] if the stored result is not a `T`; [`ErrorKind::ResultGone`] if there is none.
     pub fn result<T: Value>(&self) -> Result<T, Error> {
         let gone = || {
-            Error::new(ErrorKind::ResultGone, Ran::No, "no result is stored").about(self.name(), self.key())
+            Error::new(ErrorKind::ResultGone, Ran::No, "the record holds no result")
+                .about(self.name(), self.key())
         };
         let stored =
             self.record.result.as_ref().filter(|_| self.record.status == Status::Done).ok_or_else(gone)?;

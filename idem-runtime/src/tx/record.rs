@@ -5,7 +5,7 @@ use super::savepoint::{InTransaction, timeline};
 use rusqlite::{Connection, ffi};
 
 use crate::call::{Prepared, refusal};
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::protocol::record::{NO_OWNER, Reason, Record};
 use crate::scope::context;
@@ -63,10 +63,9 @@ fn check_journal(conn: &Connection) -> Result<(), Error> {
     if mode != "off" && (mode != "memory" || !is_file || !conn.is_autocommit()) {
         return Ok(());
     }
-    Err(Error::store(format!(
-        "the connection is in journal mode `{mode}`, where a crash leaves neither row nor record whole; nothing was \
-         run. Use WAL or DELETE"
-    )))
+    let message =
+        format!("the connection is in journal mode `{mode}`, in which a crash can tear the database");
+    Err(Error::store(message).advise(Advice::KeepJournal))
 }
 
 /// Whether a commit of this connection is forced to disk. It is the user's: we check, and change nothing.
@@ -78,10 +77,7 @@ fn check_durable(conn: &Connection) -> Result<(), Error> {
     if synchronous >= 2 {
         return Ok(());
     }
-    Err(Error::store(
-        "the connection does not force its commits to disk; nothing was run. Set `PRAGMA synchronous = FULL` on it, or \
-         begin a transaction of your own and answer for its durability",
-    ))
+    Err(Error::store("the connection does not fsync its commits").advise(Advice::SynchronousFull))
 }
 
 enum Found {
@@ -152,10 +148,7 @@ pub(crate) fn store_id(conn: &Connection) -> Result<[u8; 16], Error> {
         rusqlite::Error::SqliteFailure(failure, Some(text))
             if failure.extended_code == ffi::SQLITE_ERROR && text.contains("no such table") =>
         {
-            Error::store(
-                "this database has no tables for records; nothing was run. Make them once with \
-                 `idem_runtime::install(&conn)`, or open a shared store on it",
-            )
+            Error::store("the database has no tables for records").advise(Advice::Install)
         }
         error => failed(error),
     })?;
@@ -164,10 +157,6 @@ pub(crate) fn store_id(conn: &Connection) -> Result<[u8; 16], Error> {
 }
 
 fn running_outside() -> Error {
-    Error::new(
-        ErrorKind::Running,
-        Ran::No,
-        "the same call is running outside of this transaction, or was cut off there; this one was not run and cannot \
-         wait for it inside a transaction. Retry later; use one mode for one name",
-    )
+    let message = "the same call is running, or was cut off, outside of this transaction";
+    Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::OneMode)
 }

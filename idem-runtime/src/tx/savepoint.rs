@@ -12,7 +12,7 @@ use super::failure::{failed, unreadable};
 use crate::backend::WriteOutcome;
 use crate::call::Prepared;
 use crate::call::claim::End;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{NO_OWNER, Reason, Record, Status};
 use crate::sqlite::records::ReadError;
@@ -87,9 +87,7 @@ impl<'conn> InTransaction<'conn> {
                 Ok(())
             }
             Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),
-            Applied::No(_) => {
-                Err(Error::store("the record changed inside one transaction; the body was not run"))
-            }
+            Applied::No(_) => Err(Error::store("the record changed inside one transaction")),
         }
     }
 
@@ -162,15 +160,13 @@ impl<'conn> InTransaction<'conn> {
             // Nothing is lost by a failure here: the transaction ends with the connection at the latest.
             let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let (ran, what) = match failure::of_commit(&error) {
-            WriteOutcome::Unknown => (
-                Ran::Unknown,
-                "the commit failed, and whether it is on disk is unknown: both the rows and the record are, or neither. \
-                 Retry: the next call finds out",
-            ),
-            _ => (Ran::Yes, "the commit failed: the rows and the record were rolled back together. Retry"),
+        let (ran, fact, advice) = match failure::of_commit(&error) {
+            WriteOutcome::Unknown => {
+                (Ran::Unknown, "the commit failed and its outcome is unknown", Advice::RetryToLearn)
+            }
+            _ => (Ran::Yes, "the commit failed and rolled back the rows and the record", Advice::Retry),
         };
-        Err(Error::new(ErrorKind::Store, ran, what).because(error))
+        Err(Error::new(ErrorKind::Store, ran, fact).advise(advice).because(error))
     }
 
     /// The body ended the transaction. What is committed stays; the record says that the call is in doubt.
@@ -184,28 +180,18 @@ impl<'conn> InTransaction<'conn> {
         let standing = records::get(self.conn, &record.slot).ok().flatten();
         let committed = standing.as_ref().is_some_and(|standing| standing.claim == record.claim);
         let noted = self.note_doubt(record, standing);
-        let what = match (committed, is_open) {
-            (true, false) => "what it wrote up to its COMMIT is in the database",
-            (true, true) => {
-                "what it wrote up to then is in the database, or in the transaction that is still open"
-            }
-            (false, _) => {
-                "what it wrote before was rolled back; what it wrote after that is committed, unless it stood in a \
-                 transaction that was left open"
-            }
+        let rows = match (committed, is_open) {
+            (true, false) => "rows written before are committed",
+            (true, true) => "rows written before are committed, or in the open transaction",
+            (false, _) => "rows written before are rolled back, rows written after are not",
         };
-        let and = match noted {
-            Ok(()) => "The call is recorded as in doubt",
-            Err(_) => "That the call is in doubt could not be recorded",
+        let error = |record: &str| {
+            let message = format!("the body ended the transaction it was given: {rows}, {record}");
+            Error::new(ErrorKind::InDoubt, Ran::Yes, message).advise(Advice::NoTransactionControl)
         };
-        let message = format!(
-            "its body ended the transaction it was given (COMMIT, ROLLBACK, a conflict clause OR ROLLBACK, or a full \
-             disk): {what}. {and}. Keep transaction control out of a `tx` body; to settle this one see `settle`"
-        );
-        let error = Error::new(ErrorKind::InDoubt, Ran::Yes, message);
         match noted {
-            Ok(()) => error,
-            Err(cause) => error.because(cause),
+            Ok(()) => error("the record is in doubt"),
+            Err(cause) => error("the doubt is not recorded").because(cause),
         }
     }
 
@@ -229,7 +215,7 @@ impl<'conn> InTransaction<'conn> {
         let mut change = Change { slot: record.slot, expect, new: Some(new) };
         match records::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => own.map_or(Ok(()), WriteTransaction::commit).map_err(failed),
-            Applied::No(_) => Err(Error::store("another call's record stands there by now")),
+            Applied::No(_) => Err(Error::store("another call has replaced the record")),
             Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),
         }
     }

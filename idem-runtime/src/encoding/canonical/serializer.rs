@@ -1,16 +1,16 @@
-//! The serde side of the walk: every value becomes events of a form.
+//! The serde side of the walk: every value becomes events of a sink.
 
 use std::cell::Cell;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::{DEPTH_MAX, Event, Form, Group, Unwalkable, mentions_hash_set};
+use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
 
 /// Whom a value is told that it is read by.
 #[derive(Clone, Copy)]
-enum Reader<'f> {
+enum Reader<'s> {
     /// People, and whether it has asked: what does not ask shows machines the same.
-    People(&'f Cell<bool>),
+    People(&'s Cell<bool>),
     Machine,
 }
 
@@ -25,34 +25,34 @@ impl Reader<'_> {
 }
 
 /// Walks one value.
-pub(super) struct Walker<'f, F> {
-    form: &'f mut F,
+pub(super) struct CanonicalSerializer<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
 }
 
-impl<'f, F: Form> Walker<'f, F> {
+impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
     /// The walker for people, and where it notes that the value asked who reads it.
-    pub(super) fn new(form: &'f mut F, asked: &'f Cell<bool>) -> Self {
-        Self { form, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
+    pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
+        Self { sink, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
     }
 
     /// The walker for what is inside this value.
-    fn deeper(self) -> Result<Self, Unwalkable> {
-        let levels_left = self.levels_left.checked_sub(1).ok_or(Unwalkable::TooDeep)?;
+    fn deeper(self) -> Result<Self, CanonicalError> {
+        let levels_left = self.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
         Ok(Self { levels_left, ..self })
     }
 
-    fn begin(self, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(group))?;
-        let summed_max = if matches!(group, Group::Seq) { form.summed_max() } else { 0 };
-        Ok(Members { form, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
+    fn begin(self, group: Group) -> Result<Members<'s, S>, CanonicalError> {
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(group))?;
+        let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
+        Ok(Members { sink, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
     }
 
     /// `variant` is the group that holds `group` alone.
-    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'f, F>, Unwalkable> {
-        self.form.event(Event::Begin(variant))?;
+    fn begin_variant(self, variant: Group, group: Group) -> Result<Members<'s, S>, CanonicalError> {
+        self.sink.event(Event::Begin(variant))?;
         Ok(Members { variant: Some(variant), ..self.begin(group)? })
     }
 }
@@ -60,22 +60,22 @@ impl<'f, F: Form> Walker<'f, F> {
 /// Scalars of which the event is all there is to tell.
 macro_rules! scalars {
     ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
-        fn $method(self, $value: $type) -> Result<(), Unwalkable> {
-            self.form.event($event)
+        fn $method(self, $value: $type) -> Result<(), CanonicalError> {
+            self.sink.event($event)
         }
     )*};
 }
 
-impl<'f, F: Form> Serializer for Walker<'f, F> {
+impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     type Ok = ();
-    type Error = Unwalkable;
-    type SerializeSeq = Members<'f, F>;
-    type SerializeTuple = Members<'f, F>;
-    type SerializeTupleStruct = Members<'f, F>;
-    type SerializeTupleVariant = Members<'f, F>;
-    type SerializeStruct = Members<'f, F>;
-    type SerializeStructVariant = Members<'f, F>;
-    type SerializeMap = Entries<'f, F>;
+    type Error = CanonicalError;
+    type SerializeSeq = Members<'s, S>;
+    type SerializeTuple = Members<'s, S>;
+    type SerializeTupleStruct = Members<'s, S>;
+    type SerializeTupleVariant = Members<'s, S>;
+    type SerializeStruct = Members<'s, S>;
+    type SerializeStructVariant = Members<'s, S>;
+    type SerializeMap = Entries<'s, S>;
 
     scalars! {
         serialize_bool(bool): v => Event::Bool(v);
@@ -96,22 +96,22 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         serialize_bytes(&[u8]): v => Event::Bytes(v);
     }
 
-    fn serialize_none(self) -> Result<(), Unwalkable> {
-        self.form.event(Event::None)
+    fn serialize_none(self) -> Result<(), CanonicalError> {
+        self.sink.event(Event::None)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwalkable> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CanonicalError> {
         let inner = self.deeper()?;
-        inner.form.event(Event::Some)?;
+        inner.sink.event(Event::Some)?;
         value.serialize(inner)
     }
 
-    fn serialize_unit(self) -> Result<(), Unwalkable> {
-        self.form.event(Event::Unit)
+    fn serialize_unit(self) -> Result<(), CanonicalError> {
+        self.sink.event(Event::Unit)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwalkable> {
-        self.form.event(Event::Unit)
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), CanonicalError> {
+        self.sink.event(Event::Unit)
     }
 
     fn serialize_unit_variant(
@@ -119,15 +119,15 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         _: &'static str,
         index: u32,
         variant: &'static str,
-    ) -> Result<(), Unwalkable> {
-        self.form.event(Event::UnitVariant(index, variant))
+    ) -> Result<(), CanonicalError> {
+        self.sink.event(Event::UnitVariant(index, variant))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Unwalkable> {
+    ) -> Result<(), CanonicalError> {
         value.serialize(self.deeper()?)
     }
 
@@ -137,19 +137,19 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(Walker { form, levels_left, reader })?;
-        form.event(Event::End(Group::Variant(index, variant)))
+    ) -> Result<(), CanonicalError> {
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(Group::Variant(index, variant)))?;
+        value.serialize(CanonicalSerializer { sink, levels_left, reader })?;
+        sink.event(Event::End(Group::Variant(index, variant)))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Seq)
     }
 
     /// As serde does it, but for a set that says so: its order matters at no length.
-    fn collect_seq<I>(self, elements: I) -> Result<(), Unwalkable>
+    fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
     {
@@ -163,11 +163,11 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         members.finish()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_tuple(self, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Tuple)
     }
 
@@ -177,11 +177,11 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, Unwalkable> {
+    ) -> Result<Members<'s, S>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'f, F>, Unwalkable> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
         self.begin(Group::Struct)
     }
 
@@ -191,14 +191,14 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Members<'f, F>, Unwalkable> {
+    ) -> Result<Members<'s, S>, CanonicalError> {
         self.begin_variant(Group::Variant(index, variant), Group::Struct)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'f, F>, Unwalkable> {
-        let Self { form, levels_left, reader } = self.deeper()?;
-        form.event(Event::Begin(Group::Map))?;
-        Ok(Entries { form, levels_left, reader, open: None, closed: Vec::new() })
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'s, S>, CanonicalError> {
+        let Self { sink, levels_left, reader } = self.deeper()?;
+        sink.event(Event::Begin(Group::Map))?;
+        Ok(Entries { sink, levels_left, reader, open: None, closed: Vec::new() })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -213,10 +213,10 @@ impl<'f, F: Form> Serializer for Walker<'f, F> {
 }
 
 /// Walks the members of a sequence, tuple or struct.
-pub(super) struct Members<'f, F> {
-    form: &'f mut F,
+pub(super) struct Members<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
     group: Group,
     /// The variant that ends where its members end.
     variant: Option<Group>,
@@ -227,54 +227,62 @@ pub(super) struct Members<'f, F> {
     sum: u128,
 }
 
-impl<F: Form> Members<'_, F> {
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+impl<S: EventSink> Members<'_, S> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let Self { levels_left, reader, .. } = *self;
         if self.summed >= self.summed_max {
-            return value.serialize(Walker { form: &mut *self.form, levels_left, reader });
+            return value.serialize(CanonicalSerializer { sink: &mut *self.sink, levels_left, reader });
         }
         let asked = Cell::new(false);
-        let mut element = self.form.entry();
-        value.serialize(Walker { form: &mut element, levels_left, reader: reader.noting(&asked) })?;
+        let mut element = self.sink.entry();
+        value.serialize(CanonicalSerializer {
+            sink: &mut element,
+            levels_left,
+            reader: reader.noting(&asked),
+        })?;
         // Codecs write what machines are shown. Where its numbers changed places, the names and the numbers are the same
         // without their order, and only which name goes with which number tells. Elements further in that are summed up
         // note this for themselves, and a walk for a machine doubles nothing: each sequence around a part of the value
         // costs it one walk at most.
         if asked.get() {
-            value.serialize(Walker { form: &mut element, levels_left, reader: Reader::Machine })?;
+            value.serialize(CanonicalSerializer {
+                sink: &mut element,
+                levels_left,
+                reader: Reader::Machine,
+            })?;
         }
-        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.form.close(element)));
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.sink.close(element)));
         self.summed += 1;
         Ok(())
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwalkable> {
-        self.form.event(Event::Field(name))?;
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), CanonicalError> {
+        self.sink.event(Event::Field(name))?;
         self.element(value)
     }
 
-    fn finish(self) -> Result<(), Unwalkable> {
+    fn finish(self) -> Result<(), CanonicalError> {
         // A length need not be known before the end, so the sum comes after what was told as it came.
         if self.summed > 0 {
-            self.form.event(Event::Entry(self.sum.to_le_bytes()))?;
+            self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
         }
-        self.form.event(Event::End(self.group))?;
-        self.variant.map_or(Ok(()), |variant| self.form.event(Event::End(variant)))
+        self.sink.event(Event::End(self.group))?;
+        self.variant.map_or(Ok(()), |variant| self.sink.event(Event::End(variant)))
     }
 }
 
 /// serde has a trait each for what holds unnamed members; they do the same here.
 macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
-        impl<F: Form> ser::$trait for Members<'_, F> {
+        impl<S: EventSink> ser::$trait for Members<'_, S> {
             type Ok = ();
-            type Error = Unwalkable;
+            type Error = CanonicalError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
                 self.element(value)
             }
 
-            fn end(self) -> Result<(), Unwalkable> {
+            fn end(self) -> Result<(), CanonicalError> {
                 self.finish()
             }
         }
@@ -291,23 +299,23 @@ unnamed!(
 /// And one each for what holds named members.
 macro_rules! named {
     ($($trait:ident),*) => {$(
-        impl<F: Form> ser::$trait for Members<'_, F> {
+        impl<S: EventSink> ser::$trait for Members<'_, S> {
             type Ok = ();
-            type Error = Unwalkable;
+            type Error = CanonicalError;
 
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 name: &'static str,
                 value: &T,
-            ) -> Result<(), Unwalkable> {
+            ) -> Result<(), CanonicalError> {
                 self.field(name, value)
             }
 
-            fn skip_field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
-                self.form.event(Event::Skipped(name))
+            fn skip_field(&mut self, name: &'static str) -> Result<(), CanonicalError> {
+                self.sink.event(Event::Skipped(name))
             }
 
-            fn end(self) -> Result<(), Unwalkable> {
+            fn end(self) -> Result<(), CanonicalError> {
                 self.finish()
             }
         }
@@ -316,45 +324,45 @@ macro_rules! named {
 
 named!(SerializeStruct, SerializeStructVariant);
 
-/// Walks the entries of a map, each into a form of its own, so that they can be told in order at the end.
-pub(super) struct Entries<'f, F> {
-    form: &'f mut F,
+/// Walks the entries of a map, each into a sink of its own, so that they can be told in order at the end.
+pub(super) struct Entries<'s, S> {
+    sink: &'s mut S,
     levels_left: u8,
-    reader: Reader<'f>,
+    reader: Reader<'s>,
     /// The entry whose key was told and whose value is to come.
-    open: Option<F>,
+    open: Option<S>,
     closed: Vec<[u8; 16]>,
 }
 
-impl<F: Form> ser::SerializeMap for Entries<'_, F> {
+impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
     type Ok = ();
-    type Error = Unwalkable;
+    type Error = CanonicalError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwalkable> {
-        let mut entry = self.form.entry();
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
+        let mut entry = self.sink.entry();
         let Self { levels_left, reader, .. } = *self;
-        key.serialize(Walker { form: &mut entry, levels_left, reader })?;
+        key.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
         self.open = Some(entry);
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwalkable> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let Some(mut entry) = self.open.take() else {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
         let Self { levels_left, reader, .. } = *self;
-        value.serialize(Walker { form: &mut entry, levels_left, reader })?;
-        self.closed.push(self.form.close(entry));
+        value.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
+        self.closed.push(self.sink.close(entry));
         Ok(())
     }
 
-    fn end(self) -> Result<(), Unwalkable> {
-        tell_sorted(self.form, self.closed)?;
-        self.form.event(Event::End(Group::Map))
+    fn end(self) -> Result<(), CanonicalError> {
+        tell_sorted(self.sink, self.closed)?;
+        self.sink.event(Event::End(Group::Map))
     }
 }
 
-fn tell_sorted<F: Form>(form: &mut F, mut entries: Vec<[u8; 16]>) -> Result<(), Unwalkable> {
+fn tell_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
     entries.sort_unstable();
-    entries.into_iter().try_for_each(|entry| form.event(Event::Entry(entry)))
+    entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

@@ -6,13 +6,13 @@ use std::io;
 const CAPACITY: usize = 256;
 
 /// Collects at most `bytes_max` bytes; the write that would exceed them fails, and nothing is allocated for it.
-pub(super) struct Bounded {
+pub(super) struct BoundedWriter {
     bytes: Vec<u8>,
     bytes_max: usize,
     full: bool,
 }
 
-impl Bounded {
+impl BoundedWriter {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { bytes: Vec::with_capacity(CAPACITY), bytes_max, full: false }
     }
@@ -27,7 +27,7 @@ impl Bounded {
     }
 }
 
-impl io::Write for Bounded {
+impl io::Write for BoundedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() > self.bytes_max.saturating_sub(self.bytes.len()) {
             self.full = true;

@@ -62,39 +62,39 @@ impl Limits<'_> {
 }
 
 /// The seed that decodes a whole row.
-pub(super) struct Guarded<'b, T> {
+pub(super) struct LimitedSeed<'b, T> {
     limits: Limits<'b>,
     value: PhantomData<T>,
 }
 
-impl<'b, T> Guarded<'b, T> {
+impl<'b, T> LimitedSeed<'b, T> {
     pub(super) fn new(values_left: &'b Cell<usize>) -> Self {
         Self { limits: Limits { levels_left: DEPTH_MAX, values_left, price: 0 }, value: PhantomData }
     }
 }
 
-impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for Guarded<'_, T> {
+impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for LimitedSeed<'_, T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T, D::Error> {
-        T::deserialize(Guard { inner, limits: self.limits })
+        T::deserialize(LimitedDeserializer { inner, limits: self.limits })
     }
 }
 
 /// Anything of serde's, under limits: a deserializer, a visitor, a seed or an access.
-struct Guard<'b, I> {
+struct LimitedDeserializer<'b, I> {
     inner: I,
     limits: Limits<'b>,
 }
 
-impl<'b, I> Guard<'b, I> {
+impl<'b, I> LimitedDeserializer<'b, I> {
     /// The same limits around something else.
-    fn with<J>(&self, inner: J) -> Guard<'b, J> {
-        Guard { inner, limits: self.limits }
+    fn with<J>(&self, inner: J) -> LimitedDeserializer<'b, J> {
+        LimitedDeserializer { inner, limits: self.limits }
     }
 }
 
-/// Methods that read a scalar, whose visitor meets nothing to be guarded.
+/// Methods that read a scalar, whose visitor meets nothing to be limited.
 macro_rules! scalars {
     ($($method:ident => $inner:ident),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -108,12 +108,12 @@ macro_rules! nested {
     ($($method:ident($($name:ident: $type:ty),*)),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
             let limits = self.limits.deeper()?;
-            self.inner.$method($($name,)* Guard { inner: visitor, limits })
+            self.inner.$method($($name,)* LimitedDeserializer { inner: visitor, limits })
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for LimitedDeserializer<'_, D> {
     type Error = D::Error;
 
     scalars! {
@@ -147,12 +147,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let limits = self.limits.deeper_counted()?;
-        self.inner.deserialize_seq(Guard { inner: visitor, limits })
+        self.inner.deserialize_seq(LimitedDeserializer { inner: visitor, limits })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let limits = self.limits.deeper_counted()?;
-        self.inner.deserialize_map(Guard { inner: visitor, limits })
+        self.inner.deserialize_map(LimitedDeserializer { inner: visitor, limits })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -169,7 +169,7 @@ macro_rules! visits {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for LimitedDeserializer<'_, V> {
     type Value = V::Value;
 
     visits! {
@@ -192,46 +192,46 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let guarded = self.with(inner);
-        self.inner.visit_some(guarded)
+        let limited = self.with(inner);
+        self.inner.visit_some(limited)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let guarded = self.with(inner);
-        self.inner.visit_newtype_struct(guarded)
+        let limited = self.with(inner);
+        self.inner.visit_newtype_struct(limited)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let guarded = self.with(inner);
-        self.inner.visit_seq(guarded)
+        let limited = self.with(inner);
+        self.inner.visit_seq(limited)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let guarded = self.with(inner);
-        self.inner.visit_map(guarded)
+        let limited = self.with(inner);
+        self.inner.visit_map(limited)
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let guarded = self.with(inner);
-        self.inner.visit_enum(guarded)
+        let limited = self.with(inner);
+        self.inner.visit_enum(limited)
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for LimitedDeserializer<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        let guarded = self.with(inner);
-        self.inner.deserialize(guarded)
+        let limited = self.with(inner);
+        self.inner.deserialize(limited)
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for LimitedDeserializer<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let guarded = self.with(seed);
-        let element = self.inner.next_element_seed(guarded)?;
+        let limited = self.with(seed);
+        let element = self.inner.next_element_seed(limited)?;
         if element.is_some() {
             self.limits.pay()?;
         }
@@ -243,12 +243,12 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for LimitedDeserializer<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let guarded = self.with(seed);
-        let key = self.inner.next_key_seed(guarded)?;
+        let limited = self.with(seed);
+        let key = self.inner.next_key_seed(limited)?;
         if key.is_some() {
             self.limits.pay()?;
         }
@@ -256,8 +256,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let guarded = self.with(seed);
-        self.inner.next_value_seed(guarded)
+        let limited = self.with(seed);
+        self.inner.next_value_seed(limited)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -265,18 +265,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
     }
 }
 
-impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Guard<'b, A> {
+impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for LimitedDeserializer<'b, A> {
     type Error = A::Error;
-    type Variant = Guard<'b, A::Variant>;
+    type Variant = LimitedDeserializer<'b, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
         let limits = self.limits;
-        let (value, inner) = self.inner.variant_seed(Guard { inner: seed, limits })?;
-        Ok((value, Guard { inner, limits }))
+        let (value, inner) = self.inner.variant_seed(LimitedDeserializer { inner: seed, limits })?;
+        Ok((value, LimitedDeserializer { inner, limits }))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for LimitedDeserializer<'_, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -284,13 +284,13 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let guarded = self.with(seed);
-        self.inner.newtype_variant_seed(guarded)
+        let limited = self.with(seed);
+        self.inner.newtype_variant_seed(limited)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let guarded = self.with(visitor);
-        self.inner.tuple_variant(len, guarded)
+        let limited = self.with(visitor);
+        self.inner.tuple_variant(len, limited)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -298,7 +298,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let guarded = self.with(visitor);
-        self.inner.struct_variant(fields, guarded)
+        let limited = self.with(visitor);
+        self.inner.struct_variant(fields, limited)
     }
 }

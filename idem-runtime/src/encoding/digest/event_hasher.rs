@@ -9,7 +9,7 @@ use hmac_sha256::Hash as Sha256;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher};
 
 use super::{half, length};
-use crate::encoding::canonical::{Event, Form, Group, Unwalkable};
+use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// A hash that reads bytes as they come.
 pub(super) trait Absorb {
@@ -37,8 +37,8 @@ impl Absorb for ResultHasher {
     }
 }
 
-/// The form that digests are made through.
-pub(super) struct Tagged<H> {
+/// The sink that digests are made through.
+pub(super) struct EventHasher<H> {
     /// Makes the hash that the value and each map entry start from.
     fresh: fn() -> H,
     hash: H,
@@ -47,7 +47,7 @@ pub(super) struct Tagged<H> {
     holds_sequence: bool,
 }
 
-impl<H: Absorb> Tagged<H> {
+impl<H: Absorb> EventHasher<H> {
     pub(super) fn new(fresh: fn() -> H) -> Self {
         Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0, holds_sequence: false }
     }
@@ -103,8 +103,8 @@ impl<H: Absorb> Tagged<H> {
     }
 }
 
-impl<H: Absorb> Form for Tagged<H> {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+impl<H: Absorb> EventSink for EventHasher<H> {
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
         match event {
             Event::Bool(value) => self.short(0x01, &[value.into()]),
             Event::Signed(width, value) => self.integer(0x02, width, value.cast_unsigned()),

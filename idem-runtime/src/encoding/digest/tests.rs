@@ -153,7 +153,7 @@ fn unordered_digests_take_the_name_and_the_number_of_an_element_together() {
 
 #[test]
 fn sequences_are_noted_wherever_they_are() {
-    let notes = |value| Recognised::by(&value).unwrap().holds_sequence;
+    let notes = |value| ResultIdentity::of(&value).unwrap().holds_sequence;
     for without in [json!(1), json!("text"), json!({"a": {"b": null}})] {
         assert!(!notes(without.clone()), "{without}");
     }
@@ -161,8 +161,8 @@ fn sequences_are_noted_wherever_they_are() {
         assert!(notes(with.clone()), "{with}");
     }
     // A key of a map can hold one as well.
-    assert!(Recognised::by(&BTreeMap::from([(vec![1], 2)])).unwrap().holds_sequence);
-    assert!(!Recognised::by(&BTreeMap::from([((1, 2), "b")])).unwrap().holds_sequence);
+    assert!(ResultIdentity::of(&BTreeMap::from([(vec![1], 2)])).unwrap().holds_sequence);
+    assert!(!ResultIdentity::of(&BTreeMap::from([((1, 2), "b")])).unwrap().holds_sequence);
 }
 
 #[test]

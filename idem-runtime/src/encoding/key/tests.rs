@@ -100,17 +100,17 @@ fn what_cannot_be_a_key_is_refused_by_its_place() {
     let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::Value::Array(vec![inner]));
     let long = "a".repeat(KEY_BYTES_MAX + 1);
     let cases = [
-        (refusal(&None::<u8>), "the key is `None`, and everything that lacks it would share one record; use"),
+        (refusal(&None::<u8>), "the key is `None`"),
         (refusal(&("a", None::<u8>)), "element 1 of the key is `None`"),
         (refusal(&("a", Some(None::<u8>))), "element 1 of the key is `None`"),
         (refusal(&("", 1)), "element 0 of the key is empty text"),
         (refusal(""), "the key is empty text"),
         (refusal(&Some("")), "the key is empty text"),
         (refusal(&()), "the key is `()`"),
-        (refusal(&Vec::<u8>::new()), "the key is empty,"),
-        (refusal(&(1, Vec::<u8>::new())), "element 1 of the key is empty,"),
-        (refusal(&(1, Bytes(b""))), "element 1 of the key is empty,"),
-        (refusal(&Nothing {}), "the key is empty,"),
+        (refusal(&Vec::<u8>::new()), "the key is empty"),
+        (refusal(&(1, Vec::<u8>::new())), "element 1 of the key is empty"),
+        (refusal(&(1, Bytes(b""))), "element 1 of the key is empty"),
+        (refusal(&Nothing {}), "the key is empty"),
         (refusal(&1.5), "the key is a float"),
         (refusal(&(1, 1.5f32)), "element 1 of the key is a float"),
         (refusal(&HashMap::from([(1, 2)])), "the key is a map"),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
-use crate::encoding::canonical::{Event, Form, Group, Unwalkable};
+use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// The text so far, and where in the key the walk is.
 #[derive(Default)]
@@ -26,15 +26,15 @@ enum Place {
     Variant(&'static str),
 }
 
-impl Form for Text {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Unwalkable> {
+impl EventSink for Text {
+    fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
         self.separate(&event);
         match event {
             Event::Bool(value) => self.plain(value)?,
             Event::Signed(_, value) => self.plain(value)?,
             Event::Unsigned(_, value) => self.plain(value)?,
             Event::F32(_) | Event::F64(_) => {
-                return Err(self.refused("is a float, which rounds; use an integer or text"));
+                return Err(self.refused("is a float, which rounds"));
             }
             Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
             Event::Text(value) | Event::UnitVariant(_, value) => self.text(value)?,
@@ -80,12 +80,12 @@ impl Text {
         }
     }
 
-    fn plain(&mut self, value: impl fmt::Display) -> Result<(), Unwalkable> {
+    fn plain(&mut self, value: impl fmt::Display) -> Result<(), CanonicalError> {
         write!(self.text, "{value}").map_err(|_| self.refused("cannot be written"))
     }
 
     /// Text stands as it is where nothing else can, and quoted elsewhere.
-    fn text(&mut self, value: &str) -> Result<(), Unwalkable> {
+    fn text(&mut self, value: &str) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty text"));
         }
@@ -112,7 +112,7 @@ impl Text {
         self.text.push('"');
     }
 
-    fn bytes(&mut self, value: &[u8]) -> Result<(), Unwalkable> {
+    fn bytes(&mut self, value: &[u8]) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty"));
         }
@@ -123,7 +123,7 @@ impl Text {
         Ok(())
     }
 
-    fn begin(&mut self, group: Group) -> Result<(), Unwalkable> {
+    fn begin(&mut self, group: Group) -> Result<(), CanonicalError> {
         match group {
             Group::Seq | Group::Tuple => {
                 self.text.push('[');
@@ -144,7 +144,7 @@ impl Text {
         Ok(())
     }
 
-    fn field(&mut self, name: &'static str) -> Result<(), Unwalkable> {
+    fn field(&mut self, name: &'static str) -> Result<(), CanonicalError> {
         if let Some(Place::Fields { last }) = self.place.last_mut()
             && last.replace(name).is_some()
         {
@@ -156,7 +156,7 @@ impl Text {
         Ok(())
     }
 
-    fn end(&mut self, group: Group) -> Result<(), Unwalkable> {
+    fn end(&mut self, group: Group) -> Result<(), CanonicalError> {
         if let Some(Place::Elements { begun: 0 } | Place::Fields { last: None }) = self.place.pop() {
             return Err(self.missing("empty"));
         }
@@ -164,28 +164,24 @@ impl Text {
         Ok(())
     }
 
-    fn missing(&self, what: &str) -> Unwalkable {
-        self.refused(&format!(
-            "is {what}, and everything that lacks it would share one record; use a value that is there"
-        ))
+    fn missing(&self, what: &str) -> CanonicalError {
+        self.refused(&format!("is {what}"))
     }
 
-    fn map(&self) -> Unwalkable {
-        self.refused("is a map, or a struct with `flatten`; use a struct, a tuple or a sorted list of pairs")
+    fn map(&self) -> CanonicalError {
+        self.refused("is a map, or a struct with `flatten`")
     }
 
-    fn skipped(&mut self, name: &'static str) -> Unwalkable {
+    fn skipped(&mut self, name: &'static str) -> CanonicalError {
         self.place.pop();
         self.place.push(Place::Fields { last: Some(name) });
-        self.refused(
-            "is left out (`skip_serializing_if`), as if it were `None`; use the fields that are always there",
-        )
+        self.refused("is left out (`skip_serializing_if`)")
     }
 
     /// `why` about the value the walk is at.
-    fn refused(&self, why: &str) -> Unwalkable {
+    fn refused(&self, why: &str) -> CanonicalError {
         let path: String = self.place.iter().rev().map(ToString::to_string).collect();
-        Unwalkable::Refused(format!("{path}the key {why}"))
+        CanonicalError::Refused(format!("{path}the key {why}"))
     }
 }
 
@@ -199,10 +195,10 @@ impl fmt::Display for Place {
     }
 }
 
-fn within_limit(bytes: usize) -> Result<(), Unwalkable> {
+fn within_limit(bytes: usize) -> Result<(), CanonicalError> {
     if bytes <= KEY_BYTES_MAX {
         return Ok(());
     }
-    let why = format!("the key is longer than {KEY_BYTES_MAX} bytes; use an id or a digest of it instead");
-    Err(Unwalkable::Refused(why))
+    let why = format!("the key is longer than {KEY_BYTES_MAX} bytes");
+    Err(CanonicalError::Refused(why))
 }

@@ -1,11 +1,11 @@
-//! A queue in front of `SQLite`'s write lock.
+//! A fair lock between processes in front of `SQLite`'s write lock.
 //!
-//! `SQLite` lets waiters sleep and retry, and whoever has just written wins again: others wait for seconds.
-//! Here a writer takes `next`, then `main`, then frees `next`. Whoever has just written must queue at `next`
-//! behind the one that already waits for `main`, so nobody overtakes twice.
+//! `SQLite`'s busy handler sleeps and retries, so a process that has just written wins again and others wait for
+//! seconds. Here a writer locks the file `gate-next`, then `gate-main`, and then unlocks `gate-next`. A process that has
+//! just written queues at `gate-next` behind the one that waits for `gate-main`: no process overtakes another twice.
 //!
-//! Architecture Invariant: the gate is advice. `SQLite`'s own lock is what protects the data, so a gate that is
-//! broken, missing or held by a stopped process costs fairness and a bounded wait, never safety.
+//! Architecture Invariant: the fair lock is advisory. `SQLite`'s own lock protects the data. If the fair lock is broken,
+//! missing or held by a stopped process, it costs fairness and a bounded wait, never safety.
 
 use std::fs::{File, TryLockError};
 use std::time::{Duration, Instant};
@@ -14,30 +14,30 @@ use std::{io, thread};
 use crate::host::platform;
 use crate::host::sidecar::Sidecar;
 
-/// Pauses do not grow at first: whoever has waited longer would then look less often than a newcomer.
+/// The pause between two attempts. It does not grow at first: a longer waiter would then try less often than a new one.
 const PAUSE: Duration = Duration::from_micros(100);
-/// After this the holder is stuck or stopped, and looking often is of no use.
+/// A holder that keeps the lock for longer is stuck or stopped: frequent attempts are of no use.
 const EXPECTED_WAIT_MAX: Duration = Duration::from_millis(100);
 const LONG_PAUSE: Duration = Duration::from_millis(1);
 
-/// The two files of the gate, opened for one writer at a time.
+/// The two lock files, opened for one writer at a time.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct FairLock {
     next: File,
     main: File,
 }
 
-/// The turn of one writer; it ends when this is dropped.
+/// The lock of one writer; dropping the guard unlocks it.
 #[derive(Debug)]
-pub(crate) struct GateGuard<'gate> {
-    main: Option<&'gate File>,
+pub(crate) struct FairLockGuard<'lock> {
+    main: Option<&'lock File>,
 }
 
-impl Gate {
-    /// Opens the files, or makes them.
+impl FairLock {
+    /// Opens or creates the files.
     ///
     /// # Errors
-    /// If they cannot be opened.
+    /// An I/O error if a file cannot be opened.
     pub(crate) fn open(sidecar: &Sidecar) -> io::Result<Self> {
         let open = |name| {
             let mut options = platform::private_file();
@@ -46,31 +46,31 @@ impl Gate {
         Ok(Self { next: open("gate-next")?, main: open("gate-main")? })
     }
 
-    /// Waits for a turn, for at most `limit`, and goes on without one after that.
-    pub(crate) fn enter(&mut self, limit: Duration) -> GateGuard<'_> {
+    /// Waits for the lock for at most `limit`. After that the guard holds nothing, and the writer goes on without it.
+    pub(crate) fn lock(&mut self, limit: Duration) -> FairLockGuard<'_> {
         let deadline = Instant::now() + limit;
         if !lock_until(&self.next, deadline) {
-            return GateGuard { main: None };
+            return FairLockGuard { main: None };
         }
         let held = lock_until(&self.main, deadline);
-        // A failure leaves it locked until this thread comes by again; the others then wait their limit.
+        // If this fails, `next` stays locked until this writer unlocks it the next time: others wait for their limit.
         let _ = self.next.unlock();
-        GateGuard { main: held.then_some(&self.main) }
+        FairLockGuard { main: held.then_some(&self.main) }
     }
 }
 
 #[cfg(test)]
-impl GateGuard<'_> {
-    /// False if the wait was over first, or the files cannot be locked.
+impl FairLockGuard<'_> {
+    /// False if the wait timed out or the files cannot be locked.
     pub(crate) fn is_held(&self) -> bool {
         self.main.is_some()
     }
 }
 
-impl Drop for GateGuard<'_> {
+impl Drop for FairLockGuard<'_> {
     fn drop(&mut self) {
         if let Some(main) = self.main {
-            // Closing would not do: a forked child may share the descriptor.
+            // Closing alone is not enough: a forked child may share the descriptor.
             let _ = main.unlock();
         }
     }
@@ -109,16 +109,16 @@ mod tests {
     use crate::host::sidecar;
 
     #[test]
-    fn one_writer_is_inside_at_a_time_and_all_get_their_turns() {
+    fn one_writer_holds_the_lock_at_a_time_and_all_get_it() {
         let (_folder, sidecar) = sidecar::alone();
         let (inside, turns) = (AtomicU32::new(0), AtomicU32::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mut gate = Gate::open(&sidecar).unwrap();
+                    let mut lock = FairLock::open(&sidecar).unwrap();
                     for _ in 0..50 {
-                        let turn = gate.enter(Duration::from_secs(20));
-                        assert!(turn.is_held());
+                        let guard = lock.lock(Duration::from_secs(20));
+                        assert!(guard.is_held());
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         wait(Duration::from_micros(20));
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -131,26 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_never_ends_costs_the_limit_and_no_more() {
+    fn a_lock_that_is_never_released_costs_the_limit() {
         let (_folder, sidecar) = sidecar::alone();
-        let (mut first, mut second) = (Gate::open(&sidecar).unwrap(), Gate::open(&sidecar).unwrap());
-        let turn = first.enter(Duration::ZERO);
-        assert!(turn.is_held());
+        let (mut first, mut second) = (FairLock::open(&sidecar).unwrap(), FairLock::open(&sidecar).unwrap());
+        let guard = first.lock(Duration::ZERO);
+        assert!(guard.is_held());
         let started = Instant::now();
-        assert!(!second.enter(Duration::from_millis(30)).is_held());
+        assert!(!second.lock(Duration::from_millis(30)).is_held());
         assert!((30..300).contains(&started.elapsed().as_millis()));
-        drop(turn);
-        assert!(second.enter(Duration::ZERO).is_held());
+        drop(guard);
+        assert!(second.lock(Duration::ZERO).is_held());
     }
 
     #[test]
-    fn a_turn_ends_though_the_descriptor_is_shared() {
+    fn dropping_the_guard_unlocks_a_shared_descriptor() {
         let (_folder, sidecar) = sidecar::alone();
-        let (mut first, mut second) = (Gate::open(&sidecar).unwrap(), Gate::open(&sidecar).unwrap());
-        // What a fork does to the descriptor.
+        let (mut first, mut second) = (FairLock::open(&sidecar).unwrap(), FairLock::open(&sidecar).unwrap());
+        // A fork shares the descriptor like this.
         let _shared = first.main.try_clone().unwrap();
-        drop(first.enter(Duration::ZERO));
+        drop(first.lock(Duration::ZERO));
         drop(first);
-        assert!(second.enter(Duration::ZERO).is_held());
+        assert!(second.lock(Duration::ZERO).is_held());
     }
 }
