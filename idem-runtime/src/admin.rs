@@ -16,7 +16,7 @@ use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::record::{Mark, Reason, Record, Status, StoredResult};
+use crate::protocol::record::{Mark, Reason, Record, Status};
 use crate::scope::context;
 use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
@@ -159,8 +159,6 @@ impl Store {
                 .advise(Advice::StorableResult)
                 .about(name, key.as_str())
         })?;
-        let result =
-            StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
         let slot = digest::slot(name, &key);
         let new = Record {
             slot,
@@ -176,7 +174,7 @@ impl Store {
             doubt_since: None,
             ttl: Lifetime::FOREVER,
             keep_result: Lifetime::FOREVER,
-            result: Some(result),
+            result: Some(encoded.stored),
             purge_ms: None,
             row: None,
         };

@@ -3,8 +3,7 @@
 
 use crate::bounds::ErrorValue;
 use crate::encoding::codec;
-use crate::encoding::codec::Codec;
-use crate::encoding::digest::ResultDigest;
+use crate::encoding::codec::{Codec, Stored};
 use crate::policy::OnErr;
 
 /// An `Err` means that nothing happened: the key is free again. The default.
@@ -45,15 +44,6 @@ pub enum Unstored {
     InDoubt,
 }
 
-/// A stored error, as the record keeps it.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct StoredError {
-    pub(crate) codec_id: u8,
-    pub(crate) digest: ResultDigest,
-    pub(crate) bytes: Vec<u8>,
-}
-
 const REMEMBERS_NONE: &str = "the record holds an error, and this call's `on_err` reads none";
 
 /// How a call judges its `Err`. Implemented by the types of this module.
@@ -68,7 +58,7 @@ pub trait ErrPolicy<E> {
 
     /// The error to store, with the one read back; `None` if it cannot be stored.
     #[doc(hidden)]
-    fn encode(&self, _error: &E, _codec: Codec, _bytes_max: usize) -> Option<(StoredError, E)> {
+    fn encode(&self, _error: &E, _codec: Codec, _bytes_max: usize) -> Option<(Stored, E)> {
         None
     }
 
@@ -77,7 +67,7 @@ pub trait ErrPolicy<E> {
     /// # Errors
     /// The reason, in words.
     #[doc(hidden)]
-    fn decode(&self, _stored: &StoredError) -> Result<E, String> {
+    fn decode(&self, _stored: Stored<&[u8]>) -> Result<E, String> {
         Err(REMEMBERS_NONE.to_owned())
     }
 }
@@ -99,11 +89,11 @@ impl<E: ErrorValue> ErrPolicy<E> for Remember {
         OnErr::Remember
     }
 
-    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
         encode(error, codec, bytes_max)
     }
 
-    fn decode(&self, stored: &StoredError) -> Result<E, String> {
+    fn decode(&self, stored: Stored<&[u8]>) -> Result<E, String> {
         decode(stored)
     }
 }
@@ -113,11 +103,11 @@ impl<E, J: Judgement<E>, F: Fn(&E) -> J> ErrPolicy<E> for Classify<F> {
         (self.0)(error).on_err()
     }
 
-    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
         J::encode(error, codec, bytes_max)
     }
 
-    fn decode(&self, stored: &StoredError) -> Result<E, String> {
+    fn decode(&self, stored: Stored<&[u8]>) -> Result<E, String> {
         J::decode(stored)
     }
 }
@@ -134,7 +124,7 @@ pub trait Judgement<E> {
     fn on_err(self) -> OnErr;
 
     #[doc(hidden)]
-    fn encode(_error: &E, _codec: Codec, _bytes_max: usize) -> Option<(StoredError, E)> {
+    fn encode(_error: &E, _codec: Codec, _bytes_max: usize) -> Option<(Stored, E)> {
         None
     }
 
@@ -143,7 +133,7 @@ pub trait Judgement<E> {
     /// # Errors
     /// The reason, in words.
     #[doc(hidden)]
-    fn decode(_stored: &StoredError) -> Result<E, String> {
+    fn decode(_stored: Stored<&[u8]>) -> Result<E, String> {
         Err(REMEMBERS_NONE.to_owned())
     }
 }
@@ -154,11 +144,11 @@ impl<E: ErrorValue> Judgement<E> for OnErr {
         self
     }
 
-    fn encode(error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+    fn encode(error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
         encode(error, codec, bytes_max)
     }
 
-    fn decode(stored: &StoredError) -> Result<E, String> {
+    fn decode(stored: Stored<&[u8]>) -> Result<E, String> {
         decode(stored)
     }
 }
@@ -172,13 +162,11 @@ impl<E> Judgement<E> for Unstored {
     }
 }
 
-fn encode<E: ErrorValue>(error: &E, codec: Codec, bytes_max: usize) -> Option<(StoredError, E)> {
+fn encode<E: ErrorValue>(error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
     let encoded = codec::encode(error, codec, bytes_max).ok()?;
-    let stored = StoredError { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
-    Some((stored, encoded.value_read_back))
+    Some((encoded.stored, encoded.value_read_back))
 }
 
-fn decode<E: ErrorValue>(stored: &StoredError) -> Result<E, String> {
-    codec::decode(stored.codec_id, stored.digest, &stored.bytes)
-        .map_err(|undecodable| undecodable.to_string())
+fn decode<E: ErrorValue>(stored: Stored<&[u8]>) -> Result<E, String> {
+    codec::decode(stored).map_err(|undecodable| undecodable.to_string())
 }

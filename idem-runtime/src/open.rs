@@ -346,9 +346,9 @@ fn start(engine: Arc<Engine>, path: PathBuf) -> Result<Inner, Error> {
 type Writing = JoinHandle<Result<(), Error>>;
 
 fn start_threads(engine: &Arc<Engine>) -> io::Result<(Writing, JoinHandle<()>)> {
-    let (writing, watched) = (Arc::clone(engine), Arc::clone(engine));
+    let (writing, polling) = (Arc::clone(engine), Arc::clone(engine));
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let watcher = thread("idem-watch").spawn(move || watch(&watched.state))?;
+    let watcher = thread("idem-watch").spawn(move || watch(&polling.state))?;
     let writer = thread("idem-writer").spawn(move || guarded(&writing))?;
     Ok((writer, watcher))
 }

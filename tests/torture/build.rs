@@ -1,7 +1,7 @@
 //! Prepares sources of the runtime for the checkers: one file with the modules of `MODULES`, in which shuttle's locks
 //! replace those of `std::sync`. A second file has planted defects.
 
-#![allow(clippy::expect_used, reason = "a build that fails ends")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a build that fails ends")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -100,18 +100,18 @@ pub(crate) struct Grant(Option<Terms>);
 
 #[derive(Debug)]
 struct Terms {
-    record: Record,
-    before: Option<Record>,
+    record: Arc<Record>,
+    before: Option<Box<Record>>,
     back: Arc<dyn Submit>,
 }
 
 impl Grant {
     pub(crate) fn new(record: Record, before: Option<Record>, back: Arc<dyn Submit>) -> Grant {
-        Grant(Some(Terms { record, before, back }))
+        Grant(Some(Terms { record: Arc::new(record), before: before.map(Box::new), back }))
     }
 
     /// The record that runs, and what it was before where it has to come back if the body is never started.
-    pub(crate) fn take(mut self) -> Option<(Record, Option<Record>)> {
+    pub(crate) fn take(mut self) -> Option<(Arc<Record>, Option<Box<Record>>)> {
         self.0.take().map(|Terms { record, before, .. }| (record, before))
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(Terms { record, before, back }) = self.0.take() {
             back.submit(
-                Request::new(give_back(&record, before), OnFailure::RetryForever, None),
+                Request::new(give_back(&record, before.map(|before| *before)), OnFailure::RetryForever, None),
                 Caller::Async,
             );
         }

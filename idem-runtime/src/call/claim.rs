@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::backend::request;
 use crate::backend::request::{Caller, Grant, OnFailure, Reply, Request};
+use crate::encoding::codec::Stored;
 use crate::engine::submit::Engine;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::record::{Mark, Reason, Record, Status, StoredResult};
+use crate::protocol::record::{Mark, Reason, Record, Status};
 use crate::scope::context;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
@@ -22,7 +23,7 @@ pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum End {
     /// It is done: `Ok`, or a remembered `Err`; without a result, the reason why there is none.
-    Finished(Status, Result<StoredResult, Reason>),
+    Finished(Status, Result<Stored, Reason>),
     /// It counts as not done.
     Released,
     /// Nobody knows.
@@ -49,8 +50,7 @@ impl Claim {
     /// Takes what the writer gave.
     pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Option<Claim> {
         let (record, before) = grant.take()?;
-        let (engine, before) = (Arc::clone(engine), before.map(Box::new));
-        Some(Claim { engine, record: Arc::new(record), before, phase: Phase::Waiting })
+        Some(Claim { engine: Arc::clone(engine), record, before, phase: Phase::Waiting })
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use crate::bounds::Value;
 use crate::encoding::codec;
 use crate::error::{Advice, Error, ErrorKind, Ran};
-use crate::protocol::record::StoredResult;
 use crate::scope::context;
 use crate::scope::context::Scope;
 use crate::scope::interception::{Encode, Interception, Purpose, Seen, Settled, Verdict};
@@ -149,7 +148,7 @@ fn encoder<T: Value + Send + 'static>(value: T) -> Encode {
         let encoded = codec::encode(&value, codec, bytes_max).map_err(|unstorable| {
             Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string()).advise(Advice::StorableResult)
         })?;
-        Ok(StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes })
+        Ok(encoded.stored)
     })
 }
 

@@ -14,9 +14,9 @@ use crate::encoding::codec::Codec;
 use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
-use crate::on_err::{ErrPolicy, StoredError};
+use crate::on_err::ErrPolicy;
 use crate::policy::{Lifetime, OnErr};
-use crate::protocol::record::{Reason, Record, RecordRef, ResultRef, Status, StoredResult};
+use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::scope::context;
 use crate::scope::context::{ActiveCall, Scope};
 use crate::sync::deadline;
@@ -104,11 +104,7 @@ pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: 
         return (End::Finished(Status::Done, Err(Reason::NotKept)), value);
     }
     match codec::encode(&value, codec, bytes_max) {
-        Ok(encoded) => {
-            let result =
-                StoredResult { codec_id: encoded.codec_id, digest: encoded.digest, bytes: encoded.bytes };
-            (End::Finished(Status::Done, Ok(result)), encoded.value_read_back)
-        }
+        Ok(encoded) => (End::Finished(Status::Done, Ok(encoded.stored)), encoded.value_read_back),
         Err(unstorable) => {
             event::store_error(&unstorable.to_string());
             (End::Finished(Status::Done, Err(Reason::Unstorable)), value)
@@ -132,10 +128,7 @@ pub(crate) fn failed<E, P: ErrPolicy<E>>(
             (End::Finished(Status::Failed, Err(Reason::NotKept)), error)
         }
         OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
-            Some((StoredError { codec_id, digest, bytes }, read_back)) => {
-                let stored = StoredResult { codec_id, digest, bytes };
-                (End::Finished(Status::Failed, Ok(stored)), read_back)
-            }
+            Some((stored, read_back)) => (End::Finished(Status::Failed, Ok(stored)), read_back),
             None => (End::Finished(Status::Failed, Err(Reason::Unstorable)), error),
         },
     }
@@ -171,16 +164,13 @@ where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let Some(ResultRef { codec_id, digest, bytes }) = record.result else {
+    let Some(stored) = record.result else {
         return Err(Error::new(ErrorKind::ResultGone, Ran::No, "the call is done and its result is gone"));
     };
     if record.status == Status::Failed {
-        return policy
-            .decode(&StoredError { codec_id, digest, bytes: bytes.to_owned() })
-            .map(Err)
-            .map_err(undecodable);
+        return policy.decode(stored).map(Err).map_err(undecodable);
     }
-    codec::decode(codec_id, digest, bytes).map(Ok).map_err(|why| undecodable(why.to_string()))
+    codec::decode(stored).map(Ok).map_err(|why| undecodable(why.to_string()))
 }
 
 fn undecodable(why: String) -> Error {

@@ -72,7 +72,7 @@ const BINCODE_SETS_ID: u8 = 4;
 
 /// How many elements of a sequence that read back in the order it had may come in another one later.
 ///
-/// What looks like a list may be a set that did so by chance: once in `n!` clock, beyond 20 elements never. Each element
+/// What looks like a list may be a set that did so by chance: once in `n!` times, beyond 20 elements never. Each element
 /// costs a hash of its own, and a long list should not pay for what only a set needs. A set whose hasher is the same all
 /// through a program keeps its order without chance: what calls itself a `HashSet` may move at any length.
 const CHANCE_MAX: usize = 20;
@@ -159,13 +159,32 @@ impl fmt::Display for Codec {
     }
 }
 
-/// A result as it is stored.
+/// A result or a remembered error as a row stores it. `B` holds the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stored<B = Vec<u8>> {
+    pub(crate) codec_id: u8,
+    pub(crate) digest: ResultDigest,
+    pub(crate) bytes: B,
+}
+
+impl<B: AsRef<[u8]>> Stored<B> {
+    pub(crate) fn borrowed(&self) -> Stored<&[u8]> {
+        Stored { codec_id: self.codec_id, digest: self.digest, bytes: self.bytes.as_ref() }
+    }
+}
+
+impl<B: AsRef<[u8]>> fmt::Debug for Stored<B> {
+    /// Shows the length alone: a result may hold secrets, and debug output ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes.as_ref().len())
+    }
+}
+
+/// An encoded result.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
-    pub(crate) codec_id: u8,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) digest: ResultDigest,
-    /// What every replay will give; so the first caller gets it as well.
+    pub(crate) stored: Stored,
+    /// What every replay gives, and therefore the first caller too.
     pub(crate) value_read_back: T,
 }
 
@@ -195,7 +214,8 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     let bytes = codec.write(value, bytes_max)?;
     let value_read_back = codec.read(&bytes).map_err(|why| format!("does not read back (`{why}`)"))?;
     let has_moved = ResultDigest::of(&value_read_back) != Ok(digest);
-    let mut encoded = Encoded { codec_id: codec.id(), bytes, digest, value_read_back };
+    let stored = Stored { codec_id: codec.id(), digest, bytes };
+    let mut encoded = Encoded { stored, value_read_back };
     if !has_moved && (codec == Codec::Json || !holds_sequence) {
         return Ok(encoded);
     }
@@ -209,18 +229,15 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     }
     // JSON is read as it stands, in whatever order.
     if codec != Codec::Json && unordered != digest {
-        encoded.codec_id = codec_id;
-        encoded.bytes.extend_from_slice(&unordered.to_bytes());
+        encoded.stored.codec_id = codec_id;
+        encoded.stored.bytes.extend_from_slice(&unordered.to_bytes());
     }
     Ok(encoded)
 }
 
 /// Decodes a stored result; whatever the bytes hold, what comes out is the value that was recorded or an error.
-pub(crate) fn decode<T: Serialize + DeserializeOwned>(
-    codec_id: u8,
-    digest: ResultDigest,
-    bytes: &[u8],
-) -> Result<T, Undecodable> {
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> Result<T, Undecodable> {
+    let Stored { codec_id, digest, bytes } = stored;
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
     let summed_max = match codec_id {
         BINCODE_SEQUENCES_ID => Some(CHANCE_MAX),

@@ -1,5 +1,6 @@
 //! What the handle, the writer thread and the callers of one open store share.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -181,16 +182,17 @@ impl StoreState {
     pub(crate) fn poll(&self, claims: &[(u64, Slot)]) -> Vec<(u64, Poll)> {
         let waited: Vec<_> =
             claims.iter().copied().filter(|(claim, _)| self.in_flight.has_waiters(*claim)).collect();
-        let mut polls: Vec<_> = claims.iter().map(|(claim, _)| (*claim, Poll::Ended)).collect();
+        let mut running = HashSet::new();
         for ((claim, _), ended) in waited.iter().zip(self.backend.poll(&waited)) {
             match ended {
                 Some(Ended(record)) => self.in_flight.complete(*claim, record.as_ref()),
                 None => {
-                    polls.iter_mut().filter(|poll| poll.0 == *claim).for_each(|poll| poll.1 = Poll::Running)
+                    running.insert(*claim);
                 }
             }
         }
-        polls
+        let poll = |claim| if running.contains(claim) { Poll::Running } else { Poll::Ended };
+        claims.iter().map(|(claim, _)| (*claim, poll(claim))).collect()
     }
 }
 

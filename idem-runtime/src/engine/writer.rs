@@ -230,7 +230,7 @@ impl Writer {
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.outcome == WriteOutcome::Busy => self.pending.push(request),
-                OnFailure::FailAfter(_) => self.refuse(request, &failure),
+                OnFailure::FailAfter(_) => Self::refuse(request, &failure),
                 OnFailure::RetryForever if alone => {
                     self.stuck.push(request);
                     self.retry_at = Instant::now() + self.backoff;
@@ -243,7 +243,7 @@ impl Writer {
     }
 
     /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
-    fn refuse(&self, request: Request, failure: &Failure) {
+    fn refuse(request: Request, failure: &Failure) {
         if let (WriteOutcome::Unknown, Some(record), Some(back)) =
             (failure.outcome, &request.change.new, &request.back)
         {

@@ -1,8 +1,7 @@
 //! One record: what the store knows of one call.
 
-use std::fmt;
-
-use crate::encoding::digest::{ResultDigest, Slot};
+use crate::encoding::codec::Stored;
+use crate::encoding::digest::Slot;
 use crate::policy::Lifetime;
 
 /// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
@@ -98,27 +97,13 @@ impl Reason {
     }
 }
 
-/// A result, or a remembered error, as stored.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct StoredResult {
-    pub(crate) codec_id: u8,
-    pub(crate) digest: ResultDigest,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl fmt::Debug for StoredResult {
-    /// A result may hold secrets, and what is debugged ends up in logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.bytes.len())
-    }
-}
-
-/// A row of `idem_record`. What may be in which status is checked by [`Record::flaw`].
+/// What the store knows of one call. `T` holds texts, `B` bytes. [`validate`](RecordOf::validate) checks what may be in
+/// which status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
     pub(crate) slot: Slot,
-    pub(crate) name: String,
-    pub(crate) key: String,
+    pub(crate) name: T,
+    pub(crate) key: T,
     pub(crate) status: Status,
     /// The claim number of the last claim. The writer assigns it; 0 stands for "not yet".
     pub(crate) claim: u64,
@@ -126,7 +111,7 @@ pub(crate) struct Record {
     pub(crate) owner: i64,
     /// How many times the body was started.
     pub(crate) attempt: u32,
-    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) fingerprint: B,
     /// When it was claimed, found in doubt, or finished.
     pub(crate) at: Mark,
     pub(crate) reason: Option<Reason>,
@@ -136,7 +121,7 @@ pub(crate) struct Record {
     pub(crate) ttl: Lifetime,
     /// How long the result is kept, from completion.
     pub(crate) keep_result: Lifetime,
-    pub(crate) result: Option<StoredResult>,
+    pub(crate) result: Option<Stored<B>>,
     /// When to look whether its next lifetime is over, by the wall clock: an estimate for the purge, not part of
     /// what is checked. Not read back.
     pub(crate) purge_ms: Option<i64>,
@@ -144,57 +129,42 @@ pub(crate) struct Record {
     pub(crate) row: Option<i64>,
 }
 
-/// A result in its row.
-#[derive(Clone, Copy)]
-pub(crate) struct ResultRef<'r> {
-    pub(crate) codec_id: u8,
-    pub(crate) digest: ResultDigest,
-    pub(crate) bytes: &'r [u8],
-}
+/// A record that owns its texts and bytes.
+pub(crate) type Record = RecordOf<String, Vec<u8>>;
 
-/// A [`Record`] read in place: an answer needs no copy of what it is looked up and checked by.
-pub(crate) struct RecordRef<'r> {
-    pub(crate) slot: &'r Slot,
-    /// As UTF-8: only text is ever written, and the checksum tells.
-    pub(crate) name: &'r [u8],
-    pub(crate) key: &'r [u8],
-    pub(crate) status: Status,
-    pub(crate) claim: u64,
-    pub(crate) owner: i64,
-    pub(crate) attempt: u32,
-    pub(crate) fingerprint: &'r [u8],
-    pub(crate) at: Mark,
-    pub(crate) reason: Option<Reason>,
-    pub(crate) doubt_since: Option<Mark>,
-    pub(crate) ttl: Lifetime,
-    pub(crate) keep_result: Lifetime,
-    pub(crate) result: Option<ResultRef<'r>>,
-}
+/// A record read in place: an answer needs no copy. Texts are UTF-8 bytes, since only text is ever written and the
+/// checksum covers it.
+pub(crate) type RecordRef<'r> = RecordOf<&'r [u8], &'r [u8]>;
 
-impl RecordRef<'_> {
-    pub(crate) fn to_record(&self) -> Record {
-        let result = self.result.map(|ResultRef { codec_id, digest, bytes }| StoredResult {
-            codec_id,
-            digest,
-            bytes: bytes.to_owned(),
+impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
+    /// This record with its texts and bytes held in another way.
+    fn converted<'a, T2, B2: AsRef<[u8]>>(
+        &'a self,
+        text: impl Fn(&'a T) -> T2,
+        bytes: impl Fn(&'a B) -> B2,
+    ) -> RecordOf<T2, B2> {
+        let result = self.result.as_ref().map(|stored| Stored {
+            codec_id: stored.codec_id,
+            digest: stored.digest,
+            bytes: bytes(&stored.bytes),
         });
-        Record {
-            slot: *self.slot,
-            name: String::from_utf8_lossy(self.name).into_owned(),
-            key: String::from_utf8_lossy(self.key).into_owned(),
+        RecordOf {
+            slot: self.slot,
+            name: text(&self.name),
+            key: text(&self.key),
             status: self.status,
             claim: self.claim,
             owner: self.owner,
             attempt: self.attempt,
-            fingerprint: self.fingerprint.to_owned(),
+            fingerprint: bytes(&self.fingerprint),
             at: self.at,
             reason: self.reason,
             doubt_since: self.doubt_since,
             ttl: self.ttl,
             keep_result: self.keep_result,
             result,
-            purge_ms: None,
-            row: None,
+            purge_ms: self.purge_ms,
+            row: self.row,
         }
     }
 
@@ -220,29 +190,15 @@ impl RecordRef<'_> {
     }
 }
 
+impl RecordRef<'_> {
+    pub(crate) fn to_record(&self) -> Record {
+        self.converted(|text| String::from_utf8_lossy(text).into_owned(), |bytes| bytes.to_vec())
+    }
+}
+
 impl Record {
     pub(crate) fn borrowed(&self) -> RecordRef<'_> {
-        let result = self.result.as_ref().map(|StoredResult { codec_id, digest, bytes }| ResultRef {
-            codec_id: *codec_id,
-            digest: *digest,
-            bytes,
-        });
-        RecordRef {
-            slot: &self.slot,
-            name: self.name.as_bytes(),
-            key: self.key.as_bytes(),
-            status: self.status,
-            claim: self.claim,
-            owner: self.owner,
-            attempt: self.attempt,
-            fingerprint: &self.fingerprint,
-            at: self.at,
-            reason: self.reason,
-            doubt_since: self.doubt_since,
-            ttl: self.ttl,
-            keep_result: self.keep_result,
-            result,
-        }
+        self.converted(String::as_bytes, Vec::as_slice)
     }
 
     /// Whether `other` is this record, but for what is not read back.
@@ -263,7 +219,7 @@ impl Record {
     }
 
     /// This record finished, with its result or the reason why there is none. The backend marks it when it is written.
-    pub(crate) fn finished(&self, status: Status, result: Result<StoredResult, Reason>) -> Record {
+    pub(crate) fn finished(&self, status: Status, result: Result<Stored, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::encoding::codec::Codec;
+use crate::encoding::codec::Stored;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 #[cfg(feature = "tx")]
 use crate::protocol::record::Record;
-use crate::protocol::record::{Status, StoredResult};
+use crate::protocol::record::Status;
 use crate::store::snapshot::Snapshot;
 use crate::sync::lock;
 
@@ -60,7 +61,7 @@ pub(crate) struct Interception {
 }
 
 /// Encodes the result of a verdict as the call itself would: codec, and the limit in bytes.
-pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<StoredResult, Error> + Send>;
+pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<Stored, Error> + Send>;
 
 pub(crate) enum Purpose {
     Peek(Mutex<Option<Result<Option<Box<Snapshot>>, Error>>>),

@@ -19,9 +19,10 @@
 //!
 //! All of this is stored: a change is a new version of the tables.
 
+use crate::encoding::codec::Stored;
 use crate::encoding::digest::{Checksum, ResultDigest, Slot};
 use crate::policy::Lifetime;
-use crate::protocol::record::{Mark, Reason, RecordRef, ResultRef, Status};
+use crate::protocol::record::{Mark, Reason, RecordRef, Status};
 
 const REASON: u8 = 1;
 const DOUBT: u8 = 1 << 1;
@@ -72,7 +73,7 @@ impl<'r> Columns<'r> {
         let stored = if present & RESULT > 0 { Some((bytes(rest)?, bytes(rest)?)) } else { None };
         let result = match (stored, self.result) {
             (Some(([codec_id], digest)), Some(bytes)) => {
-                Some(ResultRef { codec_id, digest: ResultDigest::from_bytes(digest), bytes })
+                Some(Stored { codec_id, digest: ResultDigest::from_bytes(digest), bytes })
             }
             (None, None) => None,
             _ => return Some(Err("its result is missing")),
@@ -87,7 +88,7 @@ impl<'r> Columns<'r> {
             return Some(Err("a column holds an unknown code"));
         };
         Some(Ok(RecordRef {
-            slot: self.slot,
+            slot: *self.slot,
             name: self.name,
             key: self.key,
             status,
@@ -101,6 +102,8 @@ impl<'r> Columns<'r> {
             ttl: Lifetime::from_ms(ttl),
             keep_result: Lifetime::from_ms(keep),
             result,
+            purge_ms: None,
+            row: None,
         }))
     }
 
@@ -161,7 +164,7 @@ pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
 fn seal(record: &RecordRef<'_>, facts: &mut [u8]) {
     let Some((checksum, packed)) = facts.split_first_chunk_mut() else { return };
     let columns = Columns {
-        slot: record.slot,
+        slot: &record.slot,
         name: record.name,
         key: record.key,
         status: record.status as i64,

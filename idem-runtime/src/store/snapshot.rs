@@ -95,7 +95,7 @@ impl Snapshot {
         };
         let stored =
             self.record.result.as_ref().filter(|_| self.record.status == Status::Done).ok_or_else(gone)?;
-        codec::decode(stored.codec_id, stored.digest, &stored.bytes).map_err(|undecodable| {
+        codec::decode(stored.borrowed()).map_err(|undecodable| {
             Error::new(ErrorKind::Undecodable, Ran::No, undecodable.to_string())
                 .about(self.name(), self.key())
         })

@@ -77,7 +77,7 @@ impl InFlight {
         lock(&self.0).get(&claim).is_some_and(|call| !call.waiters.is_empty())
     }
 
-    /// Waits for a call of this process; `None` if it has on_completion.
+    /// Waits for a call of this process; `None` if it has completed.
     pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
         let mut in_flight = lock(&self.0);
         let call = in_flight.get_mut(&claim).filter(|call| call.here)?;

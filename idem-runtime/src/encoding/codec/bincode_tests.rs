@@ -16,9 +16,9 @@ fn bincode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Uns
 /// Stores `value`, replays it and tells which codec was taken, bincode with and without sequences being one.
 fn stored_as<T: Serialize + DeserializeOwned>(value: &T) -> u8 {
     let encoded = bincode(value).unwrap();
-    let replayed: T = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
+    let replayed: T = decode(encoded.stored.borrowed()).unwrap();
     assert_eq!(ResultDigest::of(&replayed).unwrap(), ResultDigest::of(value).unwrap());
-    if encoded.codec_id == JSON_ID { JSON_ID } else { BINCODE_ID }
+    if encoded.stored.codec_id == JSON_ID { JSON_ID } else { BINCODE_ID }
 }
 
 /// Reads as a `New` what was stored as an `Old`.
@@ -27,13 +27,16 @@ fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>
     codec: Codec,
 ) -> Result<New, Undecodable> {
     let encoded = encode(old, codec, BYTES_MAX).unwrap();
-    assert_eq!(encoded.codec_id == JSON_ID, codec == Codec::Json);
-    decode(encoded.codec_id, encoded.digest, &encoded.bytes)
+    assert_eq!(encoded.stored.codec_id == JSON_ID, codec == Codec::Json);
+    decode(encoded.stored.borrowed())
 }
 
 /// Reads bytes that are not what was recorded.
 fn hostile<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> String {
-    decode::<T>(BINCODE_ID, ResultDigest::from_bytes([0; 8]), bytes).map(drop).unwrap_err().to_string()
+    decode::<T>(Stored { codec_id: BINCODE_ID, digest: ResultDigest::from_bytes([0; 8]), bytes })
+        .map(drop)
+        .unwrap_err()
+        .to_string()
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +143,7 @@ fn a_silent_misread_is_found_when_it_is_stored() {
     let misread: Skips = Codec::Bincode.read(&bytes).unwrap();
     assert_eq!(misread, Skips { a: Some(5), b: 65, c: "xyz".into() });
     let encoded = bincode(&value).unwrap();
-    assert_eq!((encoded.codec_id, encoded.value_read_back), (JSON_ID, value));
+    assert_eq!((encoded.stored.codec_id, encoded.value_read_back), (JSON_ID, value));
 }
 
 #[test]
@@ -228,11 +231,11 @@ fn sets_are_replayed_in_whatever_order_they_come_back() {
     for round in 0..200u32 {
         let sets = vec![HashSet::from([round, 1_000]), HashSet::from([1, 2, 3 + round])];
         let encoded = bincode(&sets).unwrap();
-        assert!([BINCODE_SEQUENCES_ID, BINCODE_SETS_ID].contains(&encoded.codec_id));
+        assert!([BINCODE_SEQUENCES_ID, BINCODE_SETS_ID].contains(&encoded.stored.codec_id));
         for _ in 0..4 {
-            assert_eq!(decode(encoded.codec_id, encoded.digest, &encoded.bytes), Ok(sets.clone()));
+            assert_eq!(decode(encoded.stored.borrowed()), Ok(sets.clone()));
         }
-        assert!(decode::<Vec<HashSet<i32>>>(encoded.codec_id, encoded.digest, &encoded.bytes).is_err());
+        assert!(decode::<Vec<HashSet<i32>>>(encoded.stored.borrowed()).is_err());
     }
 }
 
@@ -290,12 +293,16 @@ fn numbers_that_changed_places_are_found_though_their_names_are_the_same() {
 #[test]
 fn every_flipped_byte_is_noticed_or_harmless() {
     let encoded = bincode(&receipt()).unwrap();
-    assert_eq!(encoded.codec_id, BINCODE_SEQUENCES_ID);
-    for at in 0..encoded.bytes.len() {
+    assert_eq!(encoded.stored.codec_id, BINCODE_SEQUENCES_ID);
+    for at in 0..encoded.stored.bytes.len() {
         for flip in 1..=u8::MAX {
-            let mut bytes = encoded.bytes.clone();
+            let mut bytes = encoded.stored.bytes.clone();
             bytes[at] ^= flip;
-            if let Ok(value) = decode::<Receipt>(encoded.codec_id, encoded.digest, &bytes) {
+            if let Ok(value) = decode::<Receipt>(Stored {
+                codec_id: encoded.stored.codec_id,
+                digest: encoded.stored.digest,
+                bytes: &bytes,
+            }) {
                 assert_eq!(value, receipt(), "byte {at} flipped by {flip:#x}");
             }
         }
@@ -305,14 +312,25 @@ fn every_flipped_byte_is_noticed_or_harmless() {
 #[test]
 fn a_row_is_read_to_its_end_and_not_beyond() {
     let encoded = bincode(&receipt()).unwrap();
-    for end in 0..encoded.bytes.len() {
+    for end in 0..encoded.stored.bytes.len() {
         assert!(
-            decode::<Receipt>(encoded.codec_id, encoded.digest, &encoded.bytes[..end]).is_err(),
+            decode::<Receipt>(Stored {
+                codec_id: encoded.stored.codec_id,
+                digest: encoded.stored.digest,
+                bytes: &encoded.stored.bytes[..end]
+            })
+            .is_err(),
             "cut at {end}"
         );
     }
-    let longer = [encoded.bytes.as_slice(), &[0]].concat();
-    let message = decode::<Receipt>(encoded.codec_id, encoded.digest, &longer).unwrap_err().to_string();
+    let longer = [encoded.stored.bytes.as_slice(), &[0]].concat();
+    let message = decode::<Receipt>(Stored {
+        codec_id: encoded.stored.codec_id,
+        digest: encoded.stored.digest,
+        bytes: &longer,
+    })
+    .unwrap_err()
+    .to_string();
     assert!(message.contains("`1` bytes are left over"), "{message}");
 }
 
@@ -407,7 +425,7 @@ fn no_bytes_make_it_panic() {
         let length = usize::from(state.to_be_bytes()[0] % 32);
         let bytes: Vec<u8> = state.to_be_bytes().repeat(4).iter().map(|byte| byte % 7).take(length).collect();
         let digest = ResultDigest::from_bytes([0; 8]);
-        assert!(decode::<Receipt>(BINCODE_ID, digest, &bytes).is_err());
-        assert!(decode::<Tree>(BINCODE_ID, digest, &bytes).is_err());
+        assert!(decode::<Receipt>(Stored { codec_id: BINCODE_ID, digest, bytes: &bytes }).is_err());
+        assert!(decode::<Tree>(Stored { codec_id: BINCODE_ID, digest, bytes: &bytes }).is_err());
     }
 }

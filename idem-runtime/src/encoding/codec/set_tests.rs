@@ -79,12 +79,12 @@ fn over_programs<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> (u8,
     assert!(encoded.value_read_back == *value);
     let replay = |program| {
         PROGRAM.set(program);
-        let replayed = decode::<T>(encoded.codec_id, encoded.digest, &encoded.bytes);
+        let replayed = decode::<T>(encoded.stored.borrowed());
         replayed.map(|replayed| assert!(replayed == *value)).map_err(|why| why.to_string())
     };
     let replayed = (0..8).try_for_each(replay);
     PROGRAM.set(0);
-    (encoded.codec_id, replayed)
+    (encoded.stored.codec_id, replayed)
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn json_takes_sets_of_any_length_that_move_at_once() {
         let value = vec![Unnamed::of(count)];
         PROGRAM.set(1);
         let encoded = encode(&value, Codec::Json, BYTES_MAX).unwrap();
-        assert_eq!((encoded.codec_id, encoded.value_read_back), (JSON_ID, value));
+        assert_eq!((encoded.stored.codec_id, encoded.value_read_back), (JSON_ID, value));
     }
 }
 
@@ -155,9 +155,9 @@ fn a_list_that_seems_to_have_moved_is_refused_behind_every_id() {
         let value = (vec![Old::Paid, Old::Refused], Unnamed::of(count));
         PROGRAM.set(1);
         let encoded = encode(&value, Codec::Bincode, BYTES_MAX).unwrap();
-        assert_eq!(encoded.codec_id, codec_id);
+        assert_eq!(encoded.stored.codec_id, codec_id);
         assert!(
-            decode::<(Vec<Swapped>, Unnamed)>(codec_id, encoded.digest, &encoded.bytes).is_err(),
+            decode::<(Vec<Swapped>, Unnamed)>(Stored { codec_id, ..encoded.stored.borrowed() }).is_err(),
             "{count} elements"
         );
     }

@@ -14,12 +14,12 @@ fn json<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Unstor
 }
 
 fn text<T: Serialize + DeserializeOwned>(value: &T) -> String {
-    String::from_utf8(json(value).unwrap().bytes).unwrap()
+    String::from_utf8(json(value).unwrap().stored.bytes).unwrap()
 }
 
 /// Reads a JSON row; the digest does not matter to it.
 fn read<T: Serialize + DeserializeOwned>(row: &str) -> Result<T, Undecodable> {
-    decode(JSON_ID, ResultDigest::from_bytes([0; 8]), row.as_bytes())
+    decode(Stored { codec_id: JSON_ID, digest: ResultDigest::from_bytes([0; 8]), bytes: row.as_bytes() })
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ fn the_default_is_what_the_features_allow() {
 fn rows_of_json_can_be_read_by_people() {
     let receipt = Receipt { id: 7, note: None, open: true };
     assert_eq!(text(&receipt), r#"{"id":7,"note":null}"#);
-    assert_eq!(json(&receipt).unwrap().codec_id, JSON_ID);
+    assert_eq!(json(&receipt).unwrap().stored.codec_id, JSON_ID);
     assert_eq!(text(&()), "null");
     assert_eq!(text(&u128::MAX), "340282366920938463463374607431768211455");
 }
@@ -50,7 +50,7 @@ fn rows_of_json_can_be_read_by_people() {
 fn the_first_caller_gets_what_later_ones_get() {
     let encoded = json(&Receipt { id: 7, note: None, open: true }).unwrap();
     assert_eq!(encoded.value_read_back, Receipt { id: 7, note: None, open: false });
-    let replayed: Receipt = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
+    let replayed: Receipt = decode(encoded.stored.borrowed()).unwrap();
     assert_eq!(replayed, encoded.value_read_back);
 }
 
@@ -85,7 +85,7 @@ fn floats_come_back_bit_for_bit() {
 fn sets_may_come_back_in_another_order() {
     let set: HashSet<u32> = (0..50).collect();
     let encoded = encode(&vec![set.clone()], Codec::default(), BYTES_MAX).unwrap();
-    let replayed: Vec<HashSet<u32>> = decode(encoded.codec_id, encoded.digest, &encoded.bytes).unwrap();
+    let replayed: Vec<HashSet<u32>> = decode(encoded.stored.borrowed()).unwrap();
     assert_eq!(replayed, [set]);
 }
 
@@ -112,7 +112,7 @@ fn what_json_would_change_is_not_stored_as_json() {
 #[test]
 fn too_large_is_an_error_and_not_an_allocation() {
     let value = "a".repeat(100);
-    assert_eq!(encode(&value, Codec::Json, 102).unwrap().bytes.len(), 102);
+    assert_eq!(encode(&value, Codec::Json, 102).unwrap().stored.bytes.len(), 102);
     let message = encode(&value, Codec::Json, 101).unwrap_err().to_string();
     assert!(message.contains("as json it is larger than `101` bytes"), "{message}");
     assert!(encode(&value, Codec::default(), 99).is_err());
@@ -125,12 +125,23 @@ fn hostile_rows_of_json_are_errors() {
         assert!(read::<Vec<u8>>(row).is_err(), "{row:?}");
     }
     assert!(read::<serde_json::Value>(&"[".repeat(1_000_000)).is_err());
-    assert!(decode::<String>(JSON_ID, ResultDigest::from_bytes([0; 8]), b"\"\xff\"").is_err());
+    assert!(
+        decode::<String>(Stored {
+            codec_id: JSON_ID,
+            digest: ResultDigest::from_bytes([0; 8]),
+            bytes: b"\"\xff\""
+        })
+        .is_err()
+    );
 }
 
 #[test]
 fn a_codec_of_another_build_is_told() {
-    let message = |id| decode::<u8>(id, ResultDigest::from_bytes([0; 8]), b"7").unwrap_err().to_string();
+    let message = |id| {
+        decode::<u8>(Stored { codec_id: id, digest: ResultDigest::from_bytes([0; 8]), bytes: b"7" })
+            .unwrap_err()
+            .to_string()
+    };
     for id in [0, 5, 255] {
         assert!(message(id).contains(&format!("codec `{id}`, which this version does not know")));
     }

@@ -1,7 +1,8 @@
 //! Records in their rows, and rows that hold none.
 
 use super::*;
-use crate::protocol::record::{Record, StoredResult};
+use crate::encoding::codec::Stored;
+use crate::protocol::record::Record;
 
 fn running() -> Record {
     Record {
@@ -28,7 +29,7 @@ fn records() -> Vec<Record> {
     let then = Mark { clock: 1, at_ms: -5 };
     let result = |bytes: &[u8]| {
         let digest = ResultDigest::from_bytes([9; 8]);
-        Some(StoredResult { codec_id: 2, digest, bytes: bytes.to_owned() })
+        Some(Stored { codec_id: 2, digest, bytes: bytes.to_owned() })
     };
     let kept = Lifetime::from_ms(Some(2_592_000_000));
     let done = Record { status: Status::Done, keep_result: kept, result: result(b"paid"), ..running() };
