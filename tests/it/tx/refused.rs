@@ -77,7 +77,7 @@ fn a_connection_that_does_not_force_its_commits_is_refused_in_autocommit() {
             continue;
         }
         let error = refused(posted, ErrorKind::Store);
-        assert!(error.help().contains("PRAGMA synchronous = FULL"), "{error:?}");
+        assert!(error.help().contains("`synchronous = FULL`"), "{error:?}");
         assert!(error.ran() == Ran::No && postings(&conn).is_empty());
         // In a transaction of the caller's, the caller answers for it.
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
