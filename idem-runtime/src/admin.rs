@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::backend::request::{Caller, OnFailure, Reply, Request};
 use crate::backend::{Found, ReadFailure, Search};
 use crate::bounds::{KeyValue, Value};
+use crate::call::refusal;
 use crate::encoding::codec::Codec;
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
@@ -230,15 +231,11 @@ fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
     }
 }
 
-fn running() -> Error {
-    Error::new(ErrorKind::Running, Ran::No, "the call is running").advise(Advice::WaitOrSteal)
-}
-
 /// What a write of an operator expects of a record nobody runs; an error if somebody does.
 fn expect_unheld(found: &Found) -> Result<Expect, Error> {
     let record = &found.record;
     if found.is_held() {
-        return Err(running().about(&record.name, &record.key));
+        return Err(refusal::running().about(&record.name, &record.key));
     }
     Ok(Expect::Exactly(record.claim, record.status))
 }

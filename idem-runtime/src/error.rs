@@ -185,14 +185,16 @@ impl Error {
         texts.join(": ")
     }
 
-    /// The causes. One that only repeats the one before is left out: rusqlite's errors do.
+    /// The causes. Of two that say the same, the longer one: an error of rusqlite repeats its cause.
     fn causes(&self) -> Vec<String> {
         let mut causes: Vec<String> = Vec::new();
         let mut next = self.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            if causes.last().is_none_or(|before| !before.contains(&text)) {
-                causes.push(text);
+            match causes.last_mut() {
+                Some(before) if before.contains(&text) => {}
+                Some(before) if text.contains(before.as_str()) => *before = text,
+                _ => causes.push(text),
             }
             next = cause.source();
         }

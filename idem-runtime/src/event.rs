@@ -50,7 +50,7 @@ pub(crate) fn store_error(what: &str) {
 }
 
 pub(crate) fn unfinished_at_open(count: i64) {
-    tell!(warn, count, "calls are running or in doubt; see `list` and `settle`");
+    tell!(warn, count, "calls are running or in doubt");
 }
 
 pub(crate) fn check_skipped(bytes: u64) {

@@ -45,6 +45,11 @@ pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decisi
     }
 }
 
+/// The error of an operator's change to a call that runs.
+pub(crate) fn running() -> Error {
+    Error::new(ErrorKind::Running, Ran::No, "the call is running").advise(Advice::WaitOrSteal)
+}
+
 pub(crate) fn still_running(wait: Duration) -> Error {
     let message = format!("the same call is still running after a wait of {wait:?}");
     Error::new(ErrorKind::Running, Ran::No, message).after(RETRY_AFTER)

@@ -71,8 +71,12 @@ fn debug_shows_kind_display_help_and_each_cause_once() {
 #[test]
 fn a_cause_that_repeats_the_one_before_is_shown_once() {
     let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-    let error = Error::store("a write failed").because(rusqlite::Error::SqliteFailure(full, None));
-    assert_eq!(format!("{error:?}").matches("caused by").count(), 1, "{error:?}");
+    for message in [None, Some("database or disk is full".to_owned())] {
+        let error = Error::store("a write failed").because(rusqlite::Error::SqliteFailure(full, message));
+        let shown = format!("{error:?}");
+        assert_eq!(shown.matches("caused by").count(), 1, "{shown}");
+        assert!(shown.contains("Error code 13"), "{shown}");
+    }
 }
 
 #[test]

@@ -262,7 +262,7 @@ impl Backend for SqliteBackend {
     fn release_owner(&self) -> Result<(), Error> {
         let file = lock(&self.owner_file).take();
         file.map_or(Ok(()), OwnerFile::close).map_err(|error| {
-            Error::store("the store is closed; its lock file could not be removed").because(error)
+            Error::store("the lock file of the closed store cannot be removed").because(error)
         })
     }
 

@@ -305,10 +305,7 @@ fn forget_owner(conn: &Connection, owner: i64) -> rusqlite::Result<i64> {
 /// Files that were replaced under us take no more records: what SQLite reports as written may be lost.
 fn check_files(poison: &Poison, identity: &mut FileIdentity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
-        let error = Error::store(format!(
-            "{replaced}; nothing can be written any more, and what was acknowledged since may be lost. Stop the \
-             program and restore the files"
-        ));
+        let error = Error::store(replaced.to_string()).advise(Advice::RestoreReplaced);
         poison.set(error.clone());
         refused(error)
     })

@@ -182,15 +182,15 @@ impl<'conn> InTransaction<'conn> {
         let noted = self.note_doubt(record, standing);
         let rows = match (committed, is_open) {
             (true, false) => "rows written before are committed",
-            (true, true) => "rows written before are committed, or in the open transaction",
+            (true, true) => "rows written before are in the database or in the open transaction",
             (false, _) => "rows written before are rolled back, rows written after are not",
         };
         let error = |record: &str| {
-            let message = format!("the body ended the transaction it was given: {rows}, {record}");
+            let message = format!("the body ended the transaction it was given: {rows}, and {record}");
             Error::new(ErrorKind::InDoubt, Ran::Yes, message).advise(Advice::NoTransactionControl)
         };
         match noted {
-            Ok(()) => error("the record is in doubt"),
+            Ok(()) => error("the call is in doubt"),
             Err(cause) => error("the doubt is not recorded").because(cause),
         }
     }

@@ -52,11 +52,12 @@ fn another_argument_is_a_mismatch_that_names_it() {
             form.make(call, || Ok::<u32, Error>(cents))
         };
         assert_eq!(made(100, "a").unwrap(), 100);
-        let text = made(200, "a").unwrap_err().to_string();
-        assert!(text.contains("`cents` differs, or its type changed") && text.contains("not run"), "{text}");
+        let error = made(200, "a").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("`cents` differs, or its type changed"), "{text}");
         assert!(
-            text.contains("`fingerprint = …`") && text.contains("`skip(…)`"),
-            "the cures are named: {text}"
+            error.help().contains("`fingerprint = …`") && error.help().contains("`skip(…)`"),
+            "{error:?}"
         );
         assert!(!text.contains("`note`") && !text.contains("`same`"), "{text}");
         let both = made(200, "b").unwrap_err().to_string();
@@ -253,7 +254,7 @@ fn what_cannot_be_compared_is_refused_before_anything_happens() {
             assert_eq!((error.name(), error.key()), (Some(NAME), Some("A-17")));
             let text = error.to_string();
             assert!(text.contains("`order`") && text.contains(what), "{text}");
-            assert!(text.contains("skip(order)"), "the cure is named: {text}");
+            assert!(error.help().contains("`skip(…)`"), "{error:?}");
         };
         refused(pay(&store).arg("order", &Fails), "no luck");
         refused(pay(&store).arg("order", &HashSet::from([1])), "HashSet");

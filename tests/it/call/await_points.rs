@@ -262,7 +262,7 @@ fn cut_off_while_its_claim_is_committed_a_call_is_released() {
 #[test]
 fn cut_off_in_its_body_a_call_is_in_doubt() {
     cut_in_every_way(At::Body, |scene, way| {
-        let why = if way == Way::UnwoundOver { "it panicked" } else { "dropped future" };
+        let why = if way == Way::UnwoundOver { "the body panicked" } else { "dropped the future" };
         assert_in_doubt(scene, why, &format!("{way:?}"));
     });
 }
@@ -305,7 +305,7 @@ fn a_process_that_exits_leaves_its_call_in_doubt_if_its_body_had_begun_and_no_tr
         match at {
             At::ClaimQueued | At::ClaimCommitting => assert_released(&scene, &format!("{at:?}")),
             At::Body | At::CompletionQueued => {
-                assert_in_doubt(&scene, "the process that ran it ended", &format!("{at:?}"));
+                assert_in_doubt(&scene, "the process of the owner ended", &format!("{at:?}"));
             }
         }
     }

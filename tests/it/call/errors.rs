@@ -1,4 +1,4 @@
-//! Errors say what happened, whether the body ran, and the cure; never what was given or returned.
+//! Errors state one fact, give the advice in `help()` and the causes in `source()`, and never show arguments or results.
 
 use std::error::Error as StdError;
 use std::io;
@@ -21,17 +21,44 @@ fn made(form: Form, call: Call) -> Error {
     form.make(call, || Ok::<String, Error>(SECRET.to_owned())).unwrap_err()
 }
 
-/// The message of an error of this kind has all these parts, and no secret.
+/// The error of this kind has these parts in its `Display` and in its advice.
 #[track_caller]
-fn says(error: &Error, kind: ErrorKind, ran: Ran, parts: &[&str]) {
+fn says(error: &Error, kind: ErrorKind, ran: Ran, parts: &[&str], advice: &[&str]) {
     assert_eq!((error.kind(), error.ran()), (kind, ran), "{error}");
-    let (text, debug) = (error.to_string(), format!("{error:?}"));
     for part in parts {
-        assert!(text.contains(part), "`{part}` is missing in: {text}");
+        assert!(error.to_string().contains(part), "`{part}` is missing in: {error}");
     }
-    assert!(!text.contains("4111") && !debug.contains("4111"), "a secret is in: {debug}");
-    assert!(debug.contains(&text) && debug.contains(&format!("{kind:?}")), "`unwrap` shows: {debug}");
-    assert!(!text.contains('\n') && !text.ends_with('.') || text.ends_with("yet."), "{text}");
+    for part in advice {
+        assert!(error.help().contains(part), "`{part}` is missing in: {}", error.help());
+    }
+    assert_states_one_fact(error);
+}
+
+/// `Display` is one clause without advice and causes; `Debug` has everything once.
+#[track_caller]
+fn assert_states_one_fact(error: &Error) {
+    let (text, shown) = (error.to_string(), format!("{error:?}"));
+    let about = error.name().map_or(0, |_| text.find(": ").unwrap() + 2);
+    let fact = text.get(about..).unwrap();
+    assert!(fact.starts_with(|c: char| c.is_lowercase() || c == '`' || c.is_ascii_digit()), "{text}");
+    assert!(!fact.contains(['\n', ';']) && !fact.contains(". ") && !fact.ends_with('.'), "{text}");
+    assert!(text.chars().count() <= about + 240, "{text}");
+    for advice in ["use `", "retry", "see `", "try again", "settle`", error.help()] {
+        assert!(!text.to_lowercase().contains(advice), "advises `{advice}`: {text}");
+    }
+    assert!(shown.starts_with(&format!("{:?}: {text}\nbody ran: ", error.kind())), "{shown}");
+    assert_eq!(shown.matches(error.help()).count(), 1, "{shown}");
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        assert!(!text.contains(&words), "repeats `{words}`: {text}");
+        assert_eq!(shown.matches(&words).count(), 1, "{shown}");
+        next = cause.source();
+    }
+    assert!(!shown.contains("4111"), "a secret is in: {shown}");
+    for outside in [error.name(), error.key(), Some("`"), Some("/")].into_iter().flatten() {
+        assert!(!error.detail().contains(outside), "`{outside}` is in: {}", error.detail());
+    }
 }
 
 #[test]
@@ -41,36 +68,23 @@ fn finished_and_interrupted_calls_explain_themselves() {
         let store = Store::temporary().unwrap();
         pay(&store).keep_result(Lifetime::ZERO).run(|| Ok::<String, Error>(SECRET.to_owned())).unwrap();
         let gone = made(form, pay(&store));
-        says(
-            &gone,
-            ErrorKind::ResultGone,
-            Ran::No,
-            &[about, "it is done", "keep_result", "Nothing was repeated"],
-        );
-        let other = call(NAME).store(&store).key("A-17").arg("card", "4111-2");
-        says(
-            &made(form, other),
-            ErrorKind::Mismatch,
-            Ran::No,
-            &[about, "`card`", "not run", "`fingerprint = …`"],
-        );
+        let parts = [about, "attempt 1 is done", "`keep_result` is zero"];
+        says(&gone, ErrorKind::ResultGone, Ran::No, &parts, &["`keep_result`"]);
+        let other = made(form, call(NAME).store(&store).key("A-17").arg("card", "4111-2"));
+        says(&other, ErrorKind::Mismatch, Ran::No, &[about, "`card` differs"], &["`fingerprint = …`"]);
 
         let store = Store::temporary().unwrap();
         let doubts = pay(&store).on_err(on_err::InDoubt);
         doubts.run(|| Err::<u32, _>(SECRET.to_owned())).unwrap_err();
         let doubt = made(form, pay(&store));
-        says(
-            &doubt,
-            ErrorKind::InDoubt,
-            Ran::Unknown,
-            &[about, "attempt 1", "Nothing was repeated", "`settle`"],
-        );
+        let parts = [about, "attempt 1 is in doubt"];
+        says(&doubt, ErrorKind::InDoubt, Ran::Unknown, &parts, &["`settle`"]);
 
         let store = Store::temporary().unwrap();
         pay(&store).run(|| Ok::<u32, Error>(41_111)).unwrap();
-        let changed = form.make(pay(&store), || Ok::<Vec<String>, Error>(vec![]));
-        let parts = [about, "it is done", "Nothing was repeated", "`codec = json`"];
-        says(&changed.unwrap_err(), ErrorKind::Undecodable, Ran::No, &parts);
+        let changed = form.make(pay(&store), || Ok::<Vec<String>, Error>(vec![])).unwrap_err();
+        let parts = [about, "the stored result cannot be read"];
+        says(&changed, ErrorKind::Undecodable, Ran::No, &parts, &["`codec = json`"]);
     });
 }
 
@@ -86,13 +100,14 @@ fn running_calls_explain_themselves() {
         });
         halt.wait_for(1);
         let running = made(form, pay(&store).wait(Duration::ZERO));
-        says(&running, ErrorKind::Running, Ran::No, &["running", "not run", "Retry later"]);
+        says(&running, ErrorKind::Running, Ran::No, &["still running"], &["Retry later"]);
         assert!(running.retry_after().is_some());
         store.steal(NAME, "A-17").unwrap();
         store.forget(NAME, "A-17").unwrap();
         halt.let_all_go();
         let fenced = hung.join().unwrap().0.unwrap_err();
-        says(&fenced, ErrorKind::Fenced, Ran::Yes, &["`steal`", "not recorded", "Find out"]);
+        let parts = ["an operator took the call", "not recorded"];
+        says(&fenced, ErrorKind::Fenced, Ran::Yes, &parts, &["Find out"]);
         assert_eq!((fenced.name(), fenced.key()), (Some(NAME), Some("A-17")));
     });
 }
@@ -101,17 +116,43 @@ fn running_calls_explain_themselves() {
 fn mistakes_of_the_program_explain_themselves() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        says(&made(form, pay(&store).key("")), ErrorKind::BadKey, Ran::No, &["`errors.pay`", "empty"]);
-        let twice = pay(&store).arg("card", "4111");
-        says(&made(form, twice), ErrorKind::BadArgument, Ran::No, &["`card`", "skip(card)"]);
+        let empty = made(form, pay(&store).key(""));
+        says(&empty, ErrorKind::BadKey, Ran::No, &["`errors.pay`", "empty"], &["an integer"]);
+        let twice = made(form, pay(&store).arg("card", "4111"));
+        says(&twice, ErrorKind::BadArgument, Ran::No, &["`card`", "twice"], &["`skip(…)`"]);
         let inner = form.make(pay(&store), || pay(&store).run(|| Ok::<String, Error>(SECRET.to_owned())));
-        let parts = ["reached itself", "another key"];
-        says(&inner.unwrap_err(), ErrorKind::Reentrant, Ran::No, &parts);
+        let inner = inner.unwrap_err();
+        says(&inner, ErrorKind::Reentrant, Ran::No, &["reached itself"], &["another key"]);
         store.close().unwrap();
-        says(&made(form, pay(&store)), ErrorKind::Closed, Ran::No, &["closed", "open it again"]);
+        let closed = made(form, pay(&store));
+        says(&closed, ErrorKind::Closed, Ran::No, &["the store is closed"], &["Open the store again"]);
+        let homeless = made(form, call(NAME).key("A-17"));
+        says(&homeless, ErrorKind::NotInitialised, Ran::No, &["no store"], &["`idem_runtime::init"]);
         let folder = tempfile::tempdir().unwrap();
-        says(&Store::open(folder.path()).unwrap_err(), ErrorKind::Store, Ran::No, &["is a folder"]);
+        let refused = Store::open(folder.path()).unwrap_err();
+        says(&refused, ErrorKind::Store, Ran::No, &["is a folder"], &["Name a file"]);
+        let twice = |site| call("errors.twice").defined_at(site).store(&store).key("A-17");
+        made(form, twice("here"));
+        let named = made(form, twice("elsewhere"));
+        let parts = ["here and elsewhere", "share this name"];
+        says(&named, ErrorKind::DuplicateName, Ran::No, &parts, &["another `name`"]);
     });
+}
+
+#[test]
+fn a_cause_is_in_the_source_and_not_in_the_display() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let error = Store::open(folder.path().join("file/idem.db")).unwrap_err();
+    says(&error, ErrorKind::Store, Ran::No, &["could not look at"], &["permissions"]);
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("Not a directory"), "{cause}");
+    assert_eq!(String::from(error.clone()), format!("{error}: {cause}"), "a text has no `source()`");
+
+    std::fs::write(folder.path().join("text.db"), "x".repeat(10_000)).unwrap();
+    let error = Store::open(folder.path().join("text.db")).unwrap_err();
+    says(&error, ErrorKind::Store, Ran::No, &["not an SQLite database"], &["Check the path"]);
+    assert!(error.source().is_some(), "{error:?}");
 }
 
 #[test]

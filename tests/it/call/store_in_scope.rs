@@ -138,7 +138,7 @@ fn other_threads_have_no_scope() {
 fn the_program_gets_its_store() {
     let error = sync(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotInitialised);
-    assert!(error.to_string().contains("`idem_runtime::init(Store::open(…)?)`"), "{error}");
+    assert!(error.help().contains("`idem_runtime::init(Store::open(…)?)`"), "{error:?}");
     assert_eq!(block_on(asynchronous(1)).unwrap_err().kind(), ErrorKind::NotInitialised);
 
     let failed = init_with(|| Store::open("")).unwrap_err();

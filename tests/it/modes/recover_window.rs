@@ -23,7 +23,10 @@ fn not_done_is_not_believed_before_the_settle_window_is_over() {
             left -= Duration::from_secs(step);
             let error = refused(make(form, pay(&store), || Verdict::NotDone, not_run), ErrorKind::InDoubt);
             assert_eq!((error.ran(), error.retry_after()), (Ran::Unknown, Some(left)), "{error}");
-            assert!(error.to_string().contains(&format!("Ask again in {left:?}")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("{left:?} before the settle window ends")),
+                "{error}"
+            );
             assert_eq!(attempt(&store), 1, "asking is no attempt");
         }
         clock.pass(left);

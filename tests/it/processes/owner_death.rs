@@ -75,7 +75,7 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
         let store = place.open();
         owner.kill();
         let refusal = other.hear("waiter err InDoubt");
-        assert!(refusal.contains("the process that ran it ended"), "{refusal}");
+        assert!(refusal.contains("the process of the owner ended"), "{refusal}");
         // Nobody has touched this one, and it reads as in doubt all the same.
         assert_eq!(store.get("tests.effect", "unwatched").unwrap().unwrap().status(), Status::InDoubt);
         let error = effect(form, &store, "unwatched", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
@@ -157,7 +157,7 @@ fn without_its_lock_file_a_living_owner_is_not_taken_over_and_the_refusal_names_
         let store = place.open();
         let error = effect(form, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
-        assert!(error.to_string().contains("`Store::steal`"), "{error}");
+        assert!(error.help().contains("`Store::steal`"), "{error:?}");
 
         assert!(store.steal("tests.effect", "k").unwrap());
         let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
@@ -238,7 +238,7 @@ fn without_its_lock_file_an_owner_in_another_container_stays_unknown() {
     owner.kill();
     let store = place.open();
     let error = effect(Form::Sync, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
-    assert!(error.kind() == ErrorKind::Running && error.to_string().contains("steal"), "{error}");
+    assert!(error.kind() == ErrorKind::Running && error.help().contains("steal"), "{error:?}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn after_close_every_handle_is_closed_and_closing_again_is_fine() {
         other.close().unwrap();
         let error = effect(form, &other, "k", OnInterrupt::rerun(), WAIT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Closed, Ran::No));
-        assert!(error.to_string().contains("open it again"), "{error}");
+        assert!(error.help().contains("Open the store again"), "{error:?}");
         assert_eq!(store.get(NAME, "k").unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(store.stats().unwrap_err().kind(), ErrorKind::Closed);
         // The old handles stay closed beside a new one.

@@ -12,12 +12,13 @@ use rusqlite::{Connection, OpenFlags};
 use crate::support::role::skip;
 use crate::support::worker::{Place, Worker};
 
-/// Refused, with these words in the message and the path in it.
+/// Refused, with these words in what `unwrap` shows: the fact, the advice and the causes.
 fn refused(path: impl AsRef<Path>, words: &[&str]) -> Error {
     let error = Store::open(path.as_ref()).unwrap_err();
     assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No));
+    let shown = format!("{error:?}");
     for word in words {
-        assert!(error.to_string().contains(word), "`{word}` is not in: {error}");
+        assert!(shown.contains(word), "`{word}` is not in: {shown}");
     }
     error
 }
@@ -93,7 +94,7 @@ fn a_missing_folder_is_named_and_not_made() {
     let missing = place.folder().join("no");
     refused(
         missing.join("such/idem.db"),
-        &["does not exist", &format!("`{}`", missing.display()), "create it first"],
+        &["does not exist", &format!("`{}`", missing.display()), "Create the folder first"],
     );
     assert!(!missing.exists());
 }
@@ -132,7 +133,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
     }
     let error = Store::open(folder.join("idem.db")).map(|_| ());
     immutable(&folder, "-i");
-    assert!(error.unwrap_err().to_string().contains("a folder it may read and write"));
+    assert!(error.unwrap_err().help().contains("the permissions of the file and of its folder"));
     assert!(contents(&folder).is_empty());
 }
 
@@ -155,10 +156,8 @@ fn a_read_only_mount_is_refused() {
     assert!(sh(format!("umount '{there}'")));
     let error = answer.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
-    assert!(
-        error.to_string().contains("Read-only file system") || error.to_string().contains("writable"),
-        "{error}"
-    );
+    let shown = format!("{error:?}");
+    assert!(shown.contains("Read-only file system") || shown.contains("writable"), "{shown}");
     place.open();
 }
 
@@ -171,10 +170,7 @@ fn another_applications_database_is_refused_and_not_touched() {
             &place.database(),
             &format!("{marks} CREATE TABLE orders (id TEXT); INSERT INTO orders VALUES ('A');"),
         );
-        refused_without_a_trace(
-            &place,
-            &["another application's database", "nothing was changed", "shared()"],
-        );
+        refused_without_a_trace(&place, &["another application's database", "shared()"]);
     }
     // Marked as somebody's, though it has no tables yet.
     let place = Place::new();
@@ -193,7 +189,7 @@ fn what_is_no_database_is_refused_and_not_touched() {
     }
     let place = Place::new();
     fs::write(place.database(), vec![b'x'; 10_000]).unwrap();
-    refused_without_a_trace(&place, &["not an SQLite database", "Nothing was changed"]);
+    refused_without_a_trace(&place, &["not an SQLite database", "Check the path"]);
 }
 
 #[test]
@@ -204,7 +200,7 @@ fn an_emptied_file_is_refused() {
     let place = Place::new();
     place.open().close().unwrap();
     fs::write(place.database(), "").unwrap();
-    refused_and_untouched(&place, &["0 bytes", "restore it"]);
+    refused_and_untouched(&place, &["0 bytes", "Restore the store"]);
 }
 
 #[test]
@@ -231,7 +227,7 @@ fn a_store_of_a_newer_version_is_refused_and_not_touched() {
         &place.database(),
         "UPDATE idem_meta SET value = 2 WHERE name = 'schema'; PRAGMA journal_mode = DELETE;",
     );
-    refused_and_untouched(&place, &["version 2", "knows 1", "nothing was changed", "Update `idem-runtime`"]);
+    refused_and_untouched(&place, &["version 2", "versions up to 1", "Update `idem-runtime`"]);
 }
 
 #[test]
@@ -261,7 +257,7 @@ fn a_file_with_two_names_is_refused() {
     let place = Place::new();
     place.open().close().unwrap();
     fs::hard_link(place.database(), place.folder().join("other.db")).unwrap();
-    refused(place.database(), &["2 hard links", "keep one"]);
+    refused(place.database(), &["2 hard links", "Keep one"]);
     refused(place.folder().join("other.db"), &["2 hard links"]);
 }
 

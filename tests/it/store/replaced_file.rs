@@ -37,7 +37,7 @@ fn once_a_file_of_the_store_was_replaced_or_deleted_no_body_runs_any_more() {
             for _ in 0..2 {
                 let error = rerun(form, &store, "after").unwrap_err();
                 assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{file} {how}: {error}");
-                assert!(error.to_string().contains("restore the files"), "{error}");
+                assert!(error.help().contains("restore the files"), "{error:?}");
             }
         }
     }

@@ -64,7 +64,7 @@ fn a_database_that_is_not_in_wal_mode_is_refused_with_the_cure_and_not_touched()
         let before = std::fs::read(place.database()).unwrap();
         let error = open(&place).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
-        assert!(error.to_string().contains("`PRAGMA journal_mode = WAL`"), "{error}");
+        assert!(error.help().contains("`journal_mode = WAL`"), "{error:?}");
         assert_eq!(std::fs::read(place.database()).unwrap(), before);
         drop(application(&place, "WAL"));
         assert_eq!(run(Form::Sync, &open(&place).unwrap(), "k").unwrap(), "value of k", "after the cure");
@@ -75,7 +75,7 @@ fn a_database_that_is_not_in_wal_mode_is_refused_with_the_cure_and_not_touched()
 fn a_database_that_does_not_exist_is_not_made() {
     let place = Place::new();
     let error = open(&place).unwrap_err();
-    assert!(error.kind() == ErrorKind::Store && error.to_string().contains("must be made first"), "{error}");
+    assert!(error.kind() == ErrorKind::Store && error.help().contains("Create the database"), "{error:?}");
     assert_eq!(std::fs::read_dir(place.folder()).unwrap().count(), 0);
 }
 

@@ -80,7 +80,7 @@ fn a_call_on_the_same_store_without_the_transaction_is_refused_at_once() {
                 let error = inner.unwrap_err();
                 assert!(begun.elapsed() < AT_ONCE, "it waited {:?}", begun.elapsed());
                 assert_eq!((error.kind(), error.ran()), (ErrorKind::Reentrant, Ran::No), "{error}");
-                assert!(error.to_string().contains("`tx = …`"), "{error}");
+                assert!(error.help().contains("`tx = …`"), "{error:?}");
             }
             post(&conn, "outer")
         });

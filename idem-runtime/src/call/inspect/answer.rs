@@ -1,8 +1,8 @@
 //! What happens to a call that is looked at or settled instead of made.
 
-use crate::call::Prepared;
+use crate::call::{Prepared, refusal};
 use crate::engine::state::StoreState;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Reason, Record, Status};
 use crate::scope::interception::{Encode, Interception, Purpose, Settled, Verdict};
@@ -43,11 +43,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
             return Ok(Settled::NotInDoubt(Some(record.status)));
         }
         if found.is_held() {
-            return Err(Error::new(
-                ErrorKind::Running,
-                Ran::No,
-                "the call is running; nothing was settled. Wait for it, or take it from its owner with `Store::steal`",
-            ));
+            return Err(refusal::running());
         }
         let expect = Expect::Exactly(record.claim, record.status);
         let (slot, (settled, new)) = (record.slot, settled(call, state, record, verdict)?);
@@ -67,11 +63,8 @@ fn settled(
     let result = match verdict {
         Verdict::NotDone => return Ok((Settled::NotDone, None)),
         Verdict::Unknown => {
-            return Err(Error::new(
-                ErrorKind::BadArgument,
-                Ran::No,
-                "`Unknown` settles nothing; the call stays in doubt",
-            ));
+            let message = "`Verdict::Unknown` settles no call";
+            return Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::KnownVerdict));
         }
         Verdict::DoneWithoutResult => Err(Reason::Settled),
         Verdict::Done(encode) => Ok(encode(call.codec, state.settings.result_bytes_max)?),

@@ -112,7 +112,7 @@ fn a_set_of_another_name_may_move_later_if_it_is_short() {
     }
     for count in [21, 25, 300] {
         let (_, replayed) = over_programs(&Unnamed::of(count));
-        assert!(replayed.unwrap_err().contains("another value than was recorded"), "{count} elements");
+        assert!(replayed.unwrap_err().contains("another value than the recorded one"), "{count} elements");
     }
 }
 

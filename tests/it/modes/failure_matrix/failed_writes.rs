@@ -236,7 +236,10 @@ fn on_a_full_disk_a_transaction_takes_row_and_record_along_and_can_be_retried() 
         }),
         ErrorKind::Store,
     );
-    assert!(error.ran() == Ran::Yes && error.to_string().contains("rolled back together"), "{error}");
+    assert!(
+        error.ran() == Ran::Yes && error.to_string().contains("rolled back the rows and the record"),
+        "{error}"
+    );
     assert_eq!((postings(&conn).len(), status(&conn, "a")), (30, None));
     assert!(booking("0").tx(&conn).run(not_run).is_ok(), "replays go on");
     disk.free();
