@@ -30,13 +30,14 @@ use std::time::Duration;
 
 use idem_runtime::{Error, OnInterrupt, Store, Verdict, idempotent, settle};
 use idem_tests::plain::block_on;
+use idem_tests::subscriber::OnEvent;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::field::{Field, Visit};
 
 fn main() {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
     let (store, ledger) = (args.next().unwrap(), args.next().unwrap());
-    tracing::subscriber::set_global_default(EndAtEvent).unwrap();
+    tracing::subscriber::set_global_default(OnEvent(tracing::Level::TRACE, die_at_event)).unwrap();
     let store = match Store::open(store) {
         Ok(store) => store,
         Err(error) => return say(&format!("refused {error}")),
@@ -271,7 +272,9 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 /// Ends the program at an event of the store: the moments between claim and body, and between record and return.
-struct EndAtEvent;
+fn die_at_event(event: &tracing::Event<'_>) {
+    event.record(&mut Message);
+}
 
 struct Message;
 
@@ -281,23 +284,4 @@ impl Visit for Message {
             die_at(&format!("die-when-{value:?}"));
         }
     }
-}
-
-impl tracing::Subscriber for EndAtEvent {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "idem"
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Message);
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }

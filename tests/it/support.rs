@@ -4,6 +4,8 @@
 pub(crate) mod ledger;
 // The output of a program, line by line.
 pub(crate) mod lines;
+// A folder with a store.
+pub(crate) mod place;
 // This test binary as a second program.
 pub(crate) mod role;
 // Assertions for the tests of shapes.

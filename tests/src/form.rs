@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use idem_runtime::on_err::ErrPolicy;
 use idem_runtime::{Call, Error, ErrorKind, IntoError, Outcome, Seen, observe};
 
-use crate::plain;
+use crate::{deadline, plain};
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ async fn soon<R>(body: impl FnOnce() -> R) -> R {
 /// # Panics
 /// If there can be none.
 pub fn tokio_alone() -> tokio::runtime::Runtime {
+    deadline::start();
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
@@ -92,10 +93,14 @@ pub fn tokio_alone() -> tokio::runtime::Runtime {
 /// # Panics
 /// If the test does.
 pub fn in_every_form(test: impl Fn(Form) + Send + Sync + 'static) {
+    deadline::start();
     let test = Arc::new(test);
     for form in Form::ALL {
         let test = Arc::clone(&test);
-        let thread = thread::Builder::new().name(format!("{form:?}")).spawn(move || test(form));
+        let thread = thread::Builder::new().name(format!("{form:?}")).spawn(move || {
+            deadline::start();
+            test(form);
+        });
         assert!(thread.expect("a thread").join().is_ok(), "failed in the form {form:?}");
     }
 }

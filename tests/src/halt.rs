@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::deadline;
+
 /// Nothing in the tests takes longer, also on a slow machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
@@ -24,6 +26,7 @@ struct State {
 impl Halt {
     /// A new place, where nobody may leave yet.
     pub fn new() -> Arc<Halt> {
+        deadline::start();
         Arc::default()
     }
 
@@ -89,6 +92,7 @@ pub struct Runs {
 impl Runs {
     /// None yet.
     pub fn new() -> Arc<Runs> {
+        deadline::start();
         Arc::default()
     }
 
@@ -120,10 +124,18 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// A pause for threads that were started to block in a call; no event tells that they do. A test must not depend on
-/// it: it only makes the interesting order likely.
-pub fn a_moment() {
-    thread::park_timeout(Duration::from_millis(40));
+/// Gives threads and programs the time to block in a call, which no event shows. A pause that is too short makes a test
+/// weaker, not wrong.
+pub fn pause() {
+    pause_for(Duration::from_millis(50));
+}
+
+/// Waits that long.
+pub fn pause_for(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        thread::park_timeout(left);
+    }
 }
 
 /// Waits for something that nobody announces.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use idem_runtime::{Clock, Store};
 
+use crate::deadline;
+
 /// 2026-06-01, a time a right clock may tell.
 pub const SUMMER_MS: i64 = 1_780_272_000_000;
 
@@ -77,6 +79,7 @@ impl HandClock {
     /// # Panics
     /// If it cannot be opened.
     pub fn open(&self, folder: &std::path::Path) -> Store {
+        deadline::start();
         Store::builder().clock(self.clone()).open(folder.join("idem.db")).expect("a store")
     }
 }

@@ -8,7 +8,9 @@
     reason = "a test fails by a panic, also in a function that several tests share"
 )]
 
+pub mod deadline;
 pub mod form;
 pub mod halt;
 pub mod hand_clock;
 pub mod plain;
+pub mod subscriber;

@@ -5,6 +5,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// Longer than any future of a test is pending, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 struct Unpark(Thread);
 
@@ -15,6 +19,9 @@ impl Wake for Unpark {
 }
 
 /// Polls the future on this thread until it is ready.
+///
+/// # Panics
+/// If the future is pending for five minutes and nothing wakes it.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -22,7 +29,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => {
+                let pending = Instant::now();
+                thread::park_timeout(LIMIT);
+                assert!(pending.elapsed() < LIMIT, "the future was never woken");
+            }
         }
     }
 }

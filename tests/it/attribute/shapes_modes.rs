@@ -1,5 +1,4 @@
 //! The shapes of functions with `tx`, `recover`, `classify` and `detach`. What the modes promise is tested elsewhere.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(
     clippy::unnecessary_wraps,
     clippy::needless_pass_by_value,

@@ -1,5 +1,4 @@
 //! Cut off in every way at every await: of the body, and of ours. One answer for each place, whatever the way.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -17,7 +17,7 @@ use idem_tests::halt::{Halt, eventually};
 use idem_tests::plain::{block_on, poll_once};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::support::worker::Place;
+use crate::support::place::Place;
 
 const NAME: &str = "cut_off.pay";
 

@@ -1,5 +1,4 @@
 //! `detach`: the body runs to its end though its caller is gone, and a retry joins it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,4 @@
 //! How a detached call can end: by an `Err`, a panic, the end of its runtime, or not at all for want of one.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

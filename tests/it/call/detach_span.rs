@@ -1,5 +1,4 @@
 //! The tracing span of a caller travels along with its detached call.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};

@@ -1,62 +1,22 @@
 //! `tracing` events: what happened to which call, and no secrets.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::{Call, Error, OnInterrupt, Store, call, on_err};
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::Halt;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::with_default;
-use tracing::{Event, Metadata, Subscriber};
+use idem_tests::subscriber;
+use tracing::Level;
 
 const NAME: &str = "events.pay";
 /// What must be in no event.
 const SECRET: &str = "4111-1111-1111-1111";
 
-/// Keeps every event of ours as one line.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        write!(self.0, " {field}={value}").unwrap();
-    }
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "idem"
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-/// The events on this thread while `run` runs.
+/// The events on this thread while `run` runs; no secret is in them.
 fn events(run: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    with_default(log.clone(), run);
-    let lines = log.0.lock().unwrap().clone();
-    for line in &lines {
-        assert!(!line.contains("4111"), "a secret is in: {line}");
-    }
+    let lines = subscriber::events(Level::TRACE, run);
+    assert!(!lines.iter().any(|line| line.contains("4111")), "a secret is in: {lines:?}");
     lines
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use idem_runtime::{Call, Error, ErrorKind, Store, call, idempotent, with_store_async};
 use idem_tests::form::Form;
-use idem_tests::halt::{Halt, a_moment};
+use idem_tests::halt::{Halt, pause};
 use idem_tests::plain::{block_on, poll_once, yield_now};
 
 const NAME: &str = "executor.pay";
@@ -82,7 +82,7 @@ fn a_waiting_task_sleeps_until_it_is_woken() {
     let mut waiter = pin!(pay(&store).run_async(async || Ok::<u32, Error>(2)));
     assert!(waiter.as_mut().poll(&mut context).is_pending());
     // Longer than the store looks at a running call of its own.
-    (0..8).for_each(|_| a_moment());
+    (0..8).for_each(|_| pause());
     assert_eq!(counting.wakes.load(Ordering::SeqCst), 0, "nothing has happened yet");
     halt.let_all_go();
     let answer = loop {
@@ -106,7 +106,7 @@ fn a_task_may_be_polled_too_often_and_with_changing_wakers() {
     }
     // The waker of the last poll is the one that counts.
     let moved = thread::spawn(move || block_on(waiter));
-    a_moment();
+    pause();
     halt.let_all_go();
     assert_eq!(moved.join().unwrap().unwrap(), 1);
     running.join().unwrap();
@@ -125,7 +125,7 @@ fn sync_tokio_and_plain_callers_wait_for_each_other() {
         halt.wait_for(1);
         let others: Vec<_> =
             Form::ALL.iter().map(|form| form.spawn(pay(&store), || Ok::<u32, Error>(2))).collect();
-        a_moment();
+        pause();
         halt.let_all_go();
         for caller in others.into_iter().chain([running]) {
             assert_eq!(caller.join().unwrap().0.unwrap(), 1);

@@ -149,7 +149,7 @@ fn the_scope_of_a_body_ends_with_it() {
         );
         for _ in 0..3 {
             assert!(idem_tests::plain::poll_once(pending.as_mut()).is_pending());
-            idem_tests::halt::a_moment();
+            idem_tests::halt::pause();
         }
         let none = Duration::ZERO;
         let beside = call("nested.other").store(&store).key("A-17").map_err(kind).wait(none);

@@ -1,6 +1,5 @@
 //! Calls inside of calls: an outer function that is run again over inner ones that are done is a saga that goes on
 //! where it was cut off.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `current().token()`: the key for a service downstream, the same at every attempt of one call.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::collections::BTreeSet;
 

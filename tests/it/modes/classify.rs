@@ -1,5 +1,4 @@
 //! `on_err = classify(…)`: every `Err` is judged by a look at it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use idem_runtime::on_err::Unstored;
 use idem_runtime::{

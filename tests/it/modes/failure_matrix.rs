@@ -1,6 +1,5 @@
 //! The cells of the failure table in `docs/design.md` that no other test proves: each mode of an interrupted call, and
 //! `tx`, at each moment at which something can go wrong.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 // Commits that the disk refuses.
 mod failed_writes;
@@ -11,15 +10,16 @@ use std::time::Duration;
 
 use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, Verdict, call};
 use idem_tests::form::Form;
+use idem_tests::halt::pause;
 use idem_tests::hand_clock::{HandClock, SUMMER_MS};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::modes::recover::{WINDOW, make};
 use crate::support::ledger::{Books, booking, not_run, open, post, postings, refused};
+use crate::support::place::Place;
 use crate::support::role::{self, Program};
-use crate::support::worker::{FORMS, Place, Worker};
+use crate::support::worker::{FORMS, NAME, Worker, status};
 
-const NAME: &str = "tests.effect";
 const YEAR_MS: i64 = 31_536_000_000;
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -83,7 +83,7 @@ fn assert_interrupted(form: Form, store: &Store, key: &str, mode: Mode) {
                 (ErrorKind::InDoubt, Ran::Unknown, false),
                 "{error}"
             );
-            assert_eq!(store.get(NAME, key).unwrap().unwrap().status(), Status::InDoubt);
+            assert_eq!(status(&store, key), Status::InDoubt);
         }
         Mode::Rerun => assert_eq!((answer.unwrap().as_str(), ran, attempt(store, key)), ("ran", true, 2)),
         Mode::Recover(_) => {
@@ -304,7 +304,7 @@ fn of_two_processes_one_asks_and_the_other_waits_for_what_it_hears() {
         std::thread::scope(|scope| {
             let other =
                 scope.spawn(|| next(form, &store, "k", Mode::Recover(Verdict::Done("found")), WINDOW));
-            role::pause();
+            pause();
             assert!(!other.is_finished(), "two hooks ran side by side");
             asker.tell("heard");
             asker.hear("got heard");

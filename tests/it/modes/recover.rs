@@ -1,5 +1,4 @@
 //! `on_interrupt = recover(…)`: an interrupted call is asked about before anything is run again.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +11,7 @@ use idem_runtime::{
     idempotent, observe, on_err, with_store,
 };
 use idem_tests::form::{Form, in_every_form, tokio_alone};
-use idem_tests::halt::{Halt, Runs, a_moment, eventually};
+use idem_tests::halt::{Halt, Runs, eventually, pause};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, yield_now};
 
@@ -257,7 +256,7 @@ fn of_two_callers_one_asks_and_the_other_waits() {
             std::thread::scope(|scope| {
                 let callers: Vec<_> = (0..4).map(|_| scope.spawn(paying)).collect();
                 halt.wait_for(1);
-                a_moment();
+                pause();
                 assert_eq!(hooks.started(), 1, "two hooks run");
                 halt.let_all_go();
                 for caller in callers {
@@ -283,7 +282,7 @@ fn whoever_waited_for_a_hook_that_does_not_know_asks_for_themselves() {
             let first = scope.spawn(|| make(form, pay(&store), || hooks.count(|_| hook()), not_run));
             halt.wait_for(1);
             let second = scope.spawn(|| make(form, pay(&store), || Verdict::Done(5), not_run));
-            a_moment();
+            pause();
             halt.let_all_go();
             refused(first.join().unwrap(), ErrorKind::InDoubt);
             assert_eq!(second.join().unwrap().unwrap(), 5);

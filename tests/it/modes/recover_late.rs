@@ -1,6 +1,5 @@
 //! Recovery after a kill: an effect that comes late, since its request was still in the kernel's hands, and a hook that
 //! is killed itself.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

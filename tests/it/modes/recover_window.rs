@@ -1,5 +1,4 @@
 //! The settle window of `recover`: how long "not done" is not believed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -1,19 +1,14 @@
 //! Several processes on one store: one effect per key, and whoever waits gets the outcome wherever it waits.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use idem_runtime::{ErrorKind, OnInterrupt, Status};
 use idem_tests::form::Form;
+use idem_tests::halt::pause;
 
-use crate::support::worker::{FORMS, Place, Worker, effect, pause, word};
-
-const WAIT: Duration = Duration::from_secs(60);
-
-fn not_run() -> Result<String, idem_runtime::Error> {
-    unreachable!("the body of a duplicate ran")
-}
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once, replay, status, word};
 
 // Rule 1. Field 4, 18.
 #[test]
@@ -49,7 +44,7 @@ fn waiters_in_other_processes_get_the_result() {
         }
         let store = place.open();
         std::thread::scope(|scope| {
-            let here = scope.spawn(|| effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run));
+            let here = scope.spawn(|| replay(form, &store, "k"));
             pause();
             assert!(!here.is_finished() && !other.has_said("a ") && !owner.has_said("a "), "nobody waited");
             owner.tell("first end ok");
@@ -123,7 +118,7 @@ fn a_waiter_of_another_process_whose_wait_is_over_disturbs_nothing() {
         }
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(replay(form, &store, "k").unwrap(), value);
     }
 }
 
@@ -135,12 +130,9 @@ fn a_store_is_closed_and_opened_while_another_process_has_it() {
     let value = other.hear("a ok");
     for round in 0..3 {
         let store = place.open();
-        assert_eq!(effect(Form::Tokio, &store, "a", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(replay(Form::Tokio, &store, "a").unwrap(), value);
         let key = format!("here {round}");
-        assert_eq!(
-            effect(Form::Sync, &store, &key, OnInterrupt::Refuse, WAIT, || Ok(key.clone())).unwrap(),
-            key
-        );
+        assert_eq!(once(Form::Sync, &store, &key, || Ok(key.clone())).unwrap(), key);
         store.close().unwrap();
         other.call("b", Form::Tokio, "refuse", &format!("there{round}"), "quick");
         other.hear("b ok");
@@ -157,11 +149,11 @@ fn a_call_that_runs_elsewhere_can_be_seen_and_cannot_be_forgotten() {
     let mut owner = Worker::start(&place);
     owner.hold("first", Form::Sync, "refuse", "k");
     let store = place.open();
-    let seen = store.get("tests.effect", "k").unwrap().unwrap();
+    let seen = store.get(NAME, "k").unwrap().unwrap();
     assert_eq!(seen.status(), Status::Running);
     assert!(seen.owner().unwrap().contains(&owner.pid().to_string()), "{:?}", seen.owner());
-    assert_eq!(store.forget("tests.effect", "k").unwrap_err().kind(), ErrorKind::Running);
+    assert_eq!(store.forget(NAME, "k").unwrap_err().kind(), ErrorKind::Running);
     owner.tell("first end ok");
     owner.hear("first ok");
-    assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().status(), Status::Done);
+    assert_eq!(status(&store, "k"), Status::Done);
 }

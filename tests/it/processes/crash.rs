@@ -2,7 +2,6 @@
 //!
 //! `IDEM_TESTS_KILLS=500 cargo test -p idem-tests crash` kills more often (10 times each by default), and
 //! `IDEM_TESTS_SEED` repeats a run.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at its first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,9 +12,10 @@ use std::time::Duration;
 
 use idem_runtime::{ErrorKind, OnInterrupt, Status};
 
-use crate::support::worker::{FORMS, Place, Worker, effect, pause_for};
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect};
+use idem_tests::halt::{LONG, pause_for};
 
-const WAIT: Duration = Duration::from_secs(60);
 const WORKERS: usize = 8;
 /// Longer than it takes from the start of the example to its first charges, shorter than the whole stream takes.
 const KILL_AFTER_MS_MAX: u64 = 400;
@@ -229,11 +229,11 @@ fn a_call_that_is_cut_off_at_any_stage_is_in_doubt_exactly_if_its_effect_may_hav
             assert_eq!(place.effects("k").len(), effects, "{plan}");
 
             let store = place.open();
-            let stands = store.get("tests.effect", "k").unwrap();
+            let stands = store.get(NAME, "k").unwrap();
             assert_eq!(stands.map(|record| record.status()), status, "{plan}");
             let mut ran = false;
             let mut again = |mode| {
-                effect(form, &store, "k", mode, WAIT, || {
+                effect(form, &store, "k", mode, LONG, || {
                     ran = true;
                     Ok("again".to_owned())
                 })
@@ -245,7 +245,7 @@ fn a_call_that_is_cut_off_at_any_stage_is_in_doubt_exactly_if_its_effect_may_hav
                 _ => {
                     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InDoubt, "{plan}");
                     assert_eq!(again(OnInterrupt::rerun()).unwrap(), "again", "{plan}");
-                    assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().attempt(), 2, "{plan}");
+                    assert_eq!(store.get(NAME, "k").unwrap().unwrap().attempt(), 2, "{plan}");
                 }
             }
             assert_eq!(ran, status != Some(Status::Done), "{plan}");
@@ -265,7 +265,7 @@ fn a_call_that_ends_its_process_at_every_attempt_is_given_up_after_as_many_as_we
         }
         let store = place.open();
         let body = || unreachable!("a fourth attempt");
-        let error = effect(form, &store, "k", OnInterrupt::rerun_at_most(3), WAIT, body).unwrap_err();
+        let error = effect(form, &store, "k", OnInterrupt::rerun_at_most(3), LONG, body).unwrap_err();
         assert!(error.kind() == ErrorKind::InDoubt && error.to_string().contains("attempt 3"), "{error}");
         assert_eq!(place.effects("k").len(), 3);
     }

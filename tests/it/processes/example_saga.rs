@@ -1,5 +1,4 @@
 //! `examples/saga.rs` is killed at every boundary of its steps and goes on.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;

@@ -1,5 +1,4 @@
 //! The other example programs are run, and what they print is true.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::process::Command;
 

@@ -1,27 +1,22 @@
 //! Who holds a call: its owner's death is noticed at once, and nothing short of death – or an operator – moves it.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::time::{Duration, Instant};
 
 use idem_runtime::{ErrorKind, OnInterrupt, Ran, Status};
 use idem_tests::form::Form;
-use idem_tests::halt::eventually;
+use idem_tests::halt::{LONG, eventually, pause};
 use rusqlite::OpenFlags;
 
-use crate::support::worker::{FORMS, Place, Worker, effect, pause};
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, replay, status};
 
-const WAIT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
-
-fn not_run() -> Result<String, idem_runtime::Error> {
-    unreachable!("the body of a duplicate ran")
-}
 
 /// Changes a row behind the store's back.
 fn tamper(place: &Place, sql: &str) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let conn = rusqlite::Connection::open_with_flags(place.database(), flags).unwrap();
-    conn.busy_timeout(WAIT).unwrap();
+    conn.busy_timeout(LONG).unwrap();
     assert_eq!(conn.execute(sql, []).unwrap(), 1);
 }
 
@@ -42,7 +37,7 @@ fn whoever_waits_notices_the_death_of_the_owner_at_once() {
                         at = Some(Instant::now());
                         Ok("again".to_owned())
                     };
-                    effect(form, &store, "k", OnInterrupt::rerun(), WAIT, body).unwrap();
+                    effect(form, &store, "k", OnInterrupt::rerun(), LONG, body).unwrap();
                     at.unwrap()
                 });
                 pause();
@@ -50,7 +45,7 @@ fn whoever_waits_notices_the_death_of_the_owner_at_once() {
                 owner.kill();
                 took.push(waiter.join().unwrap().duration_since(killed));
             });
-            assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().attempt(), 2);
+            assert_eq!(store.get(NAME, "k").unwrap().unwrap().attempt(), 2);
         }
     }
     took.sort();
@@ -77,8 +72,8 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
         let refusal = other.hear("waiter err InDoubt");
         assert!(refusal.contains("the process of the owner ended"), "{refusal}");
         // Nobody has touched this one, and it reads as in doubt all the same.
-        assert_eq!(store.get("tests.effect", "unwatched").unwrap().unwrap().status(), Status::InDoubt);
-        let error = effect(form, &store, "unwatched", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        assert_eq!(status(&store, "unwatched"), Status::InDoubt);
+        let error = replay(form, &store, "unwatched").unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
         assert_eq!(place.effects("k").len(), 1);
     }
@@ -99,7 +94,7 @@ fn a_call_that_was_just_refused_as_in_doubt_can_be_forgotten_at_once() {
         for key in &keys {
             let refused = effect(form, &store, key, OnInterrupt::Refuse, SHORT, not_run).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InDoubt);
-            assert!(store.forget("tests.effect", key).unwrap());
+            assert!(store.forget(NAME, key).unwrap());
         }
     }
 }
@@ -115,8 +110,8 @@ fn a_store_opened_after_a_crash_settles_what_the_dead_left_and_nothing_of_the_li
     assert_eq!(place.owner_files().len(), 2);
     let store = place.open();
     assert_eq!(place.owner_files().len(), 2, "the dead one's file is removed, ours is there");
-    assert_eq!(store.get("tests.effect", "of-the-dead").unwrap().unwrap().status(), Status::InDoubt);
-    assert_eq!(store.get("tests.effect", "of-the-living").unwrap().unwrap().status(), Status::Running);
+    assert_eq!(status(&store, "of-the-dead"), Status::InDoubt);
+    assert_eq!(status(&store, "of-the-living"), Status::Running);
     living.tell("first end ok");
     living.hear("first ok");
 }
@@ -134,14 +129,14 @@ fn a_paused_owner_is_never_taken_over() {
         let error = effect(form, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
         assert!(begun.elapsed() >= SHORT);
-        assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().status(), Status::Running);
+        assert_eq!(status(&store, "k"), Status::Running);
         // A store that is opened meanwhile leaves it alone too.
         drop(store);
         let store = place.open();
         owner.go_on();
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(replay(form, &store, "k").unwrap(), value);
         assert_eq!(place.effects("k").len(), 1);
     }
 }
@@ -159,8 +154,8 @@ fn without_its_lock_file_a_living_owner_is_not_taken_over_and_the_refusal_names_
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
         assert!(error.help().contains("`Store::steal`"), "{error:?}");
 
-        assert!(store.steal("tests.effect", "k").unwrap());
-        let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        assert!(store.steal(NAME, "k").unwrap());
+        let error = replay(form, &store, "k").unwrap_err();
         assert!(error.kind() == ErrorKind::InDoubt && error.to_string().contains("operator"), "{error}");
     }
 }
@@ -175,7 +170,7 @@ fn without_its_lock_file_a_dead_owner_is_known_by_its_process_id() {
         let store = place.open();
         std::thread::scope(|scope| {
             let waiter = scope
-                .spawn(|| effect(form, &store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())));
+                .spawn(|| effect(form, &store, "k", OnInterrupt::rerun(), LONG, || Ok("again".to_owned())));
             pause();
             let ours = place.owner_files().len();
             assert_eq!(ours, 2);
@@ -200,7 +195,7 @@ fn without_its_lock_file_an_owner_whose_process_id_was_given_away_is_dead() {
     place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
     tamper(&place, "UPDATE idem_owner SET pid_start = pid_start - 1");
     let store = place.open();
-    let error = effect(Form::Tokio, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+    let error = replay(Form::Tokio, &store, "k").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InDoubt);
 }
 
@@ -214,16 +209,16 @@ fn without_its_lock_file_an_owner_of_another_boot_is_dead() {
         place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
         tamper(&place, "UPDATE idem_owner SET boot_id = 'another boot'");
         let store = place.open();
-        let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+        let error = replay(form, &store, "k").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InDoubt);
         assert_eq!(
-            effect(form, &store, "k", OnInterrupt::rerun(), WAIT, || Ok("again".to_owned())).unwrap(),
+            effect(form, &store, "k", OnInterrupt::rerun(), LONG, || Ok("again".to_owned())).unwrap(),
             "again"
         );
         // The one that was taken for dead is told when it ends, and overwrites nothing.
         owner.tell("first end ok");
         owner.hear("first err Fenced");
-        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "again");
+        assert_eq!(replay(form, &store, "k").unwrap(), "again");
     }
 }
 

@@ -1,19 +1,12 @@
 //! `steal`, late finishers and claim numbers: a call that was taken away never overwrites what came after it.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
-
-use std::time::Duration;
 
 use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Verdict, call, settle};
 use idem_tests::form::Form;
+use idem_tests::halt::{LONG, pause};
 use rusqlite::OpenFlags;
 
-use crate::support::worker::{FORMS, Place, Worker, effect, pause};
-
-const WAIT: Duration = Duration::from_secs(60);
-
-fn not_run() -> Result<String, idem_runtime::Error> {
-    unreachable!("the body of a duplicate ran")
-}
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once, replay, status};
 
 /// The claim number of the one record of a key, as stored.
 fn claim_number(place: &Place, key: &str) -> i64 {
@@ -51,11 +44,11 @@ fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
         let mut owner = Worker::start(&place);
         owner.hold("first", form, "refuse", "k");
         let store = place.open();
-        assert!(store.steal("tests.effect", "k").unwrap());
-        assert_eq!(store.get("tests.effect", "k").unwrap().unwrap().status(), Status::InDoubt);
+        assert!(store.steal(NAME, "k").unwrap());
+        assert_eq!(status(&store, "k"), Status::InDoubt);
         owner.tell("first end ok");
         let value = owner.hear("first ok");
-        assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        assert_eq!(replay(form, &store, "k").unwrap(), value);
     }
 }
 
@@ -68,8 +61,8 @@ fn a_late_finisher_is_fenced_once_the_call_is_settled() {
             let mut owner = Worker::start(&place);
             owner.hold("first", form, "refuse", "k");
             let store = place.open();
-            store.steal("tests.effect", "k").unwrap();
-            let typed = || call("tests.effect").store(&store).key("k").run(not_run);
+            store.steal(NAME, "k").unwrap();
+            let typed = || call(NAME).store(&store).key("k").run(not_run);
             assert_eq!(settle(Verdict::Done("by hand".to_owned()), typed).unwrap(), Settled::Done);
             owner.tell(&format!("first end {ending}"));
             match ending {
@@ -77,7 +70,7 @@ fn a_late_finisher_is_fenced_once_the_call_is_settled() {
                 // An `Err` is the caller's whatever became of its record.
                 _ => drop(owner.hear("first err Own")),
             }
-            assert_eq!(effect(form, &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "by hand");
+            assert_eq!(replay(form, &store, "k").unwrap(), "by hand");
         }
     }
 }
@@ -108,11 +101,7 @@ fn a_hung_call_does_not_overwrite_the_one_that_was_claimed_after_it_in_its_own_p
                 }
             }
             let store = place.open();
-            assert_eq!(
-                store.get("tests.effect", "k").unwrap().unwrap().status(),
-                Status::Running,
-                "after {ending}"
-            );
+            assert_eq!(status(&store, "k"), Status::Running, "after {ending}");
             owner.tell("new end ok");
             let value = owner.hear("new ok");
             assert_eq!(place.effects("k").last(), Some(&value));
@@ -135,18 +124,17 @@ fn a_claim_number_is_never_used_twice() {
     };
     for _ in 0..3 {
         let store = place.open();
-        let done =
-            |key: &str| effect(Form::Sync, &store, key, OnInterrupt::Refuse, WAIT, || Ok(String::new()));
+        let done = |key: &str| once(Form::Sync, &store, key, || Ok(String::new()));
         done("k").unwrap();
         is_higher("k");
         // A deleted record does not free its number, be it the highest one.
-        assert!(store.forget("tests.effect", "k").unwrap());
+        assert!(store.forget(NAME, "k").unwrap());
         done("k").unwrap();
         is_higher("k");
-        store.forget("tests.effect", "k").unwrap();
-        assert!(store.record_done("tests.effect", "imported", &1_u32).unwrap());
+        store.forget(NAME, "k").unwrap();
+        assert!(store.record_done(NAME, "imported", &1_u32).unwrap());
         is_higher("imported");
-        store.forget("tests.effect", "imported").unwrap();
+        store.forget(NAME, "imported").unwrap();
         store.close().unwrap();
     }
     let mut owner = Worker::start(&place);
@@ -154,7 +142,7 @@ fn a_claim_number_is_never_used_twice() {
     is_higher("k");
     owner.kill();
     let store = place.open();
-    effect(Form::Tokio, &store, "k", OnInterrupt::rerun(), WAIT, || Ok(String::new())).unwrap();
+    effect(Form::Tokio, &store, "k", OnInterrupt::rerun(), LONG, || Ok(String::new())).unwrap();
     is_higher("k");
 }
 
@@ -164,7 +152,7 @@ fn a_stolen_call_that_ran_again_fences_the_first_one_wherever_it_runs() {
         let place = Place::new();
         let store = place.open();
         let mut other = Worker::start(&place);
-        let first = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, || {
+        let first = once(form, &store, "k", || {
             other.tell("theft steal k");
             other.hear("theft ok true");
             other.call("again", form, "rerun", "k", "quick");
@@ -172,7 +160,7 @@ fn a_stolen_call_that_ran_again_fences_the_first_one_wherever_it_runs() {
         });
         let error = first.unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Fenced, Ran::Yes));
-        let stands = store.get("tests.effect", "k").unwrap().unwrap();
+        let stands = store.get(NAME, "k").unwrap().unwrap();
         assert_eq!((stands.status(), stands.attempt()), (Status::Done, 2));
     }
 }

@@ -1,5 +1,4 @@
 //! The log is folded into the database beside the calls, and stays short.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,8 @@ use idem_tests::halt::eventually;
 use rusqlite::{Connection, OpenFlags};
 
 #[cfg(unix)]
-use crate::support::worker::{Place, Worker};
+use crate::support::place::Place;
+use crate::support::worker::Worker;
 
 const NAME: &str = "checkpoints.pay";
 /// The least there is: 16 pages.

@@ -1,34 +1,17 @@
 //! Damage and trouble under an open store, and what is found at the next open: an error, never a second run.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use idem_runtime::{Error, ErrorKind, Filter, OnInterrupt, Ran, Status, Store};
 use idem_tests::form::Form;
-use rusqlite::{Connection, OpenFlags};
+use idem_tests::halt::{LONG, pause};
 
-use crate::support::worker::{FORMS, Place, Worker, effect, pause};
-
-pub(crate) const WAIT: Duration = Duration::from_secs(60);
-pub(crate) const NAME: &str = "tests.effect";
-
-pub(crate) fn not_run() -> Result<String, Error> {
-    unreachable!("the body ran")
-}
-
-pub(crate) fn run(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::Refuse, WAIT, || Ok(format!("value of {key}")))
-}
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once, run, status};
 
 pub(crate) fn rerun(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::rerun_unlimited(), WAIT, not_run)
-}
-
-pub(crate) fn connect(place: &Place) -> Connection {
-    let conn = Connection::open_with_flags(place.database(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    conn.busy_timeout(WAIT).unwrap();
-    conn
+    effect(form, store, key, OnInterrupt::rerun_unlimited(), LONG, not_run)
 }
 
 // Rule 6: the high-water mark.
@@ -52,7 +35,7 @@ fn a_store_that_lost_its_log_is_refused_until_that_is_accepted() {
         let store = Store::builder().accept_lost_records().open(place.database()).unwrap();
         assert_eq!(run(form, &store, "a").unwrap(), "value of a");
         let claim: i64 =
-            connect(&place).query_row("SELECT claim FROM idem_record", [], |row| row.get(0)).unwrap();
+            place.connect().query_row("SELECT claim FROM idem_record", [], |row| row.get(0)).unwrap();
         assert_eq!(claim, 4, "numbers 1 to 3 were used by what is lost");
         store.close().unwrap();
         // Once is enough.
@@ -120,7 +103,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
 }
 
 fn slot_of(place: &Place, key: &str) -> Vec<u8> {
-    connect(place).query_row("SELECT slot FROM idem_record WHERE key = ?1", [key], |row| row.get(0)).unwrap()
+    place.connect().query_row("SELECT slot FROM idem_record WHERE key = ?1", [key], |row| row.get(0)).unwrap()
 }
 
 // Rule 6: `integrity_check` after an unclean end.
@@ -134,7 +117,7 @@ fn a_store_with_a_damaged_index_is_refused_after_an_unclean_end() {
     }
     worker.kill();
     let slot = slot_of(&place, "b");
-    connect(&place).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    place.connect().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let whole = fs::read(place.database()).unwrap();
     let at = find(&whole, &slot);
     assert_eq!(at.len(), 2, "once in the table and once in its index");
@@ -157,7 +140,7 @@ fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
     let store = place.open();
     for n in 0..100 {
         let value = || Ok("x".repeat(500));
-        effect(Form::Sync, &store, &format!("k{n}"), OnInterrupt::Refuse, WAIT, value).unwrap();
+        once(Form::Sync, &store, &format!("k{n}"), value).unwrap();
     }
     store.close().unwrap();
     let whole = fs::read(place.database()).unwrap();
@@ -178,7 +161,7 @@ fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
             let store = store.clone();
             move || done.send((store.verify(), store.list(&Filter::new()).map(|_| ())))
         });
-        let (flaws, listed) = ended.recv_timeout(WAIT).expect("it goes round in a circle");
+        let (flaws, listed) = ended.recv_timeout(LONG).expect("it goes round in a circle");
         assert!(!flaws.unwrap().is_empty());
         assert_eq!(listed.unwrap_err().kind(), ErrorKind::Store);
         store.close().unwrap();
@@ -200,7 +183,7 @@ fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
         worker.hear(&format!("{key} ok"));
     }
     // What the log held goes to the database, and the log goes on from its start.
-    connect(&place).query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    place.connect().query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
     worker.call("last", Form::Sync, "refuse", "last", "quick");
     worker.hear("last ok");
     worker.kill();
@@ -219,7 +202,7 @@ fn a_store_with_too_few_records_is_refused_after_an_unclean_end_until_that_is_ac
         worker.hear(&format!("{key} ok"));
     }
     worker.kill();
-    connect(&place).execute("UPDATE idem_count SET records = records + 3", []).unwrap();
+    place.connect().execute("UPDATE idem_count SET records = records + 3", []).unwrap();
     let error = Store::open(place.database()).unwrap_err();
     assert!(error.to_string().contains("2 records found, 5 expected"), "{error}");
     let store = Store::builder().accept_lost_records().open(place.database()).unwrap();
@@ -227,7 +210,7 @@ fn a_store_with_too_few_records_is_refused_after_an_unclean_end_until_that_is_ac
     store.forget(NAME, "a").unwrap();
     run(Form::Sync, &store, "c").unwrap();
     assert!(store.verify().unwrap().is_empty(), "records that come and go are counted");
-    connect(&place).execute("UPDATE idem_count SET records = 0", []).unwrap();
+    place.connect().execute("UPDATE idem_count SET records = 0", []).unwrap();
     assert_eq!(store.verify().unwrap(), ["there are 2 records and should be 0"]);
 }
 
@@ -256,7 +239,7 @@ fn a_record_that_was_tampered_with_is_an_error_until_it_is_forgotten() {
             run(form, &store, "k").unwrap();
             run(form, &store, "whole").unwrap();
             let sql = format!("UPDATE idem_record SET {change} WHERE key = 'k'");
-            assert_eq!(connect(&place).execute(&sql, []).unwrap(), 1);
+            assert_eq!(place.connect().execute(&sql, []).unwrap(), 1);
             let error = rerun(form, &store, "k").unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{change}: {error}");
             assert!(error.to_string().contains("damaged") && error.help().contains("`forget`"), "{error:?}");
@@ -279,11 +262,11 @@ fn a_call_whose_row_was_numbered_anew_while_it_ran_still_ends() {
         let place = Place::new();
         let store = place.open();
         let renumbered = || {
-            let conn = connect(&place);
+            let conn = place.connect();
             conn.execute_batch("UPDATE idem_record SET id = 99").unwrap();
             Ok("value of k".to_owned())
         };
-        effect(form, &store, "k", OnInterrupt::Refuse, WAIT, renumbered).unwrap();
+        once(form, &store, "k", renumbered).unwrap();
         assert_eq!(rerun(form, &store, "k").unwrap(), "value of k");
         assert!(store.verify().unwrap().is_empty());
     }
@@ -330,7 +313,7 @@ fn while_another_program_holds_the_write_lock_claims_are_refused_after_a_second_
     let place = Place::new();
     let store = place.open();
     run(Form::Sync, &store, "done").unwrap();
-    let other = connect(&place);
+    let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
         let store = &store;
@@ -365,7 +348,7 @@ fn while_another_program_holds_the_write_lock_claims_are_refused_after_a_second_
 fn while_another_program_holds_the_write_lock_claims_wait_and_completions_are_delayed_but_not_lost() {
     let place = Place::new();
     let store = Store::builder().record_within(Duration::from_millis(100)).open(place.database()).unwrap();
-    let other = connect(&place);
+    let other = place.connect();
     let ended = FORMS.map(|form| format!("ended {form:?}"));
     std::thread::scope(|scope| {
         let (store, other) = (&store, &other);
@@ -374,12 +357,12 @@ fn while_another_program_holds_the_write_lock_claims_wait_and_completions_are_de
                 other.execute_batch("BEGIN IMMEDIATE").unwrap();
                 Ok(key.clone())
             };
-            let error = effect(form, store, key, OnInterrupt::Refuse, WAIT, body).unwrap_err();
+            let error = once(form, store, key, body).unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::NotRecorded, Ran::Yes));
             // It is not forgotten meanwhile: a duplicate waits for it.
             let error = effect(form, store, key, OnInterrupt::rerun(), Duration::ZERO, not_run).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Running);
-            let waiting = scope.spawn(move || effect(form, store, key, OnInterrupt::rerun(), WAIT, not_run));
+            let waiting = scope.spawn(move || effect(form, store, key, OnInterrupt::rerun(), LONG, not_run));
             let claiming = scope.spawn(move || run(form, store, &format!("claimed {form:?}")));
             pause();
             assert!(!waiting.is_finished() && !claiming.is_finished());
@@ -389,7 +372,7 @@ fn while_another_program_holds_the_write_lock_claims_wait_and_completions_are_de
         }
     });
     for key in &ended {
-        assert_eq!(store.get(NAME, key).unwrap().unwrap().status(), Status::Done);
+        assert_eq!(status(&store, key), Status::Done);
     }
     assert_eq!(store.stats().unwrap().unfinished, 0);
 }
@@ -400,7 +383,7 @@ fn an_err_is_the_callers_though_its_release_cannot_be_written_yet() {
         let place = Place::new();
         let store =
             Store::builder().record_within(Duration::from_millis(100)).open(place.database()).unwrap();
-        let other = connect(&place);
+        let other = place.connect();
         let released: Result<u32, String> = form.make(
             idem_runtime::call(NAME).store(&store).key("k").map_err(|error| format!("ours: {error}")),
             || {
@@ -418,7 +401,7 @@ fn an_err_is_the_callers_though_its_release_cannot_be_written_yet() {
 fn a_store_is_opened_while_another_program_writes_for_a_while() {
     let place = Place::new();
     place.open().close().unwrap();
-    let other = connect(&place);
+    let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
         let opening = scope.spawn(|| Store::open(place.database()).map(drop));

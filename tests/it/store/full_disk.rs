@@ -1,5 +1,4 @@
 //! A full disk: a file system of a few megabytes, which needs root to be mounted.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::fs;
 use std::io::Write;
@@ -7,14 +6,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store};
-use idem_tests::halt::eventually;
+use idem_runtime::{ErrorKind, OnInterrupt, Ran, Status, Store};
+use idem_tests::halt::{LONG, eventually};
 
+use crate::support::place::Place;
 use crate::support::role::skip;
-use crate::support::worker::{FORMS, Place, effect};
-
-const WAIT: Duration = Duration::from_secs(60);
-const NAME: &str = "tests.effect";
+use crate::support::worker::{FORMS, effect, not_run, once, replay, status};
 
 /// A small file system; unmounted at the end.
 struct Disk {
@@ -59,10 +56,6 @@ impl Drop for Disk {
     }
 }
 
-fn not_run() -> Result<String, Error> {
-    unreachable!("the body ran")
-}
-
 // Rule 7, 8.
 #[test]
 fn on_a_full_disk_claims_fail_closed_and_completions_are_written_when_there_is_space_again() {
@@ -71,31 +64,26 @@ fn on_a_full_disk_claims_fail_closed_and_completions_are_written_when_there_is_s
         let store =
             Store::builder().record_within(Duration::from_millis(200)).open(disk.place.database()).unwrap();
         let value = "v".repeat(100_000);
-        let make =
-            |key: &str| effect(form, &store, key, OnInterrupt::Refuse, WAIT, || Ok("small".to_owned()));
+        let make = |key: &str| once(form, &store, key, || Ok("small".to_owned()));
         // The log must grow with the next write: what was folded in already leaves room.
         (0..30).for_each(|n| drop(make(&format!("k{n}")).unwrap()));
         let body = || {
             disk.fill();
             Ok(value.clone())
         };
-        let error = effect(form, &store, "big", OnInterrupt::Refuse, WAIT, body).unwrap_err();
+        let error = once(form, &store, "big", body).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::NotRecorded, Ran::Yes), "{error}");
 
-        let error = effect(form, &store, "new", OnInterrupt::rerun(), WAIT, not_run).unwrap_err();
+        let error = effect(form, &store, "new", OnInterrupt::rerun(), LONG, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No));
         assert!(error.to_string().contains("disk is full"), "{error}");
         let error = effect(form, &store, "big", OnInterrupt::rerun(), Duration::ZERO, not_run).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Running, "its completion is pending");
-        assert_eq!(
-            effect(form, &store, "k1", OnInterrupt::Refuse, WAIT, not_run).unwrap(),
-            "small",
-            "replays go on"
-        );
+        assert_eq!(replay(form, &store, "k1").unwrap(), "small", "replays go on");
 
         disk.free();
-        eventually("it is written", || store.get(NAME, "big").unwrap().unwrap().status() == Status::Done);
-        assert_eq!(effect(form, &store, "big", OnInterrupt::Refuse, WAIT, not_run).unwrap(), value);
+        eventually("it is written", || status(&store, "big") == Status::Done);
+        assert_eq!(replay(form, &store, "big").unwrap(), value);
         make("new").unwrap();
         store.close().unwrap();
         let store = disk.place.open();
@@ -113,22 +101,22 @@ fn a_store_is_not_made_on_a_full_disk_and_is_made_when_there_is_space_again() {
     assert!(error.to_string().contains("full") || error.to_string().contains("No space"), "{error}");
     disk.free();
     let store = disk.place.open();
-    effect(FORMS[0], &store, "k", OnInterrupt::Refuse, WAIT, || Ok(String::new())).unwrap();
+    once(FORMS[0], &store, "k", || Ok(String::new())).unwrap();
 }
 
 #[test]
 fn an_open_store_can_be_opened_again_after_its_disk_was_full() {
     let Some(disk) = Disk::mount() else { return };
     let store = disk.place.open();
-    effect(FORMS[1], &store, "k", OnInterrupt::Refuse, WAIT, || Ok("kept".to_owned())).unwrap();
+    once(FORMS[1], &store, "k", || Ok("kept".to_owned())).unwrap();
     store.close().unwrap();
     disk.fill();
     // Where opening needs space it is refused; where it does not, replays work.
     if let Ok(store) = Store::open(disk.place.database()) {
-        assert_eq!(effect(FORMS[1], &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "kept");
+        assert_eq!(replay(FORMS[1], &store, "k").unwrap(), "kept");
         drop(store);
     }
     disk.free();
     let store = disk.place.open();
-    assert_eq!(effect(FORMS[1], &store, "k", OnInterrupt::Refuse, WAIT, not_run).unwrap(), "kept");
+    assert_eq!(replay(FORMS[1], &store, "k").unwrap(), "kept");
 }

@@ -1,5 +1,4 @@
 //! A blocked caller that is alone writes its own records: what that must not change.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,18 +9,20 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::{Error, ErrorKind, OnInterrupt, Store, call, current};
 use idem_tests::form::Form;
-use idem_tests::halt::{Halt, a_moment, eventually};
+use idem_tests::halt::{Halt, LONG, eventually, pause};
+use idem_tests::subscriber::OnEvent;
 use rusqlite::{Connection, OpenFlags};
+use tracing::subscriber::with_default;
+use tracing::{Event, Level};
 
-use crate::support::worker::{Place, Worker, effect, halting};
+use crate::support::place::Place;
+use crate::support::worker::{NAME, Worker, effect, halting, once};
 
-const WAIT: Duration = Duration::from_secs(60);
-const NAME: &str = "tests.effect";
 /// Longer than any of it takes, and shorter than a completion is waited for.
 const SOON: Duration = Duration::from_secs(20);
 
 fn pay(store: &Store, key: &str) -> Result<String, Error> {
-    effect(Form::Sync, store, key, OnInterrupt::Refuse, WAIT, || Ok(key.to_owned()))
+    once(Form::Sync, store, key, || Ok(key.to_owned()))
 }
 
 #[test]
@@ -48,25 +49,6 @@ impl Wake for Panicking {
     }
 }
 
-impl tracing::Subscriber for Panicking {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "idem" && *metadata.level() <= tracing::Level::WARN
-    }
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        panic!("a subscriber that panics");
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 /// Nobody is left waiting, nothing is written any more, and the store can be opened again.
 fn assert_ended(place: &Place, store: Store) {
     assert_eq!(pay(&store, "later").unwrap_err().kind(), ErrorKind::Store);
@@ -82,15 +64,16 @@ fn assert_ended(place: &Place, store: Store) {
 /// Lets a lone caller panic while it writes `key`: it is told that the write lock is taken.
 fn break_down(place: &Place, store: &Store, key: &str) -> Error {
     let lock = Connection::open_with_flags(place.database(), OpenFlags::default()).unwrap();
-    lock.busy_timeout(WAIT).unwrap();
+    lock.busy_timeout(LONG).unwrap();
     for attempt in 0..10 {
         // Now and then the store's thread has something to do of its own, and writes instead.
         pay(store, &format!("before {attempt}")).unwrap();
-        a_moment();
+        pause();
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let panicking = OnEvent(Level::WARN, |_: &Event<'_>| panic!("a subscriber that panics"));
         let soon =
             || effect(Form::Sync, store, key, OnInterrupt::Refuse, Duration::ZERO, || Ok(String::new()));
-        let error = tracing::subscriber::with_default(Panicking, soon).unwrap_err();
+        let error = with_default(panicking, soon).unwrap_err();
         lock.execute_batch("ROLLBACK").unwrap();
         if error.to_string().contains("ended unexpectedly") {
             return error;
@@ -116,7 +99,7 @@ fn a_waiter_that_panics_when_a_lone_caller_wakes_it_harms_nobody_else() {
     let store = place.open();
     // The store's thread has something to do after the first commit, and then once a second at most.
     pay(&store, "before").unwrap();
-    a_moment();
+    pause();
     let halt = Halt::new();
     std::thread::scope(|scope| {
         let store = &store;

@@ -1,33 +1,17 @@
 //! Opening, closing, dropping and opening again.
 //!
 //! The guard against use after `fork` is not tested: the standard library cannot fork without `unsafe`.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store};
 use idem_tests::form::Form;
-use idem_tests::halt::Halt;
-use tracing::field::{Field, Visit};
+use idem_tests::halt::{Halt, LONG, pause};
+use idem_tests::subscriber::events;
+use tracing::Level;
 
-use crate::support::worker::{FORMS, Place, Worker, effect, halting, pause};
-
-const WAIT: Duration = Duration::from_secs(60);
-const NAME: &str = "tests.effect";
-
-fn not_run() -> Result<String, Error> {
-    unreachable!("the body ran")
-}
-
-fn run(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::Refuse, WAIT, || Ok(format!("value of {key}")))
-}
-
-fn replay(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::Refuse, WAIT, not_run)
-}
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, Worker, effect, halting, not_run, replay, run, status};
 
 #[test]
 fn the_same_file_twice_is_the_same_store() {
@@ -114,7 +98,7 @@ fn after_close_every_handle_is_closed_and_closing_again_is_fine() {
         store.close().unwrap();
         store.close().unwrap();
         other.close().unwrap();
-        let error = effect(form, &other, "k", OnInterrupt::rerun(), WAIT, not_run).unwrap_err();
+        let error = effect(form, &other, "k", OnInterrupt::rerun(), LONG, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Closed, Ran::No));
         assert!(error.help().contains("Open the store again"), "{error:?}");
         assert_eq!(store.get(NAME, "k").unwrap_err().kind(), ErrorKind::Closed);
@@ -145,7 +129,7 @@ fn closing_waits_for_running_calls_and_everything_they_did_is_written() {
             pause();
             assert!(!closing.is_finished());
             for key in ["done", "new"] {
-                let error = effect(form, &store, key, OnInterrupt::Refuse, WAIT, not_run).unwrap_err();
+                let error = replay(form, &store, key).unwrap_err();
                 assert_eq!((error.kind(), error.ran()), (ErrorKind::Closed, Ran::No), "{key}");
             }
             halt.let_all_go();
@@ -209,7 +193,7 @@ fn the_last_handle_may_be_dropped_inside_a_body() {
             Ok(1)
         });
         assert_eq!(made.unwrap(), 1);
-        assert_eq!(place.open().get(NAME, "k").unwrap().unwrap().status(), Status::Done);
+        assert_eq!(status(&place.open(), "k"), Status::Done);
     }
 }
 
@@ -229,39 +213,6 @@ fn a_temporary_store_goes_with_its_last_handle() {
     assert_ne!(one.path(), another.path());
 }
 
-/// Keeps the messages of the store's events.
-#[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<String>>>);
-
-struct Text<'a>(&'a mut String);
-
-impl Visit for Text<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{}={value:?} ", field.name()).unwrap();
-    }
-}
-
-impl tracing::Subscriber for Listener {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "idem" && *metadata.level() <= tracing::Level::WARN
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
-        event.record(&mut Text(&mut text));
-        self.0.lock().unwrap().push(text);
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 // Field 1, 20: nobody has to look for what a crash left.
 #[test]
 fn opening_warns_of_calls_in_doubt() {
@@ -270,15 +221,13 @@ fn opening_warns_of_calls_in_doubt() {
     worker.hold("a", Form::Sync, "refuse", "a");
     worker.hold("b", Form::Tokio, "refuse", "b");
     worker.kill();
-    let listener = Listener::default();
-    let store = tracing::subscriber::with_default(listener.clone(), || place.open());
-    let heard = listener.0.lock().unwrap().clone();
+    let mut opened = None;
+    let heard = events(Level::WARN, || opened = Some(place.open()));
+    let store = opened.unwrap();
     assert!(heard.iter().any(|text| text.contains("count=2") && text.contains("in doubt")), "{heard:?}");
     for key in ["a", "b"] {
         assert!(store.forget(NAME, key).unwrap());
     }
     store.close().unwrap();
-    let listener = Listener::default();
-    tracing::subscriber::with_default(listener.clone(), || drop(place.open()));
-    assert!(listener.0.lock().unwrap().is_empty());
+    assert_eq!(events(Level::WARN, || drop(place.open())), [""; 0]);
 }

@@ -1,5 +1,4 @@
 //! What can be no store is refused in words that name the path and the cure, and nothing is changed.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,8 +8,9 @@ use std::process::Command;
 use idem_runtime::{Error, ErrorKind, Ran, Store};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::support::place::Place;
 use crate::support::role::skip;
-use crate::support::worker::{Place, Worker};
+use crate::support::worker::{NAME, Worker};
 
 /// Refused, with these words in what `unwrap` shows: the fact, the advice and the causes.
 fn refused(path: impl AsRef<Path>, words: &[&str]) -> Error {
@@ -236,7 +236,7 @@ fn a_truncated_store_is_refused() {
         let place = Place::new();
         let store = place.open();
         for key in 0..200 {
-            store.record_done("tests.effect", &key, &vec![7_u8; 100]).unwrap();
+            store.record_done(NAME, &key, &vec![7_u8; 100]).unwrap();
         }
         store.close().unwrap();
         let file = fs::OpenOptions::new().write(true).open(place.database()).unwrap();
@@ -271,8 +271,8 @@ fn links_lead_to_one_store() {
     symlink(place.folder(), &folder).unwrap();
     for path in [link.clone(), folder.join("idem.db"), folder.join("folder/./idem.db")] {
         let same = Store::open(&path).unwrap();
-        assert!(store.record_done("tests.effect", &path.display().to_string(), &()).unwrap());
-        assert!(same.get("tests.effect", &path.display().to_string()).unwrap().is_some());
+        assert!(store.record_done(NAME, &path.display().to_string(), &()).unwrap());
+        assert!(same.get(NAME, &path.display().to_string()).unwrap().is_some());
         assert_eq!(same.path(), store.path());
     }
     assert_eq!(place.owner_files().len(), 1, "it was opened once");
@@ -280,7 +280,7 @@ fn links_lead_to_one_store() {
     let mut other = Worker::start_at(&link, &place);
     other.call("a", idem_tests::form::Form::Sync, "refuse", "k", "quick");
     other.hear("a ok");
-    assert!(store.get("tests.effect", "k").unwrap().is_some());
+    assert!(store.get(NAME, "k").unwrap().is_some());
     assert!(!place.folder().join("link.db-wal").exists() && !place.folder().join("link.db-idem").exists());
 }
 
@@ -311,7 +311,7 @@ fn a_relative_path_means_the_file_where_the_program_stands() {
 fn only_the_owner_of_the_store_may_read_it() {
     let place = Place::new();
     let store = place.open();
-    store.record_done("tests.effect", "k", &"secret".to_owned()).unwrap();
+    store.record_done(NAME, "k", &"secret".to_owned()).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for file in [place.database(), place.beside("-wal"), place.beside("-shm")] {
         assert_eq!(mode(&file), 0o600, "{}", file.display());

@@ -1,17 +1,18 @@
 //! Files of an open store that are replaced, deleted or mounted over: nothing is acknowledged, and nothing written over.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use idem_runtime::{ErrorKind, OnInterrupt, Ran};
+use idem_runtime::{ErrorKind, Ran};
 use idem_tests::form::Form;
+use idem_tests::halt::pause_for;
 
-use crate::store::corruption::{WAIT, connect, rerun, run};
+use crate::store::corruption::rerun;
+use crate::support::place::Place;
 use crate::support::role::skip;
-use crate::support::worker::{FORMS, Place, effect, pause_for};
+use crate::support::worker::{FORMS, once, run};
 
 /// Unlinks a file, or puts a copy of it in its place.
 fn take_away(file: &Path, how: &str) {
@@ -71,9 +72,9 @@ fn what_took_the_place_of_the_files_is_not_written_over() {
     let pages = || store.stats().unwrap().wal_bytes / 4_120;
     // Up to the last claim before the log is folded in: with long results, and then by a page at a time.
     for key in (0..1_000).map(|n| format!("k{n}")).take_while(|_| pages() < 1_988) {
-        effect(Form::Sync, &store, &key, OnInterrupt::Refuse, WAIT, || Ok("x".repeat(100_000))).unwrap();
+        once(Form::Sync, &store, &key, || Ok("x".repeat(100_000))).unwrap();
     }
-    let filling = connect(&place);
+    let filling = place.connect();
     filling.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
     for _ in (0..100).take_while(|_| pages() < 2_045) {
         filling.execute("UPDATE idem_count SET claims = claims + 1", []).unwrap();
@@ -122,7 +123,7 @@ fn nothing_is_acknowledged_if_a_file_of_the_store_went_while_the_body_ran() {
                 take_away(&place.beside(file), how);
                 Ok("done".to_owned())
             };
-            let error = effect(form, &store, "k", OnInterrupt::Refuse, WAIT, body).unwrap_err();
+            let error = once(form, &store, "k", body).unwrap_err();
             assert_eq!(
                 (error.kind(), error.ran()),
                 (ErrorKind::NotRecorded, Ran::Yes),

@@ -1,34 +1,24 @@
 //! `Store::builder().shared()`: our tables inside the application's own database, and everything else left alone.
-#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use std::time::Duration;
 
 use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store};
 use idem_tests::form::Form;
+use idem_tests::halt::{LONG, pause};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::support::worker::{FORMS, Place, effect, pause};
-
-const WAIT: Duration = Duration::from_secs(60);
-const NAME: &str = "tests.effect";
-
-fn not_run() -> Result<String, Error> {
-    unreachable!("the body of a duplicate ran")
-}
-
-fn run(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::Refuse, WAIT, || Ok(format!("value of {key}")))
-}
+use crate::support::place::Place;
+use crate::support::worker::{FORMS, NAME, effect, not_run, once, run};
 
 fn replay(form: Form, store: &Store, key: &str) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::rerun_unlimited(), WAIT, not_run)
+    effect(form, store, key, OnInterrupt::rerun_unlimited(), LONG, not_run)
 }
 
 /// The application's own connection to its database, which has settings and a table of its own.
 fn application(place: &Place, journal_mode: &str) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let conn = Connection::open_with_flags(place.database(), flags).unwrap();
-    conn.busy_timeout(WAIT).unwrap();
+    conn.busy_timeout(LONG).unwrap();
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = {journal_mode}; PRAGMA user_version = 41; PRAGMA application_id = 7;
          CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY) STRICT;
@@ -149,7 +139,7 @@ fn it_works_beside_the_applications_own_transactions() {
             app.execute("INSERT INTO orders VALUES (?1)", [format!("{form:?}")]).unwrap();
             Ok(String::new())
         };
-        effect(form, &store, &format!("writes {form:?}"), OnInterrupt::Refuse, WAIT, writes).unwrap();
+        once(form, &store, &format!("writes {form:?}"), writes).unwrap();
 
         // And holds the lock while a body ends: its completion comes late and is not lost.
         let key = format!("late {form:?}");
@@ -157,7 +147,7 @@ fn it_works_beside_the_applications_own_transactions() {
             app.execute_batch("BEGIN IMMEDIATE").unwrap();
             Ok("late".to_owned())
         };
-        let error = effect(form, &store, &key, OnInterrupt::Refuse, WAIT, locks).unwrap_err();
+        let error = once(form, &store, &key, locks).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotRecorded);
         app.execute_batch("COMMIT").unwrap();
         assert_eq!(replay(form, &store, &key).unwrap(), "late");
@@ -188,9 +178,9 @@ fn two_stores_know_nothing_of_each_other() {
     let (shared, own) = (open(&place).unwrap(), own.open());
     for form in FORMS {
         let key = format!("k {form:?}");
-        let outer = effect(form, &shared, &key, OnInterrupt::Refuse, WAIT, || {
+        let outer = once(form, &shared, &key, || {
             // The same name and key in another store is another call, inside the first one as well.
-            effect(Form::Sync, &own, &key, OnInterrupt::Refuse, WAIT, || Ok("own".to_owned()))?;
+            once(Form::Sync, &own, &key, || Ok("own".to_owned()))?;
             Ok("shared".to_owned())
         });
         assert_eq!(outer.unwrap(), "shared");

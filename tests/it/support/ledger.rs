@@ -1,9 +1,9 @@
 //! An application's own database, for tests of `tx`: what bodies write there must come and go with their records.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::path::PathBuf;
 
 use idem_runtime::{Call, Error, ErrorKind, Store, call, install};
+use idem_tests::deadline;
 use rusqlite::{Connection, OpenFlags};
 
 /// What a function with an effect in the database may end with.
@@ -63,7 +63,7 @@ impl Books {
     }
 
     pub(crate) fn in_mode(journal: &str) -> Books {
-        let books = Books { folder: tempfile::tempdir().unwrap() };
+        let books = Books::bare();
         let conn = books.open();
         set(&conn, "journal_mode", journal);
         lay_out(&conn);
@@ -73,6 +73,7 @@ impl Books {
 
     /// A file that holds nothing.
     pub(crate) fn bare() -> Books {
+        deadline::start();
         Books { folder: tempfile::tempdir().unwrap() }
     }
 

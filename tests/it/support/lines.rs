@@ -1,5 +1,4 @@
 //! What another program says, line by line.
-#![allow(clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -1,11 +1,12 @@
 //! Programs for tests with several processes: this test binary, started once more to play a part.
 //!
 //! A part is a test that does nothing in an ordinary run, because nobody gave it its words.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use idem_tests::deadline;
 
 use crate::support::lines::Lines;
 
@@ -53,6 +54,7 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(part: &str, words: &[&str]) -> Program {
+        deadline::start();
         let mut command = command(part, words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -66,6 +68,7 @@ impl Program {
 
     /// See [`Lines::hear`].
     pub(crate) fn hear(&mut self, start: &str) -> String {
+        deadline::start();
         self.lines.hear(start)
     }
 
@@ -83,6 +86,7 @@ impl Program {
     /// Closes its input and waits for its end.
     pub(crate) fn leave(mut self) -> ExitStatus {
         drop(self.input.take());
+        deadline::start();
         self.child.wait().unwrap()
     }
 }
@@ -101,8 +105,16 @@ pub(crate) fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
 
-/// A pause for programs and threads that give no sign of what they wait for. One that is late makes a test weaker,
-/// not wrong.
-pub(crate) fn pause() {
-    std::thread::park_timeout(Duration::from_millis(60));
+#[test]
+fn the_program_that_hangs() {
+    let Some(_) = words() else { return };
+    deadline::start_with(Duration::from_millis(200));
+    stand_still();
+}
+
+#[test]
+fn a_test_that_hangs_is_ended_and_named() {
+    let output = command("support::role::the_program_that_hangs", &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("this test hangs: "), "{said}");
 }

@@ -1,12 +1,11 @@
 //! What the tests of shapes share.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fmt::Debug,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use idem_runtime::{Store, with_store};
+use idem_tests::deadline;
+use idem_tests::form::tokio_alone;
 
 /// A number that no other run gets: two calls that give the same one ran once.
 pub(crate) fn fresh() -> u64 {
@@ -16,6 +15,7 @@ pub(crate) fn fresh() -> u64 {
 
 /// Calls with 1, 1 and 2: the second call is a replay of the first, the third is not.
 pub(crate) fn runs_once<T: Debug + PartialEq, E: Debug>(mut call: impl FnMut(u64) -> Result<T, E>) {
+    deadline::start();
     let store = Store::temporary().unwrap();
     with_store(&store, || {
         let first = call(1).unwrap();
@@ -31,6 +31,6 @@ where
     E: Debug,
     F: Future<Output = Result<T, E>>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio_alone();
     runs_once(|n| runtime.block_on(call(n)));
 }

@@ -1,17 +1,21 @@
 //! The other end of `tests/bin/worker.rs`: programs with a store that can be watched, paused and killed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use idem_runtime::{Error, OnInterrupt, Store, call};
+use idem_runtime::{Error, OnInterrupt, Status, Store, call};
+use idem_tests::deadline;
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, LONG, eventually};
 
 use crate::support::lines::Lines;
+use crate::support::place::Place;
+
+/// The name of the call that workers make.
+pub(crate) const NAME: &str = "tests.effect";
 
 /// Every behaviour is the same in both. The workers make async calls on an executor of their own.
 pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Tokio];
@@ -30,7 +34,37 @@ pub(crate) fn effect(
     wait: Duration,
     body: impl FnOnce() -> Result<String, Error>,
 ) -> Result<String, Error> {
-    form.make(call("tests.effect").store(store).key(key).on_interrupt(mode).wait(wait), body)
+    form.make(call(NAME).store(store).key(key).on_interrupt(mode).wait(wait), body)
+}
+
+/// Makes that call with the defaults: it waits, and refuses in doubt.
+pub(crate) fn once(
+    form: Form,
+    store: &Store,
+    key: &str,
+    body: impl FnOnce() -> Result<String, Error>,
+) -> Result<String, Error> {
+    effect(form, store, key, OnInterrupt::Refuse, LONG, body)
+}
+
+/// Makes that call with a body that gives `value of KEY`.
+pub(crate) fn run(form: Form, store: &Store, key: &str) -> Result<String, Error> {
+    once(form, store, key, || Ok(format!("value of {key}")))
+}
+
+/// Makes that call with a body that must not run.
+pub(crate) fn replay(form: Form, store: &Store, key: &str) -> Result<String, Error> {
+    once(form, store, key, not_run)
+}
+
+/// A body that must not run.
+pub(crate) fn not_run() -> Result<String, Error> {
+    unreachable!("the body ran")
+}
+
+/// The status of that call's record.
+pub(crate) fn status(store: &Store, key: &str) -> Status {
+    store.get(NAME, key).unwrap().unwrap().status()
 }
 
 /// The same with a body that stands at `halt` before it gives `value`.
@@ -41,52 +75,10 @@ pub(crate) fn halting(
     key: &str,
     value: &str,
 ) -> Result<String, Error> {
-    effect(form, store, key, OnInterrupt::Refuse, LONG, || {
+    once(form, store, key, || {
         halt.stand();
         Ok(value.to_owned())
     })
-}
-
-/// A folder with a store, and the ledger in which bodies leave their traces.
-#[derive(Debug)]
-pub(crate) struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    pub(crate) fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
-    }
-
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
-    }
-
-    pub(crate) fn database(&self) -> PathBuf {
-        self.folder.path().join("idem.db")
-    }
-
-    /// A file beside the database: `-wal`, `-shm`, or the folder `-idem`.
-    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
-        self.folder.path().join(format!("idem.db{suffix}"))
-    }
-
-    pub(crate) fn open(&self) -> Store {
-        Store::open(self.database()).unwrap()
-    }
-
-    /// The lock files of the owners there are.
-    pub(crate) fn owner_files(&self) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(self.beside("-idem")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("owner-")).collect()
-    }
-
-    /// The effects of a key: the values that bodies left.
-    pub(crate) fn effects(&self, key: &str) -> Vec<String> {
-        let ledger = std::fs::read_to_string(self.folder.path().join("ledger")).unwrap_or_default();
-        let lines = ledger.lines().map(|line| line.split_once(' ').unwrap());
-        lines.filter(|(of, _)| *of == key).map(|(_, value)| value.to_owned()).collect()
-    }
 }
 
 /// A program with the store of a [`Place`] open.
@@ -119,6 +111,7 @@ impl Worker {
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
+        deadline::start();
         writeln!(self.input.as_ref().unwrap(), "{line}").unwrap();
     }
 
@@ -135,6 +128,7 @@ impl Worker {
 
     /// See [`Lines::hear`].
     pub(crate) fn hear(&mut self, start: &str) -> String {
+        deadline::start();
         self.lines.hear(start)
     }
 
@@ -172,13 +166,19 @@ impl Worker {
 
     /// Waits until the program has ended by itself; true if it was aborted.
     pub(crate) fn has_aborted(&mut self) -> bool {
-        self.child.wait().unwrap().signal() == Some(6)
+        self.end().signal() == Some(6)
+    }
+
+    /// Waits until the program has ended.
+    fn end(&mut self) -> ExitStatus {
+        deadline::start();
+        self.child.wait().unwrap()
     }
 
     /// Lets the program close its store and end.
     pub(crate) fn leave(mut self) {
         drop(self.input.take());
-        let ended = self.child.wait().unwrap();
+        let ended = self.end();
         assert!(ended.success(), "the worker ended with {ended}");
     }
 }
@@ -188,17 +188,5 @@ impl Drop for Worker {
         // One that has ended already cannot be killed, and need not be.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Gives waiters the time to wait: they give no sign. One that is late makes a test weaker, not wrong.
-pub(crate) fn pause() {
-    pause_for(Duration::from_millis(50));
-}
-
-pub(crate) fn pause_for(time: Duration) {
-    let until = Instant::now() + time;
-    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
     }
 }

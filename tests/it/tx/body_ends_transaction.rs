@@ -1,6 +1,5 @@
 //! Bodies that end the transaction they were given: found out always, in doubt from then on, and the error says what
 //! `SQLite` has committed. Beside them, bodies that only look like it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

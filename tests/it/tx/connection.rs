@@ -1,7 +1,6 @@
 //! The connection of a call with `tx` is the application's: its hooks fire as before, its settings stay, and whatever
 //! it is good for, `tx` is good for.
 #![allow(unused_mut, reason = "rusqlite 0.39 sets hooks through a shared reference")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::fmt::Write;
 use std::sync::Arc;

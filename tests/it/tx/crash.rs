@@ -1,6 +1,5 @@
 //! Kill -9 at every statement of a function with `tx`: the user's rows and the records agree, always.
 #![allow(unused_mut, reason = "rusqlite 0.39 sets hooks through a shared reference")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,4 @@
 //! What stands beside a call with `tx`: other calls in its body, and the same call through a shared store.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! `tx` between several processes, and what a batch costs.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::fmt::Write;
 use std::process::Command;
@@ -11,6 +10,7 @@ use crate::support::ledger::{
     Books, Failure, Posted, booking, not_run, open, post, postings, refused, status,
 };
 use crate::support::role::{self, Program, skip};
+use idem_tests::halt::pause;
 
 const STORM: &str = "tx::processes::the_program_with_a_connection_of_its_own";
 const BATCH: &str = "tx::processes::the_program_with_a_batch";
@@ -95,7 +95,7 @@ fn a_process_that_is_killed_in_its_body_leaves_nothing_and_nobody_waits_for_it()
             let conn = books.open();
             booking("held").tx(&conn).run(|| post(&conn, "held by another"))
         });
-        role::pause();
+        pause();
         assert!(!waiting.is_finished(), "two bodies ran side by side");
         program.kill();
         assert_eq!(waiting.join().unwrap().unwrap(), 1);

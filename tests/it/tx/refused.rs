@@ -1,5 +1,4 @@
 //! A connection, its tables or its transaction that are not fit for `tx`: an error that names the cure, and no body.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::time::Duration;
 

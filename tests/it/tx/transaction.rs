@@ -1,5 +1,4 @@
 //! `tx`: the record commits with what the body wrote, in one transaction, so that the effect happens exactly once.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::{Call, Error, ErrorKind, Store, call, idempotent, observe, with_store};
 use idem_tests::form::{in_every_form, tokio_alone};
-use idem_tests::halt::{Halt, a_moment};
+use idem_tests::halt::{Halt, pause};
 use idem_tests::plain::block_on;
 
 const NAME: &str = "wait.pay";
@@ -52,7 +52,7 @@ fn the_time_waited_is_observed() {
         let store = Store::temporary().unwrap();
         let (halt, running) = start(&store);
         let waiter = form.spawn(pay(&store), || Ok::<u32, Error>(2));
-        a_moment();
+        pause();
         halt.let_all_go();
         let (paid, seen) = waiter.join().unwrap();
         let seen = seen.unwrap();

@@ -10,7 +10,7 @@ use idem_runtime::{
     Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Store, call, on_err, with_store_async,
 };
 use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
-use idem_tests::halt::{Halt, LONG, Runs, a_moment};
+use idem_tests::halt::{Halt, LONG, Runs, pause};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, poll_once};
 
@@ -71,7 +71,7 @@ impl Waiters {
                 let _ = sender.send((paid, did_wait));
             });
         }
-        a_moment();
+        pause();
         Waiters { answers }
     }
 
@@ -119,7 +119,7 @@ fn a_result_that_is_not_kept_is_gone_for_waiters_too() {
         let first = form.spawn(unkept(), scene.body(|_| Ok(1)));
         scene.halt.wait_for(1);
         let waiters: Vec<_> = (0..3).map(|_| form.spawn(unkept(), scene.body(|_| Ok(2)))).collect();
-        a_moment();
+        pause();
         scene.halt.let_all_go();
         assert_eq!(first.join().unwrap().0, Ok(1), "the first caller gets its value");
         for waiter in waiters {
@@ -163,7 +163,7 @@ fn a_released_call_lets_exactly_one_waiter_run_and_the_others_wait_on() {
         scene.halt.let_one_go();
         assert_eq!(first.join().unwrap().0, Err("declined".to_owned()));
         scene.halt.wait_for(2);
-        a_moment();
+        pause();
         waiters.no_answer_yet();
         assert_eq!(scene.runs.started(), 2, "one waiter runs");
         scene.halt.let_all_go();
@@ -199,7 +199,7 @@ fn waiters_behind_a_released_call_keep_to_their_own_wait() {
             form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Err::<usize, _>(ErrorKind::Store)));
         scene.halt.wait_for(1);
         let patient = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(2)));
-        a_moment();
+        pause();
         // The patient one must run next, so it alone waits when the first one ends.
         scene.halt.let_one_go();
         assert_eq!(first.join().unwrap().0, Err(ErrorKind::Store));
@@ -251,7 +251,7 @@ fn waiters_of_a_call_that_is_cut_off_refuse_at_once() {
         let doomed = start_a_doomed_call(&scene);
         let waiters: Vec<_> =
             (0..4).map(|_| form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(2)))).collect();
-        a_moment();
+        pause();
         scene.halt.let_all_go();
         doomed.join().unwrap();
         for waiter in waiters {
@@ -272,7 +272,7 @@ fn waiters_that_may_rerun_do_it_once_and_the_others_refuse_or_get_its_result() {
         scene.halt.let_one_go();
         doomed.join().unwrap();
         scene.halt.wait_for(2);
-        a_moment();
+        pause();
         waiters.no_answer_yet();
         scene.halt.let_all_go();
         for _ in 0..6 {
@@ -290,7 +290,7 @@ fn waiters_of_a_stolen_call_go_on_as_their_on_interrupt_says() {
         let hung = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(1)));
         scene.halt.wait_for(1);
         let refuses = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(9)));
-        a_moment();
+        pause();
         assert!(scene.store.steal(NAME, "A-17").unwrap());
         assert_eq!(refuses.join().unwrap().0, Err(ErrorKind::InDoubt));
         let again = pay(&scene.store).on_interrupt(OnInterrupt::rerun()).map_err(kind);
@@ -322,7 +322,7 @@ fn waiters_of_a_dropped_future_go_on_at_once() {
         let refuses = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(9)));
         let reruns = pay(&scene.store).on_interrupt(OnInterrupt::rerun()).map_err(kind);
         scene.halt.let_all_go();
-        a_moment();
+        pause();
         drop(runner);
         assert!(matches!(refuses.join().unwrap().0, Err(ErrorKind::InDoubt)));
         assert_eq!(form.make(reruns, || Ok(2)), Ok(2));
@@ -378,7 +378,7 @@ fn waiters_that_go_away_leave_the_wake_up_to_the_others() {
         go_away.drain(..2);
         scene.halt.let_one_go();
         first.join().unwrap().0.unwrap_err();
-        a_moment();
+        pause();
         drop(go_away);
         scene.halt.let_all_go();
         assert_eq!([stays.next(), stays.next()], [Ok(2), Ok(2)]);
@@ -414,7 +414,7 @@ fn a_task_that_waits_can_be_polled_by_anybody() {
     assert!(poll_once(duplicate.as_mut()).is_pending());
     // From here on another thread, with another waker.
     let moved = std::thread::spawn(move || plain::block_on(duplicate));
-    a_moment();
+    pause();
     scene.halt.let_all_go();
     assert_eq!(first.join().unwrap().0, Ok(1));
     assert_eq!(moved.join().unwrap(), Ok(1));

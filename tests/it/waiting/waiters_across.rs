@@ -1,6 +1,5 @@
 //! The contract's table of waiters between processes, in the cells that `processes.rs`, `stealing.rs` and `owners.rs`
 //! leave: results that are not kept, remembered errors, and doubt that is no crash.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +9,7 @@ use idem_runtime::{
     Call, Error, ErrorKind, Lifetime, OnInterrupt, Settled, Status, Store, Verdict, call, on_err, settle,
 };
 use idem_tests::form::Form;
+use idem_tests::halt::pause;
 use idem_tests::plain::{block_on, poll_once};
 
 use crate::support::role::{self, Program};
@@ -70,7 +70,7 @@ impl Scene {
             program.hear("calls");
             self.programs.borrow_mut().push(program);
         }
-        role::pause();
+        pause();
         for program in self.programs.borrow_mut().iter_mut() {
             assert!(!program.has_said("got") && !program.has_said("ran"), "it did not wait");
         }

@@ -1,5 +1,4 @@
 //! Writes that fail: a commit that the disk refuses, and a disk that is full.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 
 use std::fs;
 use std::io::Write;
@@ -11,10 +10,10 @@ use idem_runtime::{Error, ErrorKind, Ran, Status, Store, call};
 use idem_tests::form::Form;
 use rusqlite::Connection;
 
-use super::{MODES, NAME, Next, assert_interrupted, next};
+use super::{MODES, Next, assert_interrupted, next};
 use crate::support::ledger::{self, Books, booking, not_run, ours, post, postings, refused, status};
 use crate::support::role::{self, skip};
-use crate::support::worker::FORMS;
+use crate::support::worker::{self, FORMS, NAME};
 
 const PART: &str = "modes::failure_matrix::failed_writes::the_program_whose_files_may_not_grow";
 const SHORT: Duration = Duration::from_millis(100);
@@ -121,7 +120,7 @@ fn when_a_commit_fails_no_body_runs_no_hook_is_asked_and_nothing_acknowledged_is
         let store = Store::open(&path).unwrap();
         assert!(store.verify().unwrap().is_empty());
         for (key, _) in keys(&said, "ok ") {
-            assert_eq!(store.get(NAME, key).unwrap().unwrap().status(), Status::Done, "{key} was lost");
+            assert_eq!(worker::status(&store, key), Status::Done, "{key} was lost");
         }
         for (key, told) in keys(&said, "failed ") {
             let found = store.get(NAME, key).unwrap().map(|record| record.status());
