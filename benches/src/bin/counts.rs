@@ -1,7 +1,7 @@
 //! The costs of a call as counts: fsyncs, SQL statements, futexes, instructions, allocations and bytes on disk.
 //!
-//! Each count is the difference of two runs, without opening and closing. With 64 callers, a count depends on the number
-//! of calls in a commit. A delay in each fsync makes that number independent of the machine.
+//! Each count is the difference of two runs, without opening and closing. With 64 callers, a count depends on the
+//! number of calls in a commit. A delay in each fsync makes that number independent of the machine.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use std::alloc::System;
