@@ -1,4 +1,4 @@
-//! Charging an order once, however often the request arrives.
+//! Charges an order once, even if its request arrives several times.
 
 use idem_runtime::{ErrorKind, Store, idempotent};
 use serde::{Deserialize, Serialize};

@@ -1,14 +1,14 @@
-//! A payment whose program was killed midway: the next run asks the provider before it does anything.
+//! A payment whose process is killed midway: the next call asks the provider first.
 //!
-//! The provider is a second process behind a TCP port. Each payment is first made by a third process, which is killed
-//! before or after it hands its request over; then this program makes the same call. What the provider has not booked
-//! yet may still be on its way, so its "not found" is not believed before the settle window is over.
+//! The provider is a second process behind a TCP port. A third process makes each payment first, and is killed before
+//! or after it sends its request; then this program makes the same call. A request can still be on its way, so the
+//! answer "not found" counts only after the settle window.
 //!
 //! ```text
 //! cargo run --example recover
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the example tells what it does")]
+#![expect(clippy::print_stdout, reason = "the example prints its steps")]
 
 use std::collections::HashMap;
 use std::env;
@@ -27,9 +27,9 @@ use serde::{Deserialize, Serialize};
 
 type Failure = Box<dyn Error>;
 
-/// How long the provider takes from a request to its booking.
+/// The time between a request to the provider and its booking.
 const BOOKING: Duration = Duration::from_secs(1);
-/// Must be longer than a request can be on its way. 30 s by default; short here, so that nobody waits.
+/// Longer than a request can be on its way. The default is 30 s; a short window keeps the example quick.
 const SETTLE_WINDOW: Duration = Duration::from_millis(2_500);
 
 #[derive(Debug, Serialize)]
@@ -47,11 +47,11 @@ struct Receipt {
 enum PayError {
     /// The call was refused, or its record could not be written.
     Refused(idem_runtime::Error),
-    /// The provider did not answer, and may have booked all the same.
+    /// The provider did not answer. Its booking is unknown.
     Provider(String),
 }
 
-/// Pays once. An `Err` of the provider says nothing about the money, so it leaves the call in doubt.
+/// Pays once. After an `Err` of the provider the booking is unknown, so the call is in doubt.
 #[idempotent(
     name = "shop.pay",
     key = order.id,
@@ -63,15 +63,15 @@ fn pay(provider: &Provider, order: &Order) -> Result<Receipt, PayError> {
     provider.charge(order.cents)
 }
 
-/// The way to the provider. Both questions name the payment by the token of the call.
+/// A client of the provider. Each request contains the token of the call.
 #[derive(Debug)]
 struct Provider {
     address: SocketAddr,
-    /// Where the sender stops, so that it can be killed there.
+    /// The moment where the sender stops, to be killed there.
     stop: Option<Stop>,
 }
 
-/// A moment in the life of a request.
+/// A moment before or after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     BeforeTheRequest,
@@ -88,7 +88,7 @@ impl Provider {
         Ok(Receipt { number: answer(connection).map_err(failed)? })
     }
 
-    /// The recovery hook: what became of the payment whose attempt was cut off? An `Err` leaves it in doubt.
+    /// The recovery hook: asks for the booking of an interrupted attempt. An `Err` leaves the call in doubt.
     fn look_up(&self) -> io::Result<Verdict<Receipt>> {
         let mut connection = TcpStream::connect(self.address)?;
         writeln!(connection, "find {}", token())?;
@@ -110,16 +110,16 @@ impl Provider {
     }
 }
 
-/// The same at every attempt of one call, in its body and in its recovery hook.
+/// Returns the token of the running call, equal for all attempts and for the recovery hook.
 fn token() -> String {
     current().map(|call| call.token()).unwrap_or_default()
 }
 
-/// The one line that the provider answers.
+/// Reads the answer of the provider, one line.
 fn answer(connection: TcpStream) -> io::Result<String> {
     let mut line = String::new();
     match BufReader::new(connection).read_line(&mut line)? {
-        0 => Err(io::Error::other("the provider hung up")),
+        0 => Err(io::Error::other("the provider closed the connection")),
         _ => Ok(line.trim_end().to_owned()),
     }
 }
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
         [] => run(),
         ["--provider", port_file] => serve(Path::new(port_file)),
         ["--sender", store, address, order, stop] => send(Path::new(store), address, order, stop),
-        _ => Err("it takes no arguments".into()),
+        _ => Err("expected no arguments".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,7 +142,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The demonstration.
+/// Runs the three payments of the demonstration.
 fn run() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let (_process, address) = start_provider(folder.path())?;
@@ -151,18 +151,18 @@ fn run() -> Result<(), Failure> {
     idem_runtime::init(store.clone())?;
     let provider = Provider { address, stop: None };
 
-    println!("A-1: killed after the request, asked about when the provider has booked it");
+    println!("A-1: killed after the request; the provider is asked after its booking");
     kill_a_sender(&path, address, "A-1", "after")?;
     while count_bookings(address)? < 1 {
         rest(BOOKING / 10);
     }
     let found = pay(&provider, &order("A-1"))?;
-    println!("         paid: {} is taken from the provider, nothing is sent", found.number);
+    println!("         paid: receipt {} comes from the provider, no request is sent", found.number);
 
-    println!("A-2: killed after the request, asked about at once");
+    println!("A-2: killed after the request; the provider is asked at once");
     kill_a_sender(&path, address, "A-2", "after")?;
     let found = pay_until_settled(&provider, &order("A-2"))?;
-    println!("         paid: {} had arrived late, nothing is sent", found.number);
+    println!("         paid: receipt {} arrived late, no request is sent", found.number);
 
     println!("A-3: killed before the request");
     kill_a_sender(&path, address, "A-3", "before")?;
@@ -177,7 +177,7 @@ fn order(id: &str) -> Order {
     Order { id: id.to_owned(), cents: 1_250 }
 }
 
-/// Makes the call, and again when its error says that asking again makes sense.
+/// Makes the call, and repeats it after `retry_after` while it is in doubt.
 fn pay_until_settled(provider: &Provider, order: &Order) -> Result<Receipt, PayError> {
     loop {
         match pay(provider, order) {
@@ -191,7 +191,7 @@ fn pay_until_settled(provider: &Provider, order: &Order) -> Result<Receipt, PayE
     }
 }
 
-/// A process that makes the call and is killed in the middle of it.
+/// Starts a process that makes the call, and kills that process at `stop`.
 fn kill_a_sender(store: &Path, address: SocketAddr, order: &str, stop: &str) -> Result<(), Failure> {
     let mut command = Command::new(env::current_exe()?);
     command.arg("--sender").arg(store).arg(address.to_string()).args([order, stop]).stdout(Stdio::piped());
@@ -201,10 +201,10 @@ fn kill_a_sender(store: &Path, address: SocketAddr, order: &str, stop: &str) -> 
     BufReader::new(output).read_line(&mut line)?;
     sender.kill()?;
     sender.wait()?;
-    if line.trim_end() == "stopped" { Ok(()) } else { Err("the sender did not come to its stop".into()) }
+    if line.trim_end() == "stopped" { Ok(()) } else { Err("the sender did not reach its stop".into()) }
 }
 
-/// The process that is killed.
+/// Makes the call in the process that is killed.
 fn send(store: &Path, address: &str, id: &str, stop: &str) -> Result<(), Failure> {
     idem_runtime::init(Store::open(store)?)?;
     let stop = if stop == "before" { Stop::BeforeTheRequest } else { Stop::AfterTheRequest };
@@ -215,7 +215,7 @@ fn send(store: &Path, address: &str, id: &str, stop: &str) -> Result<(), Failure
 fn expect_one_booking_each(address: SocketAddr) -> Result<(), Failure> {
     let count = count_bookings(address)?;
     println!("the provider has booked {count} payments");
-    if count == 3 { Ok(()) } else { Err("it should be one for each of the three orders".into()) }
+    if count == 3 { Ok(()) } else { Err("expected one booking for each of the three orders".into()) }
 }
 
 fn count_bookings(address: SocketAddr) -> Result<usize, Failure> {
@@ -224,7 +224,7 @@ fn count_bookings(address: SocketAddr) -> Result<usize, Failure> {
     Ok(answer(connection)?.parse()?)
 }
 
-/// Starts the provider, which ends with this process.
+/// Starts the provider process, which ends when this process ends.
 fn start_provider(folder: &Path) -> Result<(Child, SocketAddr), Failure> {
     let port_file = folder.join("port");
     let process =
@@ -238,14 +238,14 @@ fn start_provider(folder: &Path) -> Result<(Child, SocketAddr), Failure> {
     Err("the provider did not start".into())
 }
 
-/// The provider: answers `charge TOKEN CENTS`, `find TOKEN` and `count`, one line each.
+/// Runs the provider, which answers `charge TOKEN CENTS`, `find TOKEN` and `count` with one line each.
 fn serve(port_file: &Path) -> Result<(), Failure> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let unfinished = port_file.with_extension("new");
     fs::write(&unfinished, listener.local_addr()?.to_string())?;
     fs::rename(unfinished, port_file)?;
     thread::spawn(|| {
-        // Its input ends when the program that started it does.
+        // Standard input ends when the parent process ends.
         let _ = io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
@@ -257,7 +257,7 @@ fn serve(port_file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the provider has booked: receipt numbers by token.
+/// The bookings of the provider: receipt numbers by token.
 #[derive(Debug, Default)]
 struct Book(Mutex<HashMap<String, Vec<String>>>);
 
@@ -275,7 +275,7 @@ impl Book {
         writeln!(connection, "{answer}")
     }
 
-    /// Books it, some time after the request. A request that comes twice is booked twice: it is that kind of provider.
+    /// Books a payment after `BOOKING`. This provider books a repeated request twice.
     fn charge(&self, token: &str) -> String {
         rest(BOOKING);
         let mut book = self.lock();

@@ -1,15 +1,15 @@
-//! An order placed in three steps at three services, which goes on where it was cut off.
+//! A saga: an order in three steps at three services, which continues after a crash.
 //!
-//! `place` is an idempotent function that may run again, and so is each step in it. When the program was killed and is
-//! run again, `place` starts from its top: finished steps give their recorded receipts, and the one that was cut off
-//! runs again with the same token, by which its service knows what it has done already.
+//! `place` is an idempotent function with `on_interrupt = rerun`, and so is each of its steps. If the program is
+//! killed and started again, `place` starts from its top. Finished steps return their recorded receipts. The
+//! interrupted step runs again with the same token, by which its service finds what is already done.
 //!
 //! ```text
 //! cargo run --example saga -- --folder /tmp/saga --crash-after charge
 //! cargo run --example saga -- --folder /tmp/saga
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the example tells what it does")]
+#![expect(clippy::print_stdout, reason = "the example prints its steps")]
 
 use std::env;
 use std::error::Error;
@@ -24,13 +24,13 @@ use serde::{Deserialize, Serialize};
 const USAGE: &str = "\
 Places one order in three steps: reserve, charge, ship.
 
-  --folder DIR          where the store and the services' book are (default: a fresh temporary folder)
-  --crash-after MOMENT  ends the program at once, as a power cut would. The moments are
+  --folder DIR          the folder for the store and the services' book (default: a new temporary folder)
+  --crash-after MOMENT  aborts the program at this moment:
                         begun, reserve, reserved, charge, charged, ship, shipped
                         (after `charge` the service has charged and nothing is recorded;
-                        after `charged` it is recorded as well)
+                        after `charged` the receipt is recorded as well)
 
-Run it again on the same folder and it goes on. Exit status: 0 when the order is placed, 1 on errors.
+A second run on the same folder continues the order. Exit status: 0 when the order is placed, 1 on errors.
 ";
 
 const MOMENTS: [&str; 7] = ["begun", "reserve", "reserved", "charge", "charged", "ship", "shipped"];
@@ -44,13 +44,13 @@ struct Order {
     cents: u64,
 }
 
-/// What a service answers: the token under which it knows the step.
+/// The answer of a service: the token of the step.
 #[derive(Debug, Serialize, Deserialize)]
 struct Receipt {
     token: String,
 }
 
-/// The saga. Whoever cut it off is at the keyboard, so it may be started any number of times.
+/// Places an order. The user of the example decides about crashes, so the number of attempts is unlimited.
 #[idempotent(name = "shop.place", key = order.id, skip(shop), on_interrupt = rerun(unlimited))]
 fn place(shop: &Shop, order: &Order) -> Result<Vec<Receipt>, Failure> {
     println!("place    {} (attempt {})", order.id, current().map_or(1, |call| call.attempt()));
@@ -79,7 +79,7 @@ fn ship(shop: &Shop, order: &Order) -> Result<Receipt, Failure> {
     shop.ask("ship", &order.item)
 }
 
-/// Makes the call of one step. The step itself tells what it does; this tells that it was done before.
+/// Makes the call of one step, and prints a replay. A step that runs prints its own line.
 fn tell(step: &str, call: impl FnOnce() -> Result<Receipt, Failure>) -> Result<Receipt, Failure> {
     let (receipt, seen) = observe(call);
     let receipt = receipt?;
@@ -89,7 +89,7 @@ fn tell(step: &str, call: impl FnOnce() -> Result<Receipt, Failure>) -> Result<R
     Ok(receipt)
 }
 
-/// The way to the services. All three keep one book, a line for each thing done.
+/// A client of the three services. They share one book with a line for each effect.
 #[derive(Debug)]
 struct Shop {
     book: PathBuf,
@@ -97,9 +97,9 @@ struct Shop {
 }
 
 impl Shop {
-    /// Asks the service of a step to do its part. It has the same token at every attempt.
+    /// Asks the service of a step for its effect, with the same token at every attempt.
     fn ask(&self, step: &str, what: &str) -> Result<Receipt, Failure> {
-        let token = current().ok_or("a step is made by an idempotent call")?.token();
+        let token = current().ok_or("a step needs a running idempotent call")?.token();
         let done_now = self.do_once(step, &token, what)?;
         let answer = if done_now { "done" } else { "the service had done it already" };
         println!("{step:<8} token {token}: {answer}");
@@ -107,7 +107,7 @@ impl Shop {
         Ok(Receipt { token })
     }
 
-    /// The service: what comes with a token it knows, it does not do again.
+    /// The service: has the effect, unless the book contains the token.
     fn do_once(&self, step: &str, token: &str, what: &str) -> io::Result<bool> {
         let mut book = OpenOptions::new().append(true).create(true).open(&self.book)?;
         if fs::read_to_string(&self.book)?.contains(token) {
@@ -119,7 +119,7 @@ impl Shop {
 
     fn crash_after(&self, moment: &str) {
         if self.crash_after.as_deref() == Some(moment) {
-            println!("crash    after `{moment}`; run it again on the same folder");
+            println!("crash    after `{moment}`; a second run on the same folder continues");
             process::abort();
         }
     }
@@ -148,7 +148,7 @@ struct Args {
     crash_after: Option<String>,
 }
 
-/// The arguments; `None` for `--help`.
+/// Reads the arguments; `None` for `--help`.
 fn parse(mut given: impl Iterator<Item = String>) -> Result<Option<Args>, Failure> {
     let mut args = Args { folder: None, crash_after: None };
     while let Some(name) = given.next() {

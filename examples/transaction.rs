@@ -1,14 +1,14 @@
-//! A row in a ledger and the record of it in one commit: both or neither, whenever the power fails.
+//! A row in a ledger and its record in one commit: a power failure leaves both or neither.
 //!
-//! `tx = conn` keeps the record in the database of the connection, in the transaction the row is written in. Alone, a
-//! call is one transaction; inside a transaction of yours it is part of it, so that a batch of messages costs one
-//! commit, and one wait for the disk.
+//! `tx = conn` writes the record in the database of the connection, in the transaction of the row. Without an open
+//! transaction, a call is one transaction. Inside a transaction of yours, a call is part of it, so a batch of messages
+//! costs one commit and one fsync.
 //!
 //! ```text
 //! cargo run --example transaction
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the example tells what it does")]
+#![expect(clippy::print_stdout, reason = "the example prints its steps")]
 
 use std::error::Error;
 use std::ops::Range;
@@ -30,7 +30,7 @@ struct Message {
     cents: i64,
 }
 
-/// Posts a message to the ledger, once. The result is the number of its row.
+/// Posts a message to the ledger once, and returns the number of its row.
 #[idempotent(name = "bank.post", key = message.id, tx = conn)]
 fn post(conn: &Connection, message: &Message) -> Result<i64, Failure> {
     let mut insert = conn.prepare_cached("INSERT INTO ledger (account, cents) VALUES (?1, ?2)")?;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let folder = tempfile::tempdir()?; // Yours is the database your program has anyway.
+    let folder = tempfile::tempdir()?; // In your program: the database of the application.
     let path = folder.path().join("bank.db");
     let mut conn = open(&path)?;
 
@@ -73,8 +73,8 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The application's own database, with the tables for records beside its own.
-#[expect(clippy::disallowed_methods, reason = "the path is known not to begin with `file:`")]
+/// Opens the application's database, with the tables for records beside its own tables.
+#[expect(clippy::disallowed_methods, reason = "the path does not begin with `file:`")]
 fn open(path: &Path) -> Result<Connection, Failure> {
     let conn = Connection::open(path)?;
     conn.execute_batch(
@@ -90,18 +90,18 @@ fn messages(numbers: Range<i64>) -> impl Iterator<Item = Message> {
     numbers.map(|number| Message { id: format!("M-{number}"), account: number % 7, cents: 100 + number })
 }
 
-/// Posts many messages in one transaction, begun IMMEDIATE so that nobody writes between its reads and its writes.
+/// Posts many messages in one transaction. IMMEDIATE keeps other writers out between its reads and its writes.
 fn post_batch(conn: &mut Connection, numbers: Range<i64>) -> Result<(), Failure> {
     let batch = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for message in messages(numbers) {
         post(&batch, &message)?;
     }
-    // Rows and records are on disk when this returns. Acknowledge the messages after it.
+    // After the commit, rows and records are on disk. Acknowledge the messages then.
     batch.commit()?;
     Ok(())
 }
 
-/// The same, given up before the commit.
+/// Posts many messages in one transaction, and rolls it back.
 fn roll_back(conn: &mut Connection, numbers: Range<i64>) -> Result<(), Failure> {
     let batch = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for message in messages(numbers) {
@@ -113,7 +113,7 @@ fn roll_back(conn: &mut Connection, numbers: Range<i64>) -> Result<(), Failure> 
 
 fn print_counts(conn: &Connection, path: &Path, when: &str) -> Result<(), Failure> {
     let rows: i64 = conn.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0))?;
-    // The records in an application's database can be looked at, settled and purged through a shared store.
+    // A shared store lists, settles and purges the records in an application's database.
     let store = Store::builder().shared().open(path)?;
     let records = store.stats()?.records;
     store.close()?;

@@ -1,13 +1,13 @@
-//! Several instances of one program on one store: the effect happens once, and whoever comes second gets the result.
+//! Several instances of one program on one store: one runs the call, the others get its result.
 //!
-//! A second instance that starts while a call runs does not take the call for one that was cut off, although `send`
-//! may run again. When the first instance dies, it does, at once: an instance holds a kernel lock as long as it lives.
+//! If a second instance starts while a call runs, it waits, although `send` may run again. If the first instance dies,
+//! the second one runs the call at once: each instance holds a kernel lock for life.
 //!
 //! ```text
 //! cargo run --example two_instances
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the example tells what it does")]
+#![expect(clippy::print_stdout, reason = "the example prints its steps")]
 
 use std::env;
 use std::error::Error;
@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 
 type Failure = Box<dyn Error>;
 
-/// How long the call runs before its effect.
+/// The time between the start of the call and its effect.
 const WORK: Duration = Duration::from_secs(1);
 
-/// Where the instances meet.
+/// The folder that the instances share, and the name of this instance.
 #[derive(Debug)]
 struct Place {
     folder: PathBuf,
@@ -39,7 +39,7 @@ struct Sent {
     by: String,
 }
 
-/// Takes a second, then writes a line to the outbox.
+/// Writes a line to the outbox after `WORK`.
 #[idempotent(name = "mail.send", key = mail, skip(place), on_interrupt = rerun)]
 fn send(place: &Place, mail: &str) -> Result<Sent, Failure> {
     let attempt = current().map_or(1, |call| call.attempt());
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         [] => run(),
         [flag, folder, name, mail] if flag == "--instance" => instance(folder.into(), name, mail),
-        _ => Err("it takes no arguments".into()),
+        _ => Err("expected no arguments".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One instance: opens the store, makes the call, and tells how it got its answer.
+/// Runs one instance: opens the store, makes the call, and prints the origin of the result.
 fn instance(folder: PathBuf, name: &str, mail: &str) -> Result<(), Failure> {
     let store = Store::open(folder.join("idem.db"))?;
     idem_runtime::init(store.clone())?;
@@ -84,7 +84,7 @@ fn instance(folder: PathBuf, name: &str, mail: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The demonstration: all instances are this program, started again.
+/// Runs the demonstration. All instances are child processes of this program.
 fn run() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     println!("-- while a call runs, two more instances start and make the same call");
@@ -115,7 +115,7 @@ fn expect_sent_once(folder: &Path, mail: &str) -> Result<(), Failure> {
     if sent == 1 { Ok(()) } else { Err(format!("`{mail}` was sent {sent} times").into()) }
 }
 
-/// A running instance, whose lines are shown as they come.
+/// A running instance. Its output is printed at once.
 struct Instance {
     process: Child,
     lines: Receiver<String>,
@@ -131,22 +131,22 @@ impl Instance {
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 println!("{line}");
-                // Nobody may be listening any more; the line is shown all the same.
+                // The receiver can be gone; the line is printed anyway.
                 let _ = sender.send(line);
             }
         });
         Ok(Instance { process, lines })
     }
 
-    /// Waits for a line with this word.
+    /// Waits for a line that contains `word`.
     fn hear(&mut self, word: &str) -> Result<(), Failure> {
         if self.lines.iter().any(|line| line.contains(word)) {
             return Ok(());
         }
-        Err(format!("an instance ended before it said `{word}`").into())
+        Err(format!("an instance ended before it printed `{word}`").into())
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the process.
     fn end(&mut self) -> Result<(), Failure> {
         self.lines.iter().for_each(drop);
         let status = self.process.wait()?;
@@ -156,7 +156,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
+        // If the process has ended, both calls fail, which is harmless.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,7 +1,7 @@
-//! `cargo bench -p idem-benches`: replays and first calls, beside the same by hand.
+//! Replays and first calls beside the handwritten alternative, for `cargo bench -p idem-benches`.
 //!
-//! Contenders do not take turns here, so on a shared disk compare with care; `idem-benches` interleaves them.
-#![expect(clippy::expect_used, reason = "a benchmark that cannot run has nothing to say")]
+//! Contenders do not take turns here, so a shared disk can distort the comparison. `idem-benches` interleaves them.
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run must fail")]
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ fn main() {
 const CASES: [&str; 6] =
     ["ours, disk", "ours-async, disk", "by-hand, disk", "ours, tmpfs", "ours-async, tmpfs", "by-hand, tmpfs"];
 
-/// One contender in a folder of its own.
+/// Opens one contender in its own folder.
 fn contender(case: &str) -> (TempDir, Box<dyn Contender>) {
     let (name, place) = case.split_once(", ").expect("a name and a place");
     let parent = if place == "disk" { "." } else { "/dev/shm" };
@@ -48,7 +48,7 @@ fn first_call(bencher: Bencher<'_, '_>, case: &str) {
     bencher.with_inputs(fresh).bench_local_refs(|key| caller.first(key).expect("a first call"));
 }
 
-/// A thousand calls from 64 callers; the time to start the callers is in it.
+/// Makes a thousand calls from 64 callers; the time includes the start of the callers.
 #[divan::bench(args = CASES, sample_count = 20)]
 fn first_calls_of_64(bencher: Bencher<'_, '_>, case: &str) {
     const CALLS: u64 = 1_024;

@@ -9,8 +9,9 @@ use crate::{Outcome, RESULT_BYTES, key};
 const RECORDS: u64 = 100_000;
 const CALLERS: usize = 64;
 
-/// The size of the file for each finished record, beyond its result and its key: of calls as they are made, many at
-/// once, so that rows and index lie as they do in a store that has worked.
+/// Measures the bytes of a finished record on disk, without its result and its key.
+///
+/// Many callers make the calls at once, so rows and index are laid out as in a store in use.
 ///
 /// # Errors
 /// The first error of a call.
@@ -23,7 +24,7 @@ pub fn bytes(settings: &Settings, report: &mut Report) -> Outcome<()> {
     drop(store);
     let size = usize::try_from(std::fs::metadata(folder.path().join("ours-async.db"))?.len())?;
     let each = count(size) / count(usize::try_from(RECORDS)?);
-    report.figure("bytes of a finished record, all told", each);
+    report.figure("bytes of a finished record in total", each);
     let beyond = each - count(RESULT_BYTES) - count(key(0).len());
     report.goal("bytes of a finished record beyond result and key", Bound::AtMost(140.0), beyond);
     Ok(())

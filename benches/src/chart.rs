@@ -1,6 +1,6 @@
-//! A report as one SVG: bars for who was compared, lines for what was varied.
+//! A report as one SVG: bars for tables, lines for curves.
 //!
-//! It is drawn on a card of its own, so that it can be read wherever it is shown, and darkens with the reader's system.
+//! The picture has its own background, so it is legible on any page. It follows the dark mode of the reader's system.
 
 mod bars;
 mod drawing;
@@ -30,7 +30,7 @@ text { fill: #e6edf3 }
 }
 ";
 
-/// Draws everything that has a shape: tables as bars, curves as lines, two beside each other.
+/// Draws the tables as bars and the curves as lines, two curves in a row.
 #[must_use]
 pub fn svg(report: &Report) -> String {
     let mut drawing = Drawing::default();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_measured_is_drawn_and_nothing_breaks_the_markup() {
+    fn tables_and_curves_are_drawn_as_valid_markup() {
         let mut curve = Curve::new("as <it> grows", "records", "µs");
         curve.add("p50", 1e4, 8.0);
         curve.add("p50", 1e5, 9.0);
@@ -91,7 +91,7 @@ mod tests {
             ..Report::default()
         };
         let svg = svg(&report);
-        // Two contenders, and the mark beside the name of a line.
+        // Two contenders, and the key of one line.
         assert_eq!(svg.matches("class=\"bar").count(), 3);
         assert_eq!(svg.matches("<polyline").count(), 1);
         assert!(svg.contains("first &amp; only") && svg.contains("Mutex&lt;Connection>"));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_measurement_leaves_the_rest_of_the_picture_alone() {
+    fn a_failed_measurement_does_not_break_the_picture() {
         let mut curve = Curve::new("c", "x", "y");
         curve.add("p50", 1e4, f64::NAN);
         let table = Table { work: "w".to_owned(), rows: vec![row("a", f64::NAN), row("b", 0.0)] };

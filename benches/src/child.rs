@@ -1,4 +1,4 @@
-//! This program in a process of its own, so that it can be traced, counted and delayed.
+//! The child process: this program, run to be traced, counted or delayed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use crate::contender::embedded::embedded;
 use crate::idle::watch;
 use crate::tools::mark;
 
-/// What a child that makes calls prints, as JSON.
+/// The JSON output of a child that makes calls.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Told {
-    /// Calls per second, without the time to start.
+    /// Calls per second, without the start of the process.
     pub calls_per_s: f64,
 }
 
-/// Does what is said after `--child`: `open FILE`, `idle FILE SECONDS`, or `CONTENDER FOLDER first|replay CALLERS CALLS`.
+/// Runs the arguments after `--child`: `open FILE`, `idle FILE SECONDS`, or
+/// `CONTENDER FOLDER first|replay CALLERS CALLS`.
 ///
 /// # Errors
 /// If the arguments are wrong or a call fails.
@@ -41,17 +42,17 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> Outcome<()> {
     }
 }
 
-/// Opens a store, marks that moment, and closes it.
+/// Opens a store, makes a mark, and closes the store.
 fn open(path: &Path) -> Outcome<()> {
     let store = Store::open(path)?;
     mark();
     Ok(store.close()?)
 }
 
-/// Leaves a store alone, between two marks.
+/// Keeps a store idle between two marks.
 fn idle(path: &Path, time: Duration) -> Outcome<()> {
     let store = Store::open(path)?;
-    // A store that has worked, so that nothing it does at first is missed.
+    // The store does its first work before the idle time.
     let _made: u32 = call("bench.idle").store(&store).key("one").run(|| Ok::<_, Error>(1))?;
     let quiet = watch(time, mark)?;
     store.close()?;

@@ -1,4 +1,4 @@
-//! Who takes part: one trait, implemented once for each contender and used by every workload.
+//! The contenders: one trait that every work uses.
 
 use std::ops::Range;
 
@@ -15,18 +15,18 @@ pub mod ours;
 pub mod postgres;
 pub mod redis;
 
-/// A store of records that calls can be made against.
+/// A store of records under test.
 pub trait Contender {
-    /// What stands in the tables.
+    /// Returns the name in tables.
     fn name(&self) -> &'static str;
 
-    /// One more caller, with a connection of its own where that is usual.
+    /// Returns another caller, with its own connection where that is usual.
     ///
     /// # Errors
     /// If it cannot connect.
     fn caller(&self) -> Outcome<Box<dyn Caller + Send + '_>>;
 
-    /// First calls: `callers` at once, a fresh key for each call.
+    /// Makes first calls from `callers` at once, with a new key for each call.
     ///
     /// # Errors
     /// The first error of a call.

@@ -1,4 +1,4 @@
-//! The cost of a slow disk: fsync waits as long as it is told (`delay.c`), on tmpfs, where it costs nothing of its own.
+//! The cost of a slow disk. `delay.c` delays each fsync; the store is on tmpfs, where an fsync is free.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use crate::report::{Bound, Curve, Report};
 use crate::settings::Settings;
 use crate::tools::Child;
 
-/// How long an fsync takes, in microseconds.
+/// The delays of an fsync in microseconds.
 const DELAYS_US: [u32; 6] = [50, 150, 500, 1_000, 2_000, 5_000];
 /// The contenders on the curve.
 const CONTENDERS: [&str; 3] = ["ours", "ours-async", "by-hand"];
-/// What they are called.
+/// The names of the contenders in the report.
 const NAMES: [&str; 3] = ["idempotent, threads", "idempotent, tasks", "Mutex<Connection>"];
 const CALLERS: usize = 64;
 
-/// Measures the curve.
+/// Measures first calls over the delay of an fsync.
 ///
 /// # Errors
 /// If a child fails.
@@ -51,7 +51,7 @@ pub fn curve(settings: &Settings, report: &mut Report) -> Outcome<()> {
 
 fn delayed(name: &str, delay_us: u32, memory: &Path) -> Outcome<f64> {
     let folder = tempfile::tempdir_in(memory)?;
-    // Enough for a second or so of the slower ones.
+    // About one second for the slower contenders.
     let calls = match (name, delay_us) {
         ("by-hand", ..=500) => 64 * 10,
         ("by-hand", _) => 64 * 3,

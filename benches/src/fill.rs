@@ -1,7 +1,7 @@
-//! Stores with millions of finished records, in minutes.
+//! Stores with millions of finished records.
 //!
-//! Each record is made by a call of its own, through [`tx`](idem_runtime::Call::tx): the same code writes the same row as
-//! for any other call, and only the commit is shared. A call alone costs two commits, and 10⁷ of them half an hour.
+//! One call through [`tx`](idem_runtime::Call::tx) makes each record. The product's own code writes the row, and many
+//! calls share one commit. With two commits per call, 10⁷ records would take half an hour.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,19 +12,19 @@ use idem_runtime::{Error, Store, call};
 use crate::contender::by_hand::connect;
 use crate::{Outcome, key, result};
 
-/// The name of the calls that fill.
+/// The name of the calls that fill a store.
 pub const NAME: &str = "bench.fill";
-/// Records in one transaction: few commits, and a log that stays below a gigabyte.
+/// Records in one transaction: few commits, and a WAL below one gigabyte.
 const COMMIT_EVERY: usize = 500_000;
 
-/// Adds finished records to a store that nobody has open. Without a lifetime they are kept for ever.
+/// Adds finished records to a store that is not open. Without `ttl`, the records never expire.
 ///
 /// # Errors
 /// The first error of a call.
 pub fn fill(path: &Path, keys: Range<u64>, ttl: Option<Duration>) -> Outcome<()> {
-    // Makes the tables.
+    // Creates the tables.
     Store::open(path)?.close()?;
-    // Slots come in no order: with the pages of their index in memory each is written once in a commit.
+    // Slots are in random order. If all pages of their index fit in memory, a commit writes each page once.
     let conn = connect(path, "PRAGMA cache_size = -2000000")?;
     let keys: Vec<_> = keys.collect();
     for keys in keys.chunks(COMMIT_EVERY) {

@@ -1,7 +1,7 @@
-//! What grows with the store: the time of a call, and what it takes to open it.
+//! The time of a call and of opening a store, over the number of records.
 //!
-//! A store with so many records takes turns with a small one, so that both meet the same disk. The smallest size is its
-//! own control: what it differs by there is noise.
+//! A large store takes turns with a small one, so that both meet the same disk. The smallest size is the control: any
+//! difference there is noise.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,27 +19,27 @@ use crate::settings::Settings;
 use crate::tools::{Child, MARK, all_system_calls};
 use crate::{Outcome, key};
 
-/// Where growth begins, and what the larger sizes are compared with.
+/// The smallest size, with which the larger sizes are compared.
 const SMALL: u64 = 10_000;
-/// The quantiles that are looked at, and how many times that of the small store each may be.
+/// The reported quantiles, and the largest ratio to the small store.
 const QUANTILES: [(&str, f64, Option<f64>); 3] =
     [("p50", 0.5, Some(1.5)), ("p99", 0.99, Some(4.0)), ("p99.9", 0.999, None)];
-/// What is timed.
+/// The timed works.
 const WORKS: [Work; 3] = [
     Work { name: "first call, 1 caller", callers: 1, calls: 200 },
     Work { name: "first call, 64 callers", callers: 64, calls: 3_200 },
     Work { name: "replay", callers: 0, calls: 5_000 },
 ];
 
-/// One kind of call: replays have no callers.
+/// One kind of call. `callers` is zero for replays.
 struct Work {
     name: &'static str,
     callers: usize,
-    /// In a turn.
+    /// Calls in a turn.
     calls: u64,
 }
 
-/// First calls and replays while the store grows by factors of ten; at each size, how long it takes to open.
+/// Measures first calls, replays and opening at sizes that grow by factors of ten.
 ///
 /// # Errors
 /// The first error of a call.
@@ -69,7 +69,7 @@ pub fn growth(settings: &Settings, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Lets a large store and a small one take turns at one work.
+/// Measures one work in turns of a large store and a small one.
 fn compare(
     [large, small]: [&Grown; 2],
     work: &Work,
@@ -81,7 +81,7 @@ fn compare(
     for round in 0..=settings.rounds.min(15) as u64 {
         for (grown, laps) in [large, small].iter().zip(&mut laps) {
             let lap = grown.lap(work, round)?;
-            // The first round only warms up.
+            // The first round is not measured.
             if round > 0 {
                 laps.extend(lap);
             }
@@ -105,7 +105,7 @@ fn compare(
     Ok(())
 }
 
-/// An open store of so many records.
+/// An open store with `size` records.
 struct Grown {
     store: Store,
     size: u64,
@@ -116,32 +116,32 @@ impl Grown {
         Ok(Grown { store: Store::open(path)?, size })
     }
 
-    /// How long each call of one turn took.
+    /// Returns the time of each call of one turn.
     fn lap(&self, work: &Work, round: u64) -> Outcome<Vec<Duration>> {
         if work.callers == 0 {
             return self.replays(round * work.calls, work.calls);
         }
-        // Keys of other works and sizes are far away.
+        // The keys of different works and sizes do not overlap.
         let first = self.size * 1_000 + work.callers as u64 * 1_000_000 + round * work.calls;
         Ok(Threads::over(self.store.clone()).first_calls(work.callers, first..first + work.calls)?.latencies)
     }
 
-    /// Replays of records from all over the store.
+    /// Replays records from all parts of the store.
     fn replays(&self, from: u64, times: u64) -> Outcome<Vec<Duration>> {
         let again = |n: u64| {
-            // A stride that shares no factor with the size visits them in no order.
+            // The stride shares no factor with the size, so the order is scattered.
             let key = key(n * 7_919_777 % self.size);
             let begun = Instant::now();
             let call = call(NAME).store(&self.store).key(&key);
             let found: String = call.run(|| Ok::<_, Error>(String::new()))?;
             let time = begun.elapsed();
-            if found.is_empty() { Err("a record was not there".into()) } else { Ok(time) }
+            if found.is_empty() { Err("a record is missing".into()) } else { Ok(time) }
         };
         (from..from + times).map(again).collect()
     }
 }
 
-/// How long a store takes to open after a clean close, and how often it forces something to disk.
+/// Measures the time and the fsyncs of opening a store after a clean close.
 fn opening(path: &Path, size: u64, report: &mut Report) -> Outcome<()> {
     let mut beside = File::create(path.with_extension("fsyncs"))?;
     let (mut opened, mut fsyncs) = (Vec::new(), Vec::new());

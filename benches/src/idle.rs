@@ -1,4 +1,4 @@
-//! What an open store does when nobody calls: it is looked at from within and by strace, in a process of its own.
+//! The work of an open store without calls. A separate process counts it from inside and with strace.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,21 +13,21 @@ use crate::report::{Bound, Report};
 use crate::settings::Settings;
 use crate::tools::{Child, MARK, all_system_calls};
 
-/// How long it is left alone.
+/// The length of the idle time.
 const QUIET_S: u64 = 10;
-/// How long a store may take to come to rest.
+/// The time before the idle time, in which the store ends its first work.
 const SETTLE: Duration = Duration::from_millis(1_500);
 
-/// What the threads of a store did in a quiet time.
+/// The work of a store's threads in an idle time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Quiet {
-    /// Threads besides the one that waits.
+    /// Threads, without the one that waits.
     pub threads: usize,
-    /// How often the kernel switched to one of them, whether they gave way or were made to.
+    /// Voluntary and involuntary context switches of these threads.
     pub switches: u64,
 }
 
-/// Threads, context switches and system calls of an idle store.
+/// Measures threads, context switches and system calls of an idle store.
 ///
 /// # Errors
 /// If the store cannot be opened.
@@ -51,7 +51,7 @@ pub fn idle(settings: &Settings, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Lets the time pass and counts what all other threads did in it; `mark` is called when it begins and when it ends.
+/// Counts the context switches of all other threads during `time`. Calls `mark` at its begin and at its end.
 ///
 /// # Errors
 /// If the kernel does not count switches.
@@ -66,7 +66,7 @@ pub fn watch(time: Duration, mark: impl Fn()) -> Outcome<Quiet> {
     Ok(Quiet { threads: ended.len(), switches })
 }
 
-/// Context switches of every thread of this process but its first.
+/// Returns the context switches of every thread of this process except the first.
 fn switches() -> Outcome<HashMap<String, u64>> {
     let mut switches = HashMap::new();
     let first = std::process::id().to_string();
@@ -84,11 +84,11 @@ fn switches() -> Outcome<HashMap<String, u64>> {
     Ok(switches)
 }
 
-/// How many system calls a trace shows between the two marks, but for those of the thread that makes the marks.
+/// Counts the system calls between two marks of a trace, without those of the thread that makes the marks.
 fn beside_the_watcher(trace: &str) -> Outcome<usize> {
     let thread_of = |line: &str| line.split_whitespace().next().map(str::to_owned);
     let mut lines = trace.lines().skip_while(|line| !line.contains(MARK));
-    let watcher = lines.next().and_then(thread_of).ok_or("the trace does not show the quiet time")?;
+    let watcher = lines.next().and_then(thread_of).ok_or("the trace contains no mark")?;
     let quiet = lines.take_while(|line| !line.contains(MARK));
     Ok(quiet.filter(|line| thread_of(line).as_ref() != Some(&watcher)).count())
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_other_threads_do_between_the_marks_is_counted() {
+    fn system_calls_of_other_threads_between_the_marks_are_counted() {
         let mark = format!("7 statx(AT_FDCWD, \"{MARK}\", 0) = -1 ENOENT");
         let trace = format!(
             "8 futex(a) = 0\n{mark}\n7 futex(b) = 0\n8 futex(c) = 0\n9 read(3) = 1\n{mark}\n9 exit(0)"

@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use crate::{Outcome, key};
 
-/// How long a turn took, and each call in it.
+/// The times of a turn and of each call in it.
 #[derive(Clone, Debug, Default)]
 pub struct Lap {
-    /// From the moment all callers were ready to the end of the last call.
+    /// The time from the moment when all callers are ready to the end of the last call.
     pub elapsed: Duration,
-    /// One entry for each call.
+    /// The time of each call.
     pub latencies: Vec<Duration>,
 }
 
 impl Lap {
-    /// Calls per second.
+    /// Returns calls per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         count(self.latencies.len()) / self.elapsed.as_secs_f64()
     }
 
-    /// The latency that this share of the calls stayed below, in microseconds.
+    /// Returns the quantile `share` of the latencies, in microseconds.
     #[must_use]
     pub fn quantile_us(&self, share: f64) -> f64 {
         let mut sorted = self.latencies.clone();
@@ -31,14 +31,14 @@ impl Lap {
         quantile(&sorted, share).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     }
 
-    /// The mean time of a call, in microseconds.
+    /// Returns the mean time of a call, in microseconds.
     #[must_use]
     pub fn mean_us(&self) -> f64 {
         self.elapsed.as_secs_f64() * 1e6 / count(self.latencies.len())
     }
 }
 
-/// What stands at `share` of a sorted list.
+/// Returns the element at `share` of a sorted list.
 #[must_use]
 pub fn quantile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     #[expect(
@@ -50,7 +50,7 @@ pub fn quantile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     sorted.get(at).copied()
 }
 
-/// The median; NaN of an empty list.
+/// Returns the median, or NaN for an empty list.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -58,7 +58,7 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(&sorted, 0.5).unwrap_or(f64::NAN)
 }
 
-/// A count as a number to divide by.
+/// Converts a count to a number to divide by.
 #[must_use]
 pub fn count(count: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts here stay far below 2^52")]
@@ -66,22 +66,22 @@ pub fn count(count: usize) -> f64 {
     count
 }
 
-/// One thread's access to a contender.
+/// The access of one thread to a contender.
 pub trait Caller {
-    /// Makes a call for the first time: claims the key, has the result, records it.
+    /// Makes a first call: claims the key, and records the result.
     ///
     /// # Errors
     /// If the store fails.
     fn first(&mut self, key: &str) -> Outcome<()>;
 
-    /// Makes a call again, and gets the recorded result.
+    /// Repeats a call, and reads the recorded result.
     ///
     /// # Errors
     /// If the store fails, or there is no result.
     fn again(&mut self, key: &str) -> Outcome<()>;
 }
 
-/// One thread for each caller; each makes its part of the calls, all begin together.
+/// Makes first calls from one thread per caller. All threads start together and share the keys.
 ///
 /// # Errors
 /// The first error of any caller.
@@ -110,10 +110,10 @@ pub fn threads(callers: Vec<Box<dyn Caller + Send + '_>>, keys: Range<u64>) -> O
     })
 }
 
-/// The same call over and over on this thread.
+/// Repeats a call on this thread. One call is too short to be timed alone, so each latency is the mean.
 ///
 /// # Errors
-/// The first error of a call. A call is too short to be timed alone: every entry is the mean.
+/// The first error of a call.
 pub fn repeated(times: usize, mut call: impl FnMut() -> Outcome<()>) -> Outcome<Lap> {
     let begun = Instant::now();
     for _ in 0..times {
@@ -124,10 +124,10 @@ pub fn repeated(times: usize, mut call: impl FnMut() -> Outcome<()>) -> Outcome<
     Ok(Lap { elapsed, latencies: vec![mean; times] })
 }
 
-/// How long a call took.
+/// Returns the time of a call.
 ///
 /// # Errors
-/// That of the call.
+/// The error of the call.
 pub fn timed(call: impl FnOnce() -> Outcome<()>) -> Outcome<Duration> {
     let begun = Instant::now();
     call()?;

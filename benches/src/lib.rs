@@ -1,7 +1,7 @@
-//! Measurements: our calls beside everything a user would write or pick instead, in one interleaved run.
+//! Measurements of our calls beside the alternatives of a user, in one interleaved run.
 //!
-//! A time on a shared disk says little: it drifts by a factor of ten. So contenders take turns (A B A B), what is
-//! reported are medians of the ratios of neighbouring turns, and counts that do not drift stand beside them.
+//! A time on a shared disk varies by a factor of ten. So contenders take turns (A B A B), and the report contains
+//! medians of the ratios of neighbouring turns. Counts do not vary; the report contains them as well.
 
 pub mod bytes;
 pub mod chart;
@@ -21,19 +21,19 @@ pub mod tools;
 pub mod tournament;
 pub mod works;
 
-/// What everything here returns: a failed measurement ends the run.
+/// The result of a measurement. A failed measurement ends the run.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// How long the stored result is, encoded.
+/// The bytes of the encoded result.
 pub const RESULT_BYTES: usize = 128;
 
-/// The result every contender stores: text that encodes to [`RESULT_BYTES`].
+/// Returns the result that every contender stores: text that encodes to [`RESULT_BYTES`].
 #[must_use]
 pub fn result() -> String {
     "r".repeat(RESULT_BYTES - 1)
 }
 
-/// The key of call number `n`, as long as a UUID.
+/// Returns the key of call number `n`, as long as a UUID.
 #[must_use]
 pub fn key(n: u64) -> String {
     format!("order-{n:030}")

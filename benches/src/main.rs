@@ -1,4 +1,4 @@
-//! Measures what was asked for, says what came of it, and writes it down.
+//! Runs the requested measurements, prints the results, and writes them to files.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Records that expire all at once: what it costs live calls that they are purged.
+//! The cost of a purge of many records for live calls.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::report::{Bound, Report};
 use crate::settings::Settings;
 use crate::{Outcome, key};
 
-/// How many records are purged, if the run is not to be quick.
+/// The purged records, unless the run is quick.
 const RECORDS: u64 = 1_000_000;
 const RECORDS_QUICKLY: u64 = 100_000;
 /// Live calls in a turn, and their callers.
 const CALLS: u64 = 6_400;
 const CALLERS: usize = 64;
-/// Turns before anything is purged, and again when all is gone.
+/// Turns before the purge, and again after it.
 const QUIET_TURNS: u64 = 10;
-/// A store that has not purged all by then has failed.
+/// The longest time for the purge.
 const TURNS_MAX: u64 = 1_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// First calls before, while and after many records are purged, and how far the log grows meanwhile.
+/// Measures first calls before, during and after a purge of many records, and the largest WAL.
 ///
 /// # Errors
 /// The first error of a call.
@@ -53,11 +53,11 @@ pub fn purge(settings: &Settings, report: &mut Report) -> Outcome<()> {
     report.figure("p99.9 of live calls without purging, ms", quiet);
     report.figure("p99.9 of live calls while purging, ms", purging);
     report.goal("ms that purging adds to p99.9", Bound::AtMost(10.0), purging - quiet);
-    report.figure("the log at its largest, MB", count(usize::try_from(wal_bytes)?) / 1e6);
+    report.figure("largest WAL, MB", count(usize::try_from(wal_bytes)?) / 1e6);
     Ok(())
 }
 
-/// How long live calls took.
+/// The times of live calls.
 struct Live {
     /// Before and after the purge.
     quiet: Vec<Duration>,
@@ -89,7 +89,7 @@ fn live(store: &Store, clock: &Shifted, records: u64) -> Outcome<Live> {
     Ok(Live { quiet, purging, took })
 }
 
-/// The largest size that a file has while something is done.
+/// Returns the largest size of a file while `work` runs.
 fn peak<T>(file: &Path, work: impl FnOnce() -> T) -> (T, u64) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

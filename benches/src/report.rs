@@ -1,4 +1,4 @@
-//! What was measured: on the terminal while it goes on, as JSON at the end.
+//! The report: printed during the run, and written as JSON at its end.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,81 +6,81 @@ use crate::Outcome;
 use crate::lap::{Lap, median};
 use crate::tournament::Result;
 
-/// Everything of one run.
+/// The results of one run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The machine: processors and kernel.
     pub machine: String,
-    /// Processes ready to run per processor, before the run and after it. Above 0.2 others were at work.
+    /// The load average before and after the run. Above 0.2 per processor, other processes were at work.
     pub load: Vec<f64>,
-    /// Contenders that were not there, and why.
+    /// Skipped contenders, with the reason.
     pub skipped: Vec<String>,
-    /// One for each work with several contenders.
+    /// One table for each work with several contenders.
     pub tables: Vec<Table>,
-    /// What depends on something that was varied.
+    /// Figures over a varied quantity.
     pub curves: Vec<Curve>,
-    /// The goals that could be judged.
+    /// The goals of the measured works.
     pub goals: Vec<Goal>,
     /// Single figures.
     pub figures: Vec<Figure>,
-    /// How long each work took to measure, in seconds.
+    /// The duration of each work in seconds.
     pub took_s: Vec<(String, f64)>,
 }
 
 /// The contenders of one work.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// What they did.
+    /// The work.
     pub work: String,
-    /// The first is the one the others are compared with.
+    /// One row for each contender. The others are compared with the first.
     pub rows: Vec<Row>,
 }
 
-/// What one contender did.
+/// The figures of one contender.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// Who.
+    /// The contender.
     pub contender: String,
-    /// Median over the rounds.
+    /// Calls per second: the median over the rounds.
     pub calls_per_s: f64,
-    /// Median over the rounds of the mean time of a call.
+    /// The mean time of a call: the median over the rounds.
     pub mean_us: f64,
-    /// Median over the rounds.
+    /// The median time of a call: the median over the rounds.
     pub p50_us: f64,
-    /// Median over the rounds.
+    /// The 99th percentile of the time of a call: the median over the rounds.
     pub p99_us: f64,
-    /// How many times as fast the first row is: the median of the paired ratios.
+    /// How many times as fast the first row is: the median of the ratios in each round.
     pub first_is: f64,
-    /// The middle half of those ratios.
+    /// The first and the third quartile of these ratios.
     pub first_is_between: (f64, f64),
 }
 
 /// Lines over one axis, both axes logarithmic.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Curve {
-    /// What was done.
+    /// The work.
     pub work: String,
-    /// What was varied, with its unit.
+    /// The varied quantity, with its unit.
     pub x: String,
-    /// What was measured, with its unit.
+    /// The measured quantity, with its unit.
     pub y: String,
-    /// In the order in which they were first added to.
+    /// The lines, in the order of their first points.
     pub lines: Vec<Line>,
 }
 
 /// One line of a curve.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
-    /// Who or what it is.
+    /// The name of the line.
     pub name: String,
-    /// From left to right.
+    /// The points from left to right.
     pub points: Vec<(f64, f64)>,
 }
 
-/// A goal and what was measured.
+/// A goal and the measured figure.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Goal {
-    /// What, against what.
+    /// The compared quantities.
     pub goal: String,
     /// The bound.
     pub bound: Bound,
@@ -90,26 +90,26 @@ pub struct Goal {
     pub met: bool,
 }
 
-/// On which side of a number a figure has to be.
+/// A bound of a figure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Bound {
-    /// This or more.
+    /// The lower bound.
     AtLeast(f64),
-    /// This or less.
+    /// The upper bound.
     AtMost(f64),
 }
 
-/// One number.
+/// A single figure.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// What it is, with its unit.
+    /// The quantity, with its unit.
     pub what: String,
     /// The number.
     pub value: f64,
 }
 
 impl Curve {
-    /// A curve without lines.
+    /// Returns a curve without lines.
     #[must_use]
     pub fn new(work: &str, x: &str, y: &str) -> Curve {
         Curve { work: work.to_owned(), x: x.to_owned(), y: y.to_owned(), lines: Vec::new() }
@@ -126,7 +126,7 @@ impl Curve {
 }
 
 impl Report {
-    /// A report that names the machine.
+    /// Returns a report with the name of the machine.
     #[must_use]
     pub fn new() -> Report {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -135,12 +135,12 @@ impl Report {
         Report { machine, load: vec![load()], ..Report::default() }
     }
 
-    /// Says what comes next.
+    /// Prints the heading of the next work.
     pub fn heading(&self, work: &str) {
         eprintln!("\n== {work}");
     }
 
-    /// Says loudly that somebody does not take part; the end of the run says it again.
+    /// Adds and prints a skipped contender. The end of the run prints it again.
     pub fn skip(&mut self, who: &str, why: &str) {
         eprintln!("\n!!! SKIPPED: {who}: {why}\n");
         let skipped = format!("{who}: {why}");
@@ -149,7 +149,7 @@ impl Report {
         }
     }
 
-    /// Adds and prints the results of one work; the others are compared with the first.
+    /// Adds and prints the results of one work, compared with the first.
     pub fn table(&mut self, work: &str, results: &[Result]) {
         let Some(first) = results.first() else { return };
         let rows: Vec<_> = results.iter().map(|result| row(first, result)).collect();
@@ -167,7 +167,7 @@ impl Report {
         self.tables.push(Table { work: work.to_owned(), rows });
     }
 
-    /// Judges and prints a goal.
+    /// Adds and prints a goal.
     pub fn goal(&mut self, goal: &str, bound: Bound, measured: f64) {
         let met = match bound {
             Bound::AtLeast(least) => measured >= least,
@@ -177,16 +177,16 @@ impl Report {
         self.goals.push(Goal { goal: goal.to_owned(), bound, measured, met });
     }
 
-    /// Adds and prints one number.
+    /// Adds and prints a figure.
     pub fn figure(&mut self, what: &str, value: f64) {
         eprintln!("   {what}: {value:.2}");
         self.figures.push(Figure { what: what.to_owned(), value });
     }
 
-    /// The whole as JSON.
+    /// Returns the report as JSON.
     ///
     /// # Errors
-    /// If it cannot be written as JSON.
+    /// If the report cannot be encoded.
     pub fn json(&mut self) -> Outcome<String> {
         self.load.push(load());
         Ok(serde_json::to_string_pretty(self)?)

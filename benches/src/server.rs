@@ -1,4 +1,4 @@
-//! The peers that are programs of their own, started here and ended with their handle.
+//! Peers that run as separate processes. The drop of a handle ends its process.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// How long a server may take to answer.
+/// The longest start of a server.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// A process that is killed with its handle.
+/// A process that the drop of this handle kills.
 #[derive(Debug)]
 struct Running(Child);
 
@@ -26,16 +26,16 @@ impl Drop for Running {
     }
 }
 
-/// A Redis server that forces every write to disk.
+/// A Redis server that syncs every write to disk.
 #[derive(Debug)]
 pub struct RedisServer {
-    /// Where it listens, on the loopback address.
+    /// The port on the loopback address.
     pub port: u16,
     _running: Running,
 }
 
 impl RedisServer {
-    /// Starts one that keeps its log in `folder`; `None` if Redis is not installed.
+    /// Starts a server with its log in `folder`; `None` if Redis is not installed.
     ///
     /// # Errors
     /// If it does not start.
@@ -50,7 +50,7 @@ impl RedisServer {
     }
 }
 
-/// A `PostgreSQL` server over a cluster made for it, with its own durable defaults.
+/// A `PostgreSQL` server with a new cluster and the durable defaults of `PostgreSQL`.
 #[derive(Debug)]
 pub struct PostgresServer {
     port: u16,
@@ -58,7 +58,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Makes a cluster in `folder` and starts it; `None` if `PostgreSQL` is not installed.
+    /// Creates a cluster in `folder` and starts the server; `None` if `PostgreSQL` is not installed.
     ///
     /// # Errors
     /// If it does not start.
@@ -81,7 +81,7 @@ impl PostgresServer {
         Ok(Some(server))
     }
 
-    /// How to connect.
+    /// Returns the connection string.
     #[must_use]
     pub fn address(&self) -> String {
         format!("host=127.0.0.1 port={} user=bench dbname=postgres", self.port)
@@ -104,23 +104,23 @@ fn wait_for(port: u16) -> Outcome<()> {
     let limit = Instant::now() + START_WITHIN;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if Instant::now() >= limit {
-            return Err(format!("nobody listens on port {port}").into());
+            return Err(format!("no server listens on port {port}").into());
         }
         thread::park_timeout(Duration::from_millis(20));
     }
-    // A server that listens may still be starting up.
+    // A server can listen before it accepts commands.
     thread::park_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-/// The folder with the programs of the newest version.
+/// Returns the folder with the programs of the newest version.
 fn postgres_programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let programs = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
     programs.filter(|folder| folder.join("initdb").exists()).max()
 }
 
-/// `PostgreSQL` refuses to run as root: gives it another user and the folder.
+/// Returns another user for `PostgreSQL`, which refuses to run as root, and gives `folder` to that user.
 fn unprivileged(folder: &Path) -> Outcome<Option<(u32, u32)>> {
     let is_root = fs::read_to_string("/proc/self/status")?.lines().any(|line| line.starts_with("Uid:\t0\t"));
     if !is_root {

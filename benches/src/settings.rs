@@ -1,43 +1,43 @@
-//! What is measured, where, and how often.
+//! The settings of a run.
 
 use std::path::PathBuf;
 
 use crate::Outcome;
 
-/// Every work there is, in the order it is done.
+/// All works, in the order of a run.
 pub const WORKS: [&str; 8] = ["first", "replay", "storm", "delay", "growth", "purge", "bytes", "idle"];
 
-/// How the program is called.
+/// The usage of the program.
 pub const USAGE: &str =
     "usage: idem-benches [--all | WORK…] [--quick] [--rounds N] [--records N] [--disk DIR] [--out DIR]
        idem-benches --draw DIR
 
 works: first replay storm delay growth purge bytes idle
---quick    fewer turns, and a purge of 100000 records: for a look, not for figures to publish
+--quick    fewer turns, and a purge of 100000 records; the figures are not for publication
 --rounds   turns of each contender; 21 by default, 5 if quick
---records  how far the store grows; 1000000 by default (10000000 takes some minutes more and 4 GB of disk)
+--records  records of the largest store; 1000000 by default (10000000 takes some minutes more and 4 GB of disk)
 --disk     a folder on the disk to measure; the current one by default
---out      where benches.json and benches.svg go; target/benches by default
---draw     draws DIR/benches.svg again from the benches.json in it, and measures nothing";
+--out      the folder for benches.json and benches.svg; target/benches by default
+--draw     draws DIR/benches.svg from DIR/benches.json without a measurement";
 
-/// What the command line says.
+/// The settings from the command line.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Names out of [`WORKS`].
+    /// Requested works of [`WORKS`].
     pub works: Vec<String>,
-    /// Less of everything.
+    /// Fewer turns and fewer purged records.
     pub quick: bool,
     /// Turns of each contender.
     pub rounds: usize,
-    /// How far the store grows.
+    /// The largest number of records in the growth work.
     pub records: u64,
     /// A folder on the disk to measure.
     pub disk: PathBuf,
-    /// Memory that looks like a disk.
+    /// A folder on tmpfs.
     pub memory: PathBuf,
-    /// Where the results go.
+    /// The folder for the results.
     pub out: PathBuf,
-    /// A folder with an earlier run that is only to be drawn.
+    /// A folder with an earlier run, to be drawn without a new measurement.
     pub draw: Option<PathBuf>,
 }
 
@@ -45,7 +45,7 @@ impl Settings {
     /// Reads the arguments of the program.
     ///
     /// # Errors
-    /// If one is not known.
+    /// If an argument is unknown.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Settings> {
         let mut settings = Settings {
             works: Vec::new(),
@@ -68,7 +68,7 @@ impl Settings {
                 "--disk" => settings.disk = value()?.into(),
                 "--out" => settings.out = value()?.into(),
                 work if WORKS.contains(&work) => settings.works.push(argument),
-                _ => return Err(format!("`{argument}` is not known\n\n{USAGE}").into()),
+                _ => return Err(format!("unknown argument `{argument}`\n\n{USAGE}").into()),
             }
         }
         if settings.works.is_empty() && settings.draw.is_none() {
@@ -80,7 +80,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Whether a work was asked for.
+    /// Whether a work is requested.
     #[must_use]
     pub fn wants(&self, work: &str) -> bool {
         self.works.iter().any(|wanted| wanted == work)

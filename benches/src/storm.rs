@@ -14,16 +14,16 @@ use crate::report::{Bound, Report};
 use crate::settings::Settings;
 
 const WAITERS: usize = 1_000;
-/// How long the body runs after everybody has called, so that everybody waits.
+/// The time of the body, long enough that all callers wait.
 const HEAD_START: Duration = Duration::from_millis(400);
 
-/// When everybody was answered, counted from the first answer and from the end of the body.
+/// The time of the last answer, from the first answer and from the end of the body.
 struct Storm {
     spread: Duration,
     since_body: Duration,
 }
 
-/// Measures it with tasks and with threads.
+/// Measures the answers of tasks and of threads that wait for one key.
 ///
 /// # Errors
 /// If a call fails, or the body ran twice.
@@ -49,14 +49,14 @@ pub fn storms(settings: &Settings, report: &mut Report) -> Outcome<()> {
     }
     let floors: Vec<_> = (0..settings.rounds.min(9)).map(|_| floor()).collect::<Outcome<_>>()?;
     report.figure(
-        "bare threads, each woken through a lock of its own: ms from the first to the last",
+        "bare threads, each woken through its own lock: ms from the first to the last",
         median(&floors),
     );
     store.close()?;
     Ok(())
 }
 
-/// What the callers share.
+/// The state that the callers share.
 #[derive(Debug)]
 struct Key {
     text: String,
@@ -70,7 +70,7 @@ impl Key {
 
     fn judge(&self, answers: &[Instant], body_ended: &Receiver<Instant>) -> Outcome<Storm> {
         let (Some(first), Some(last)) = (answers.iter().min(), answers.iter().max()) else {
-            return Err("nobody was answered".into());
+            return Err("no caller was answered".into());
         };
         if self.runs.load(Ordering::SeqCst) != 1 {
             return Err("the body ran more than once".into());
@@ -94,12 +94,12 @@ fn threads(store: &Store, text: String) -> Outcome<Storm> {
                         call("bench.storm").store(store).key(&key.text).run(|| {
                             key.runs.fetch_add(1, Ordering::SeqCst);
                             pause(HEAD_START);
-                            // The one who asks is there until the end.
+                            // The receiver lives until all callers have ended.
                             let _ = body_ends.send(Instant::now());
                             Ok(1)
                         });
                     let answered = Instant::now();
-                    // A thread that ends gives its stack back, which takes longer than to be woken and is none of ours.
+                    // The end of a thread frees its stack, which takes longer than the answer and is not measured.
                     ready.wait();
                     answer.map(|_| answered)
                 })
@@ -113,7 +113,7 @@ fn threads(store: &Store, text: String) -> Outcome<Storm> {
     key.judge(&answers, &body_ended)
 }
 
-/// What the machine needs to wake as many threads with nothing of ours around it, in milliseconds.
+/// Returns the time to wake as many threads without the store, in milliseconds.
 fn floor() -> Outcome<f64> {
     let sleepers: Vec<_> = (0..WAITERS).map(|_| (Mutex::new(false), Condvar::new())).collect();
     let ready = Barrier::new(WAITERS + 1);
@@ -143,7 +143,7 @@ fn floor() -> Outcome<f64> {
             .collect::<Result<Vec<_>, _>>()
     })?;
     let (Some(first), Some(last)) = (woken.iter().min(), woken.iter().max()) else {
-        return Err("nobody was woken".into());
+        return Err("no thread was woken".into());
     };
     Ok((*last - *first).as_secs_f64() * 1e3)
 }
@@ -178,7 +178,7 @@ fn tasks(store: &Store, text: String) -> Outcome<Storm> {
     key.judge(&answers, &body_ended)
 }
 
-/// Nobody unparks this thread, so it sleeps for as long as it is told.
+/// Sleeps for `time`.
 fn pause(time: Duration) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

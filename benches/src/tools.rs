@@ -1,4 +1,4 @@
-//! This very program again, as a child under a tool that counts: strace, callgrind, or our own count of statements.
+//! Child processes of this program under a tool that counts: strace, callgrind, or the counter of statements.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -9,35 +9,35 @@ use std::process::{Command, Output};
 
 use crate::Outcome;
 
-/// What tells a child how long its fsyncs take, in microseconds (`delay.c`).
+/// The variable with the delay of each fsync in microseconds (`delay.c`).
 const FSYNC_US: &str = "IDEM_BENCHES_FSYNC_US";
-/// What tells a child to count statements, and where to write their number (`trace.c`).
+/// The variable with the file for the number of statements (`trace.c`).
 const STATEMENTS: &str = "IDEM_BENCHES_STATEMENTS";
 
-/// What a trace shows where a child called [`mark`].
+/// The path in a trace where a child called [`mark`].
 pub const MARK: &str = "/benches/mark";
 
-/// A moment that a trace shows: a look at a file that is not there.
+/// Marks a moment in a trace with the `stat` of a file that does not exist.
 pub fn mark() {
     let _ = fs::metadata(MARK);
 }
 
-/// What this program is to do as a child.
+/// A child process of this program.
 #[derive(Clone, Debug)]
 pub struct Child {
-    /// What stands after `--child`.
+    /// The arguments after `--child`.
     arguments: Vec<OsString>,
-    /// How much longer than it does an fsync is to take.
+    /// The delay of each fsync in microseconds.
     fsync_us: u32,
 }
 
 impl Child {
-    /// A child with these words after `--child`.
+    /// Returns a child with these arguments after `--child`.
     pub fn new<const N: usize>(arguments: [&OsStr; N]) -> Child {
         Child { arguments: arguments.map(OsStr::to_owned).to_vec(), fsync_us: 0 }
     }
 
-    /// A child that makes calls of one contender, with fsyncs that take so much longer.
+    /// Returns a child that makes calls of one contender, with a delay in each fsync.
     #[must_use]
     pub fn calling(
         name: &str,
@@ -52,7 +52,7 @@ impl Child {
         Child { fsync_us, ..Child::new(arguments) }
     }
 
-    /// What it prints.
+    /// Runs the child and returns its standard output.
     ///
     /// # Errors
     /// If it fails.
@@ -60,7 +60,7 @@ impl Child {
         Ok(succeeded(self.told(&mut Command::new(std::env::current_exe()?)).output()?)?.stdout)
     }
 
-    /// A command with what the child is to be told behind it.
+    /// Adds the arguments and the delay of the child to a command.
     fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if self.fsync_us > 0 {
             command.env(FSYNC_US, self.fsync_us.to_string());
@@ -69,7 +69,7 @@ impl Child {
     }
 }
 
-/// How often a child made these system calls; `None` without strace.
+/// Counts these system calls of a child; `None` if strace is not installed.
 ///
 /// # Errors
 /// If the child fails.
@@ -77,7 +77,7 @@ pub fn system_calls(child: &Child, counted: &[&str]) -> Outcome<Option<HashMap<S
     let folder = tempfile::tempdir()?;
     let table = folder.path().join("table");
     let mut strace = Command::new("strace");
-    // The filter lets all other system calls pass at full speed.
+    // The filter does not slow down other system calls.
     strace.args(["-f", "--seccomp-bpf", "-c", "-U", "name,calls", "-e"]);
     strace.arg(format!("trace={}", counted.join(","))).arg("-o").arg(&table);
     if run_under(&mut strace, child)?.is_none() {
@@ -91,7 +91,7 @@ pub fn system_calls(child: &Child, counted: &[&str]) -> Outcome<Option<HashMap<S
     Ok(Some(table.lines().filter_map(calls).collect()))
 }
 
-/// Every system call of a child, a line each with the thread's number in front; `None` without strace.
+/// Returns a line with thread id for each system call of a child; `None` if strace is not installed.
 ///
 /// # Errors
 /// If the child fails.
@@ -106,7 +106,7 @@ pub fn all_system_calls(child: &Child) -> Outcome<Option<String>> {
     Ok(Some(fs::read_to_string(lines)?))
 }
 
-/// How many instructions a child needs; `None` without valgrind.
+/// Counts the instructions of a child; `None` if valgrind is not installed.
 ///
 /// # Errors
 /// If the child fails.
@@ -124,7 +124,7 @@ pub fn instructions(child: &Child) -> Outcome<Option<u64>> {
     Ok(Some(collected.ok_or("valgrind collected nothing")?.1.trim().parse()?))
 }
 
-/// How many statements `SQLite` begins in a child, on all its connections.
+/// Counts the statements that `SQLite` begins in a child, on all connections.
 ///
 /// # Errors
 /// If the child fails.
@@ -144,7 +144,7 @@ fn run_under(tool: &mut Command, child: &Child) -> Outcome<Option<Output>> {
     }
 }
 
-/// The output of a child that did what it was told; otherwise, what it said.
+/// Returns the output of a successful child, or an error with its standard error.
 fn succeeded(output: Output) -> Outcome<Output> {
     if output.status.success() {
         return Ok(output);

@@ -1,31 +1,31 @@
-//! Turns: every contender once in each round, so that neighbours saw the same disk.
+//! Turns: each contender once in each round, so that neighbouring turns meet the same disk.
 
 use crate::Outcome;
 use crate::contender::Contender;
 use crate::lap::{Lap, median};
 
-/// What one contender did, round by round.
+/// The laps of one contender.
 #[derive(Clone, Debug)]
 pub struct Result {
-    /// Who.
+    /// The contender.
     pub name: &'static str,
-    /// One lap for each round, in the order of the rounds.
+    /// One lap for each round, in order.
     pub laps: Vec<Lap>,
 }
 
 impl Result {
-    /// The median of one figure of each lap.
+    /// Returns the median of a figure over the laps.
     pub fn median(&self, figure: impl Fn(&Lap) -> f64) -> f64 {
         median(&self.laps.iter().map(figure).collect::<Vec<_>>())
     }
 
-    /// How many times as fast as `other`: the median over the rounds of the ratio of the two rates.
+    /// Returns how many times as fast as `other` the contender is: the median of the ratios of the rates in each round.
     #[must_use]
     pub fn ratio_to(&self, other: &Result) -> f64 {
         self.paired(other, |ours, theirs| ours.rate() / theirs.rate())
     }
 
-    /// The median of something of two laps of one round.
+    /// Returns the median of a figure of the two laps of each round.
     pub fn paired(&self, other: &Result, figure: impl Fn(&Lap, &Lap) -> f64) -> f64 {
         median(
             &self.laps.iter().zip(&other.laps).map(|(ours, theirs)| figure(ours, theirs)).collect::<Vec<_>>(),
@@ -33,7 +33,7 @@ impl Result {
     }
 }
 
-/// Lets every contender take its turn in each of the rounds. The first round only warms up.
+/// Runs one turn of each contender in each round. The first round is not measured.
 ///
 /// # Errors
 /// The first error of a turn.

@@ -1,4 +1,4 @@
-//! First calls and replays: who takes part in which work, and the goals it is judged by.
+//! First calls and replays: the contenders of each work, and its goals.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,21 +13,22 @@ use crate::server::RedisServer;
 use crate::settings::Settings;
 use crate::tournament::{Result, run};
 
-/// How many callers the crowded works have.
+/// The callers of a work with many callers.
 const CROWD: usize = 64;
-/// First calls in a turn: for a crowd, and for one caller. Who forces each call to disk alone takes a quarter of them,
-/// so that a turn is short and neighbours see the same disk.
+/// First calls in a turn with many callers. A contender that syncs each call alone makes a quarter of them, so that a
+/// turn is short and its neighbours meet the same disk.
 const CROWD_CALLS: u64 = 64 * 100;
-/// In memory a turn of as many calls would be over before all callers run.
+/// First calls in a turn in memory, where a shorter turn would end before all callers run.
 const CROWD_CALLS_MEMORY: u64 = 4 * CROWD_CALLS;
+/// First calls in a turn with one caller.
 const ALONE_CALLS: u64 = 150;
-/// First calls of one caller before the first turn that counts. A file that grows takes longer to force than one that is
-/// written over, and with these every log has begun at its start again.
+/// First calls of one caller before the first measured turn. An fsync of a growing file takes longer than one of an
+/// overwritten file; after these calls, every WAL has been reset.
 const ALONE_WARMING: u64 = 800;
 /// Replays in a turn.
 const REPLAYS: usize = 3_000;
 
-/// First calls of 64 callers and of one, on disk and in memory.
+/// Measures first calls of 64 callers and of one, on disk and in memory.
 ///
 /// # Errors
 /// The first error of any contender.
@@ -93,7 +94,7 @@ fn alone(place: &str, folder: &Path, settings: &Settings, report: &mut Report) -
     for who in &contenders {
         who.first_calls(1, 0..ALONE_WARMING)?;
     }
-    // A store that was just opened looks more closely after its files.
+    // A store checks its files more often in the first seconds after it was opened.
     thread::park_timeout(Duration::from_millis(3_200));
     let results = run(&contenders, settings.rounds, |who, round| {
         let first = ALONE_WARMING + round as u64 * ALONE_CALLS;
@@ -111,7 +112,7 @@ fn alone(place: &str, folder: &Path, settings: &Settings, report: &mut Report) -
     Ok(())
 }
 
-/// Replays on one thread, and a read from every peer.
+/// Measures replays on one thread, and a read from every peer.
 ///
 /// # Errors
 /// The first error of any contender.
@@ -136,12 +137,12 @@ pub fn replays(settings: &Settings, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Embedded contenders, each in a folder of its own.
+/// Opens embedded contenders, each in its own folder.
 fn all(folder: &Path, work: &str, names: &[&str]) -> Outcome<Vec<Box<dyn Contender>>> {
     names.iter().map(|name| embedded(name, &subfolder(folder, &format!("{work}-{name}"))?)).collect()
 }
 
-/// The peers that are installed and compiled in; the others are named loudly.
+/// Starts the peers that are installed and compiled in, and reports the others as skipped.
 fn peers(folder: &Path, report: &mut Report) -> Outcome<Vec<Box<dyn Contender>>> {
     let mut peers: Vec<Box<dyn Contender>> = Vec::new();
     #[cfg(feature = "cached")]
@@ -177,7 +178,7 @@ fn keys(round: usize, calls: u64) -> std::ops::Range<u64> {
     first..first + calls
 }
 
-/// How many pages our commits append, read off the growth of a young WAL.
+/// Returns the pages that one commit of ours appends to a new WAL.
 fn pages_per_commit(folder: &Path) -> Outcome<f64> {
     const CALLS: u64 = 100;
     let folder = subfolder(folder, "pages")?;

@@ -9,35 +9,35 @@ use std::time::Duration;
 
 use idem_runtime::OnInterrupt;
 
-/// What `--help` prints.
+/// The text of `--help`.
 pub(crate) const USAGE: &str = "\
-Charges each event of a webhook stream once, however often it is delivered.
+Charges each event of a webhook stream once, even if it is delivered several times.
 
-  --input FILE     deliveries, one JSON object a line (default: the stream beside this example)
-  --store FILE     the idempotency store; run again on the same one and nothing is charged twice
-  --ledger FILE    one line per charge is appended here
-                   (a store or a ledger that is not named goes to a fresh temporary folder)
+  --input FILE     deliveries, one JSON object per line (default: the stream beside this example)
+  --store FILE     the idempotency store; a second run on the same store charges nothing twice
+  --ledger FILE    the file to which each charge appends one line
+                   (without --store or --ledger, the file is in a new temporary folder)
   --workers N      threads that handle deliveries, 1 to 256 (default: 8)
   --on-interrupt refuse|rerun
-                   what happens to a charge that an earlier run was cut off in: `refuse` leaves it
-                   in doubt for a person to look at, `rerun` charges again (default: refuse)
-  --work-ms N      how long a charge takes, up to 3600000 (default: 0)
+                   for a charge that an earlier run interrupted: `refuse` leaves it in doubt for
+                   a person to settle, `rerun` charges again (default: refuse)
+  --work-ms N      the duration of a charge in ms, up to 3600000 (default: 0)
   --json           prints the table as one JSON object
 
-Exit status: 0 when every delivery got its answer, 2 when some stayed in doubt, 1 on other errors.
+Exit status: 0 if no delivery failed, 2 if deliveries are in doubt, 1 on other errors.
 ";
 
 const WORKERS_MAX: usize = 256;
 const WORK_MS_MAX: u64 = 3_600_000;
 
-/// What was asked for.
+/// The requested action.
 #[derive(Debug)]
 pub(crate) enum Command {
     Run(Args),
     Help,
 }
 
-/// How to run.
+/// The arguments of a run.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) input: PathBuf,
@@ -97,7 +97,7 @@ pub(crate) fn parse(given: impl IntoIterator<Item = OsString>) -> Result<Command
     Ok(Command::Run(args))
 }
 
-/// Splits `--name=value`; a value need not be UTF-8 when it stands alone.
+/// Splits `--name=value`. Only a separate value may be other than UTF-8.
 fn split(arg: &OsStr) -> Result<(&str, Option<OsString>), String> {
     let text = arg.to_str().ok_or_else(|| format!("unknown argument `{}`", arg.display()))?;
     Ok(match text.split_once('=') {
@@ -120,7 +120,7 @@ where
 fn on_interrupt(value: &OsStr) -> Result<OnInterrupt, String> {
     match value.to_str() {
         Some("refuse") => Ok(OnInterrupt::Refuse),
-        // Whoever kills this program is at the keyboard, so no event is given up as the one that kills it.
+        // The user of the example kills the program, not an event, so the number of attempts is unlimited.
         Some("rerun") => Ok(OnInterrupt::rerun_unlimited()),
         _ => Err(format!("`--on-interrupt` takes `refuse` or `rerun`, not `{}`", value.display())),
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_help_wherever_it_stands() {
+    fn help_is_accepted_at_any_position() {
         assert!(matches!(parse_all(&["--json", "-h"]), Ok(Command::Help)));
     }
 }

@@ -1,4 +1,4 @@
-//! The effect: a charge that a ledger remembers, made idempotent by one attribute.
+//! The idempotent function: a charge that appends a line to a ledger.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use idem_runtime::{OnInterrupt, idempotent};
 use serde::{Deserialize, Serialize};
 
-/// What is charged. A delivery carries more: `delivery_id`, `attempt` and `received_at` belong to the delivery and
-/// differ each time, so they are not read, and not compared.
+/// A charged event. `delivery_id`, `attempt` and `received_at` differ in each delivery, so they are neither read nor
+/// compared.
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "`event_id` is its name in the stream")]
 pub(crate) struct Event {
-    /// Missing, `null` or empty where the sender lost it: then no charge can be told from another.
+    /// The key. If the sender lost the id, it is missing, `null` or empty.
     pub(crate) event_id: Option<String>,
     order: String,
     amount_cents: u64,
@@ -23,13 +23,13 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Whether there is no id to charge this event under.
+    /// Whether the event has no id.
     pub(crate) fn lost_its_id(&self) -> bool {
         self.event_id.as_deref().is_none_or(str::is_empty)
     }
 }
 
-/// What a charge gives, and what its duplicates get again.
+/// The result of a charge, which its duplicates get as well.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     order: String,
@@ -38,8 +38,8 @@ pub(crate) struct Receipt {
 
 /// Charges one event: at most once by default, at least once with `--on-interrupt rerun`.
 ///
-/// `charged_now` is raised by the body, so it stays as it was when the receipt is a replay. A ledger that failed may
-/// hold the line or a part of it, which is why an `Err` leaves the call in doubt.
+/// The body sets `charged_now`; a replay leaves it unchanged. A failed write can leave a part of the line in the
+/// ledger, so an `Err` leaves the call in doubt.
 #[idempotent(
     name = "shop.charge",
     key = event.event_id,
@@ -54,8 +54,8 @@ pub(crate) fn charge(shop: &Shop, event: &Event, charged_now: &mut bool) -> Resu
     Ok(Receipt { order: event.order.clone(), amount_cents: event.amount_cents })
 }
 
-/// The party that takes the money. Its ledger stands for a service elsewhere, which nobody can ask what it did; what a
-/// power cut does to that service is its own affair, so a line is written and not forced to disk.
+/// The payee. The ledger stands for a remote service that cannot be asked for its effects. That service is responsible
+/// for its own durability, so a line is written without an fsync.
 #[derive(Debug)]
 pub(crate) struct Shop {
     ledger: File,
@@ -68,16 +68,16 @@ impl Shop {
     /// Opens or creates the ledger for appending.
     ///
     /// # Errors
-    /// When the ledger cannot be opened.
+    /// If the ledger cannot be opened.
     pub(crate) fn open(ledger: &Path, work: Duration, on_interrupt: OnInterrupt) -> Result<Self, String> {
         let file = OpenOptions::new().append(true).create(true).open(ledger);
         let ledger = file.map_err(|error| format!("the ledger `{}`: {error}", ledger.display()))?;
-        // A duplicate must be ready to wait for the whole charge it meets.
+        // A duplicate waits for the whole running charge.
         let wait = work + Duration::from_secs(30);
         Ok(Self { ledger, work, wait, on_interrupt })
     }
 
-    /// Books a charge with one `write`. It falls in the middle of the work, so that a kill can hit either side of it.
+    /// Books a charge with one `write` in the middle of the work, so a kill can come before or after it.
     fn book(&self, event: &Event) -> io::Result<()> {
         let line = ledger_line(event);
         simulate(self.work / 2);
@@ -87,19 +87,18 @@ impl Shop {
     }
 }
 
-/// `event_id<TAB>order<TAB>amount_cents`.
+/// Returns the line `event_id<TAB>order<TAB>amount_cents`.
 fn ledger_line(event: &Event) -> String {
     let id = event.event_id.as_deref().unwrap_or_default();
     format!("{}\t{}\t{}\n", field(id), field(&event.order), event.amount_cents)
 }
 
-/// One field of a ledger line. Ids are written as they are, spaces, slashes and non-ASCII text included; only what
-/// would break the line is escaped, and the backslash with it, so that no two ids look the same.
+/// Escapes the tabs and line breaks in a field. Backslashes are escaped as well, so different ids stay different.
 fn field(text: &str) -> String {
     text.replace('\\', r"\\").replace('\t', r"\t").replace('\n', r"\n").replace('\r', r"\r")
 }
 
-/// Stands in for the time a real charge takes.
+/// Waits for the duration of a charge.
 #[expect(clippy::disallowed_methods, reason = "a simulated charge takes time and waits for nothing")]
 fn simulate(work: Duration) {
     if !work.is_zero() {
@@ -107,12 +106,12 @@ fn simulate(work: Duration) {
     }
 }
 
-/// Why a delivery has no receipt.
+/// The error of a charge.
 #[derive(Debug)]
 pub(crate) enum ChargeError {
     /// The call was refused: its key, its arguments, or the state of its record.
     Refused(idem_runtime::Error),
-    /// The body ran, and the ledger failed.
+    /// The body ran, and the write to the ledger failed.
     Ledger(io::Error),
 }
 

@@ -1,17 +1,17 @@
 //! A consumer of an at-least-once webhook stream that charges each event once.
 //!
-//! Several workers read deliveries from one file. The same event arrives two or three times, at once or much later,
-//! sometimes with another amount, sometimes without its id. Every charge appends one line to a ledger; the table at
-//! the end says what became of every delivery.
+//! Several workers read deliveries from one file. An event arrives two or three times, at once or much later, sometimes
+//! with another amount or without its id. Each charge appends one line to a ledger. A table at the end counts the
+//! deliveries by their answers.
 //!
 //! ```text
 //! cargo run --example deliveries
 //! cargo run --example deliveries -- --help
 //! ```
 //!
-//! Kill it at any moment with `kill -9` and run it again on the same store and ledger: with `--on-interrupt rerun` no
-//! event is missing and at most the charges that were in flight are repeated; with `refuse` none is repeated and
-//! those are reported in doubt.
+//! Kill the program at any moment with `kill -9`, and run it again on the same store and ledger. With
+//! `--on-interrupt rerun`, no event is missing, and at most the in-flight charges are repeated. With `refuse`, no
+//! charge is repeated, and the in-flight charges are in doubt.
 //!
 //! Reading order: `charge` (the idempotent function), `stream`, `tally`, `screen`, `args`.
 
@@ -75,16 +75,15 @@ fn run(args: &Args) -> Result<Totals, Box<dyn Error>> {
     totals.print(took, args.output)?;
     if totals.in_doubt > 0 {
         eprintln!(
-            "{} deliveries are in doubt: their charge was cut off or failed midway, so it may or may not have \
-             happened. Nothing was repeated. Look them up in the ledger, or charge them again with \
-             `--on-interrupt rerun`.",
+            "{} deliveries are in doubt: their charge was interrupted or failed, and its effect is unknown. No charge \
+             was repeated. Look them up in the ledger, or charge them again with `--on-interrupt rerun`.",
             totals.in_doubt
         );
     }
     Ok(totals)
 }
 
-/// The store and the ledger; those that were not named go to a fresh folder, which is kept for a second run.
+/// Returns the paths of the store and the ledger. Without an argument, a path is in a new folder, which is kept.
 fn places(args: &Args) -> io::Result<(PathBuf, PathBuf)> {
     if let (Some(store), Some(ledger)) = (&args.store, &args.ledger) {
         return Ok((store.clone(), ledger.clone()));
@@ -95,7 +94,7 @@ fn places(args: &Args) -> io::Result<(PathBuf, PathBuf)> {
     Ok((store, ledger))
 }
 
-/// Lets `workers` threads take deliveries from the stream until it ends.
+/// Handles the whole stream with `workers` threads.
 fn consume(stream: &Stream, shop: &Shop, workers: usize) -> Totals {
     let screen = Screen::new();
     let tally = Tally::default();
@@ -111,13 +110,13 @@ fn consume(stream: &Stream, shop: &Shop, workers: usize) -> Totals {
     tally.totals()
 }
 
-/// Gives one delivery its answer and counts it.
+/// Handles one delivery, and counts its answer.
 fn handle(line: io::Result<Line>, shop: &Shop, tally: &Tally, screen: &Screen) {
     let (at, answer, reason) = match line {
         Err(error) => ("the stream".to_owned(), Answer::Error, error.to_string()),
         Ok(line) => {
             let (answer, reason) = match serde_json::from_slice(&line.text) {
-                // Its position counts from the start of this line, which has its own number in the stream.
+                // The error counts bytes within this line; the message contains the line's number in the stream.
                 Err(error) => {
                     (Answer::Error, format!("not a delivery: {error}").replace("at line 1 column", "at byte"))
                 }
@@ -132,9 +131,9 @@ fn handle(line: io::Result<Line>, shop: &Shop, tally: &Tally, screen: &Screen) {
     }
 }
 
-/// Charges the event if nobody has, and says what became of this delivery.
+/// Charges the event, and returns the answer to this delivery.
 fn deliver(shop: &Shop, event: &Event) -> (Answer, String) {
-    // A replay returns the receipt without running the body, so the flag stays down.
+    // A replay does not run the body, so the flag stays `false`.
     let mut charged_now = false;
     match charge(shop, event, &mut charged_now) {
         Ok(_) if charged_now => (Answer::Charged, String::new()),

@@ -1,4 +1,4 @@
-//! Standard error: messages, and a progress bar when somebody is looking.
+//! Messages on standard error, and a progress bar if it is a terminal.
 
 use std::io::{self, IsTerminal};
 use std::thread;
@@ -9,10 +9,10 @@ use crate::tally::Tally;
 
 const BAR_CELLS: usize = 30;
 const REDRAW: Duration = Duration::from_millis(50);
-/// Goes to the start of the line and clears it.
+/// Clears the line and moves the cursor to its start.
 const CLEAR: &str = "\r\x1b[2K";
 
-/// Where messages go; in a file or a pipe they stand alone, without the bar.
+/// The writer of messages. In a file or a pipe there is no progress bar.
 #[derive(Debug)]
 pub(crate) struct Screen {
     terminal: bool,
@@ -23,13 +23,13 @@ impl Screen {
         Self { terminal: io::stderr().is_terminal() }
     }
 
-    /// Writes one message on a line of its own; the bar is drawn again below it.
+    /// Writes one message on its own line. The bar is drawn again below it.
     pub(crate) fn say(&self, message: &str) {
         let clear = if self.terminal { CLEAR } else { "" };
         eprintln!("{clear}{message}");
     }
 
-    /// Draws the bar until the work is finished; does nothing where there is no terminal.
+    /// Draws the bar until the work is finished. Does nothing without a terminal.
     pub(crate) fn watch(&self, stream: &Stream, tally: &Tally, finished: impl Fn() -> bool) {
         if !self.terminal {
             return;

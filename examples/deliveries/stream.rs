@@ -1,4 +1,4 @@
-//! The stream of deliveries: one JSON object a line, taken by whichever worker is free.
+//! The stream of deliveries: one JSON object per line, each read by one worker.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A file of deliveries that several workers read together.
+/// A file of deliveries that several workers share.
 #[derive(Debug)]
 pub(crate) struct Stream {
     reader: Mutex<Reader>,
@@ -14,10 +14,10 @@ pub(crate) struct Stream {
     bytes_total: u64,
 }
 
-/// One delivery as it came, not yet understood.
+/// One delivery, not yet parsed.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Counted from 1, blank lines included, as an editor shows it.
+    /// The line number from 1, with blank lines.
     pub(crate) number: u64,
     pub(crate) text: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Stream {
     /// Opens the file at its first line.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If the file cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let named = |error: io::Error| format!("the input `{}`: {error}", path.display());
         let file = File::open(path).map_err(named)?;
@@ -42,7 +42,7 @@ impl Stream {
         Ok(Self { reader: Mutex::new(reader), bytes_read: AtomicU64::new(0), bytes_total })
     }
 
-    /// The next line that is not blank. After an error the stream has ended: what follows is unknown.
+    /// Returns the next line that is not blank. An error ends the stream.
     pub(crate) fn next(&self) -> Option<io::Result<Line>> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         while !reader.ended {
@@ -62,7 +62,7 @@ impl Stream {
         None
     }
 
-    /// How far the stream has been read, in per cent.
+    /// Returns the part of the stream that is read, in percent.
     pub(crate) fn percent(&self) -> u64 {
         let read = self.bytes_read.load(Ordering::Relaxed);
         (read * 100).checked_div(self.bytes_total).unwrap_or(100).min(100)
@@ -70,7 +70,7 @@ impl Stream {
 }
 
 impl Reader {
-    /// The next line, empty at the end of the file.
+    /// Reads the next line, empty at the end of the file.
     fn line(&mut self) -> io::Result<Line> {
         let mut text = Vec::new();
         self.ended = self.file.read_until(b'\n', &mut text)? == 0;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blank_lines_are_passed_over_and_counted() {
+    fn blank_lines_are_skipped_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stream");
         std::fs::write(&path, "one\n\n  \ntwo").unwrap();

@@ -1,4 +1,4 @@
-//! What became of the deliveries: counted while they are handled, printed at the end.
+//! The counts of deliveries by their answers.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,25 +9,25 @@ use serde::Serialize;
 
 use crate::args::Output;
 
-/// What became of one delivery.
+/// The answer to one delivery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
-    /// The charge was made for this delivery.
+    /// The body ran for this delivery.
     Charged,
-    /// The charge had been made; its receipt came from the record.
+    /// The receipt came from the record.
     Replayed,
     /// The event was charged before, for another order, amount or currency.
     Conflict,
     /// The delivery lost its event id.
     MissingKey,
-    /// The charge was cut off earlier, and nobody knows whether it happened.
+    /// An earlier attempt was interrupted, and its effect is unknown.
     InDoubt,
-    /// Anything else, a malformed line included.
+    /// Any other error, or a malformed line.
     Error,
 }
 
 impl Answer {
-    /// The name in the table and in front of a message.
+    /// Returns the name in the table and in messages.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Charged => "charged",
@@ -39,8 +39,9 @@ impl Answer {
         }
     }
 
-    /// How many deliveries with this answer are reported one by one. Conflicts and lost ids are everyday in such a
-    /// stream, so one of each is shown in full; what somebody has to look after is always shown.
+    /// Returns the number of deliveries with this answer that are reported one by one.
+    ///
+    /// Conflicts and lost ids are common, so one of each is reported. A person must see all doubts and errors.
     pub(crate) fn reports_max(self) -> u64 {
         match self {
             Self::Charged | Self::Replayed => 0,
@@ -55,7 +56,7 @@ impl Answer {
 pub(crate) struct Tally(Mutex<Totals>);
 
 impl Tally {
-    /// Counts one delivery and says how many had this answer so far.
+    /// Counts one delivery, and returns the deliveries with this answer so far.
     pub(crate) fn count(&self, answer: Answer) -> u64 {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         totals.deliveries += 1;
@@ -71,13 +72,13 @@ impl Tally {
         *count
     }
 
-    /// The counts at this moment.
+    /// Returns the counts so far.
     pub(crate) fn totals(&self) -> Totals {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The counts; as JSON, the last line of standard output.
+/// The counts. As JSON, they are the last line of standard output.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(crate) struct Totals {
     pub(crate) deliveries: u64,
@@ -90,7 +91,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// 0 when every delivery got its answer, 2 when some stayed in doubt, 1 on other errors.
+    /// Returns 0 if no delivery failed, 2 if deliveries are in doubt, 1 on other errors.
     pub(crate) fn exit_code(self) -> ExitCode {
         match (self.in_doubt, self.errors) {
             (0, 0) => ExitCode::SUCCESS,
@@ -99,10 +100,10 @@ impl Totals {
         }
     }
 
-    /// Prints the counts as asked.
+    /// Prints the counts as a table or as JSON.
     ///
     /// # Errors
-    /// When standard output is closed.
+    /// If standard output is closed.
     pub(crate) fn print(self, took: Duration, output: Output) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match output {

@@ -1,5 +1,4 @@
-//! The example programs stand beside this folder. Here the example of the README is compiled, run, and compared with
-//! `quickstart.rs`.
+//! The check of the example in the README: it compiles, runs, and equals `quickstart.rs`.
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 #[cfg(test)]

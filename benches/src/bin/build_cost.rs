@@ -1,6 +1,6 @@
-//! What the crate costs a user's build: all of it once, and each annotated function every time.
+//! The costs of the crate in a user's build: a clean build, and each annotated function.
 //!
-//! It makes a crate as a user would, in a temporary folder, and times cargo on it.
+//! The program creates a crate in a temporary folder and measures cargo on it.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use std::fmt::{self, Write};
@@ -12,7 +12,7 @@ use std::time::Instant;
 use idem_benches::Outcome;
 use idem_benches::lap::median;
 
-/// Functions in the crate with functions.
+/// The functions in the crate.
 const FUNCTIONS: u32 = 40;
 const ROUNDS: usize = 5;
 
@@ -41,7 +41,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// All of it once, with SQLite and beside it.
+/// Measures a clean build, with `SQLite` and with a compiled `SQLite`.
 fn clean_builds(user: &User) -> Outcome<()> {
     let all = user.cargo(&["build", "--release"], None)?;
     println!("hello world, default features, clean release build: {all}");
@@ -49,11 +49,11 @@ fn clean_builds(user: &User) -> Outcome<()> {
         find(&user.target("all").join("release/build"), "libsqlite3.a")?.ok_or("SQLite was not compiled")?;
     user.manifest(", default-features = false, features = [\"bincode\", \"tokio\"]")?;
     let beside = user.cargo(&["build", "--release"], library.parent())?;
-    println!("the same with SQLite already compiled: {beside}");
+    println!("the same build with a compiled SQLite: {beside}");
     user.manifest("")
 }
 
-/// Seconds, by the clock and of all processors together: the second does not depend on what else the machine does.
+/// Seconds of wall-clock time and of processor time. Other processes do not change processor time.
 #[derive(Clone, Copy)]
 struct Cost {
     wall: f64,
@@ -66,7 +66,7 @@ impl fmt::Display for Cost {
     }
 }
 
-/// What the attribute adds to the build of one function: medians of turns with it and without.
+/// Returns the cost of the attribute on one function: the median over turns with and without it.
 fn per_function(user: &User, arguments: &[&str]) -> Outcome<Cost> {
     let attribute = "#[idem_runtime::idempotent(key = order.id)]\n";
     user.write("", 0)?;
@@ -86,7 +86,7 @@ fn per_function(user: &User, arguments: &[&str]) -> Outcome<Cost> {
     Ok(Cost { wall: added(|cost| cost.wall), cpu: added(|cost| cost.cpu) })
 }
 
-/// A crate that uses ours.
+/// A crate that depends on the runtime.
 struct User {
     folder: PathBuf,
 }
@@ -94,7 +94,7 @@ struct User {
 impl User {
     fn new(folder: &Path) -> Outcome<User> {
         fs::create_dir_all(folder.join("src"))?;
-        // The versions of the workspace, so that nothing is looked up.
+        // The versions of the workspace need no access to a registry.
         fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock"))?;
         let user = User { folder: folder.to_owned() };
         user.manifest("")?;
@@ -111,10 +111,10 @@ impl User {
         Ok(fs::write(self.folder.join("Cargo.toml"), text)?)
     }
 
-    /// Writes the program: so many functions, each under `attribute`.
+    /// Writes the program with `functions` functions, each under `attribute`.
     fn write(&self, attribute: &str, functions: u32) -> Outcome<()> {
         let mut text = TYPES.to_owned();
-        // A function nobody calls is not compiled to the end.
+        // Without a call, a function is not fully compiled.
         let mut calls = String::new();
         for n in 0..functions {
             writeln!(
@@ -133,7 +133,7 @@ impl User {
         self.folder.join("target").join(name)
     }
 
-    /// Runs cargo and gives what it took. With `sqlite`, the library in that folder is linked.
+    /// Runs cargo and returns its cost. With `sqlite`, the library in that folder is linked.
     fn cargo(&self, arguments: &[&str], sqlite: Option<&Path>) -> Outcome<Cost> {
         let mut cargo = Command::new("cargo");
         cargo.args(arguments).current_dir(&self.folder);
@@ -150,10 +150,10 @@ impl User {
     }
 }
 
-/// Processor time of all children that have ended, in seconds; the kernel counts in hundredths.
+/// Returns the processor time of all ended children in seconds. The kernel counts hundredths.
 fn children_cpu() -> Outcome<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // The name in parentheses may hold spaces; user and system time are the 14th and 15th field after it.
+    // The name in parentheses can contain spaces; user and system time are the 14th and 15th field after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(13).take(2);
     let ticks = fields.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
     Ok(ticks / 100.0)
@@ -163,7 +163,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The first file of this name below a folder.
+/// Returns the first file of this name below a folder.
 fn find(folder: &Path, name: &str) -> Outcome<Option<PathBuf>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

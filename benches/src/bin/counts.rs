@@ -1,8 +1,7 @@
-//! What does not drift: what a call costs in fsyncs, SQL statements, system calls that wake or sleep, instructions,
-//! allocations and bytes on disk.
+//! The costs of a call as counts: fsyncs, SQL statements, futexes, instructions, allocations and bytes on disk.
 //!
-//! Every count is the difference of two runs, so that opening and closing drop out. With 64 callers it depends on how
-//! many share a commit: there an fsync takes a while, as on a disk, so that it does not depend on the machine as well.
+//! Each count is the difference of two runs, without opening and closing. With 64 callers, a count depends on the
+//! number of calls in a commit. A delay in each fsync makes that number independent of the machine.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use std::alloc::System;
@@ -19,7 +18,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Contender, work, callers.
+/// The contender, the work and the callers of each row.
 const COUNTED: [(&str, &str, usize); 16] = [
     ("ours", "replay", 1),
     ("ours-async", "replay", 1),
@@ -38,15 +37,15 @@ const COUNTED: [(&str, &str, usize); 16] = [
     ("by-hand", "first", 64),
     ("bare-channel", "first", 64),
 ];
-/// How many calls the longer run makes more than the shorter one, which makes as many.
+/// The calls of the shorter run. The longer run makes twice as many.
 const CALLS: usize = 1_920;
-/// How long an fsync takes with many callers, in microseconds.
+/// The delay of an fsync with many callers, in microseconds.
 const FSYNC_US: u32 = 500;
-/// Where the stores stand: what is counted does not depend on the disk.
+/// The folder of the stores, in memory: counts do not depend on the disk.
 const MEMORY: &str = "/dev/shm";
 const USAGE: &str = "usage: counts [--out DIR] [CONTENDER…]";
 
-/// What each further call of a contender adds; `None` where a tool is not installed, or there is nothing to count.
+/// The costs of one call. A count is `None` if its tool is not installed or the work has no such count.
 #[derive(Debug, Serialize)]
 struct Counts {
     contender: &'static str,
@@ -71,7 +70,7 @@ fn main() -> Outcome<()> {
         match &*argument {
             "--out" => out = arguments.next().ok_or(USAGE)?.into(),
             name if COUNTED.iter().any(|(known, ..)| *known == name) => wanted.push(argument),
-            _ => return Err(format!("`{argument}` is not known\n\n{USAGE}").into()),
+            _ => return Err(format!("unknown argument `{argument}`\n\n{USAGE}").into()),
         }
     }
     println!(
@@ -88,7 +87,7 @@ fn main() -> Outcome<()> {
     }
     if table.iter().any(|counts| counts.fsyncs.is_none() || counts.instructions.is_none()) {
         eprintln!(
-            "\n!!! SKIPPED: what shows `–` above needs `strace` and `valgrind`, and one is not installed"
+            "\n!!! SKIPPED: counts shown as `–` need `strace` and `valgrind`, and at least one is not installed"
         );
     }
     fs::create_dir_all(&out)?;
@@ -97,10 +96,10 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// A line of the table, in Markdown.
+/// Returns a row of the table in Markdown.
 fn row(counts: &Counts) -> String {
     let shown = |count: Option<f64>, decimals: usize| {
-        // The last decimal of a difference may be a little below zero.
+        // A difference of two runs can be slightly negative.
         count.map_or_else(|| "–".to_owned(), |count| format!("{:.decimals$}", count.max(0.0)))
     };
     [
@@ -118,7 +117,7 @@ fn row(counts: &Counts) -> String {
     .fold("|".to_owned(), |row, cell| format!("{row} {cell} |"))
 }
 
-/// What is counted.
+/// One row of counts.
 #[derive(Clone, Copy)]
 struct Counted {
     name: &'static str,
@@ -142,7 +141,7 @@ impl Counted {
         })
     }
 
-    /// Lets a child make so many calls in a fresh folder.
+    /// Runs a child that makes `calls` calls in a new folder.
     fn in_child<T>(self, calls: usize, run: impl FnOnce(&Child) -> Outcome<T>) -> Outcome<T> {
         let folder = tempfile::tempdir_in(MEMORY)?;
         let fsync_us = if self.callers > 1 { FSYNC_US } else { 0 };
@@ -154,7 +153,7 @@ impl Counted {
         Ok(found.map(|found| found.values().sum()))
     }
 
-    /// Allocations of our own code and of Rust libraries, on all threads; those inside `SQLite` are not seen.
+    /// Counts the allocations of Rust code on all threads, without those of `SQLite`.
     fn allocations(self, calls: usize) -> Outcome<Option<u64>> {
         let folder = tempfile::tempdir_in(MEMORY)?;
         let contender = embedded(self.name, folder.path())?;
@@ -164,11 +163,11 @@ impl Counted {
             return Ok(Some(u64::try_from(region.change().allocations)?));
         }
         contender.first_calls(self.callers, 0..u64::try_from(calls)?)?;
-        // Each key is text that the harness makes.
+        // The harness allocates one text for each key.
         Ok(Some(u64::try_from(region.change().allocations - calls)?))
     }
 
-    /// What is left on disk after so many first calls and a clean close.
+    /// Returns the bytes on disk after `calls` first calls and a clean close.
     fn bytes(self, calls: usize) -> Outcome<Option<u64>> {
         let folder = tempfile::tempdir_in(MEMORY)?;
         embedded(self.name, folder.path())?.first_calls(self.callers, 0..u64::try_from(calls)?)?;
@@ -176,14 +175,14 @@ impl Counted {
     }
 }
 
-/// What each further call adds.
+/// Returns the cost of one call: the difference of two runs.
 fn difference(of: impl Fn(usize) -> Outcome<Option<u64>>) -> Outcome<Option<f64>> {
     let (Some(less), Some(more)) = (of(CALLS)?, of(2 * CALLS)?) else { return Ok(None) };
     let [less, more] = [usize::try_from(less)?, usize::try_from(more)?].map(count);
     Ok(Some((more - less) / count(CALLS)))
 }
 
-/// The bytes of all files in a folder.
+/// Returns the bytes of all files in a folder.
 fn size(folder: &Path) -> Outcome<u64> {
     let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
     sizes.sum()

@@ -1,17 +1,18 @@
-//! One bar for each contender of a table: calls per second.
+//! A table as bars: calls per second of each contender.
 
 use super::drawing::{Drawing, MARGIN, Text, WIDTH, class, short};
 use super::scale::Scale;
 use crate::lap::count;
 use crate::report::Table;
 
-/// Where bars begin, and where the longest may end.
+/// The left end of all bars.
 const LEFT: f64 = 342.0;
+/// The right end of the longest bar.
 const RIGHT: f64 = WIDTH - 190.0;
 const BAR: f64 = 18.0;
 const ROW: f64 = 25.0;
 
-/// Draws a table from `top` down and gives where the next one begins.
+/// Draws a table below `top` and returns the top of the next one.
 pub(super) fn draw(drawing: &mut Drawing, table: &Table, top: f64) -> f64 {
     let Some(first) = table.rows.first() else { return top };
     let scale = Scale::from_a_decade(table.rows.iter().map(|row| row.calls_per_s), [LEFT, RIGHT]);

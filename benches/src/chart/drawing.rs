@@ -1,17 +1,17 @@
-//! The shapes a chart is made of, as markup.
+//! The shapes of a chart as markup.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Of the whole picture, in pixels.
+/// The width of the picture in pixels.
 pub(super) const WIDTH: f64 = 960.0;
-/// Left free at every edge.
+/// The margin at every edge in pixels.
 pub(super) const MARGIN: f64 = 24.0;
 
-/// What was drawn so far.
+/// The markup of the shapes drawn so far.
 #[derive(Debug, Default)]
 pub(super) struct Drawing(String);
 
-/// How text looks.
+/// The look of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Text {
     Title,
@@ -26,7 +26,7 @@ impl Display for Drawing {
 }
 
 impl Drawing {
-    /// Text that starts, ends or has its middle at `x`: `anchor` is `start`, `end` or `middle`.
+    /// Draws a text at `x`, its `start`, `end` or `middle` by `anchor`.
     pub(super) fn text(&mut self, look: Text, anchor: &str, x: f64, y: f64, text: &str) {
         let class = match look {
             Text::Title => "title",
@@ -45,18 +45,18 @@ impl Drawing {
         ));
     }
 
-    /// A line of the grid.
+    /// Draws a line of the grid.
     pub(super) fn grid(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
         self.add(format_args!(
             "<line class=\"grid\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>\n"
         ));
     }
 
-    /// Points, and the line through them.
+    /// Draws points and the line through them.
     pub(super) fn line(&mut self, class: &str, points: &[[f64; 2]]) {
         let mut path = String::new();
         for [x, y] in points {
-            // Writing to a string cannot fail.
+            // A write to a string cannot fail.
             let _ = write!(path, "{x:.1},{y:.1} ");
         }
         self.add(format_args!("<polyline class=\"line {class}\" points=\"{}\"/>\n", path.trim_end()));
@@ -70,7 +70,7 @@ impl Drawing {
     }
 }
 
-/// The colour of a contender, the same in every panel.
+/// Returns the class of a contender, which has one colour in all panels.
 pub(super) fn class(contender: &str) -> &'static str {
     match contender {
         name if name.starts_with("idempotent, tasks") => "b",
@@ -80,7 +80,7 @@ pub(super) fn class(contender: &str) -> &'static str {
     }
 }
 
-/// A number on an axis or beside a bar, as short as it is still exact enough to compare.
+/// Formats a number for an axis or a bar, short but exact enough to compare.
 pub(super) fn short(number: f64) -> String {
     let (number, unit) = match number {
         number if number >= 1e6 => (number / 1e6, " M"),

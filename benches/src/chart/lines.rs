@@ -1,18 +1,18 @@
-//! Lines over one axis.
+//! A curve as lines.
 
 use super::drawing::{Drawing, MARGIN, Text, WIDTH, short};
 use super::scale::Scale;
 use crate::lap::count;
 use crate::report::Curve;
 
-/// Of one panel with all its words.
+/// The height of one panel with its texts.
 pub(super) const HEIGHT: f64 = 310.0;
 const PANEL: f64 = (WIDTH - 3.0 * MARGIN) / 2.0;
 const PLOT: f64 = 190.0;
-/// Left free for the numbers of the upright axis.
+/// The width of the numbers on the vertical axis.
 const NUMBERS: f64 = 52.0;
 const CLASSES: [&str; 4] = ["a", "b", "c", "d"];
-/// Between the names of two lines.
+/// The distance between the names of two lines.
 const NAME: f64 = 140.0;
 
 /// Draws a curve with its upper left corner at `left`, `top`.

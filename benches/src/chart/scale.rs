@@ -1,18 +1,18 @@
 //! A logarithmic axis.
 
-/// From a range of numbers to a range of pixels.
+/// A map from a range of numbers to a range of pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
-    /// Decimal logarithms of both ends.
+    /// The decimal logarithms of both ends.
     low: f64,
     high: f64,
-    /// Pixels of both ends.
+    /// The pixels of both ends.
     from: f64,
     to: f64,
 }
 
 impl Scale {
-    /// An axis on which all numbers have a place; those that have no logarithm are not looked at.
+    /// Returns an axis that contains all numbers. A number without a logarithm is ignored.
     pub(super) fn over(numbers: impl Iterator<Item = f64>, [from, to]: [f64; 2]) -> Scale {
         let logarithms = numbers.filter(|number| number.is_finite() && *number > 0.0).map(f64::log10);
         let ends = logarithms.fold(None, |ends, number| {
@@ -20,24 +20,24 @@ impl Scale {
             Some((low.min(number), high.max(number)))
         });
         let (low, high): (f64, f64) = ends.unwrap_or((0.0, 1.0));
-        // Some room at both ends, and never an axis without length.
+        // Room at both ends, also if all numbers are equal.
         let room = ((high - low) * 0.06).max(0.1);
         Scale { low: low - room, high: high + room, from, to }
     }
 
-    /// The same with the whole decade below the lowest number, for what is drawn from the end of the axis on.
+    /// Returns an axis that begins one decade below the lowest number, for bars.
     pub(super) fn from_a_decade(numbers: impl Iterator<Item = f64>, pixels: [f64; 2]) -> Scale {
         let scale = Scale::over(numbers, pixels);
         Scale { low: scale.low.floor(), ..scale }
     }
 
-    /// Where a number stands; one without a place stands at the low end.
+    /// Returns the pixel of a number; a number without a logarithm is at the low end.
     pub(super) fn at(&self, number: f64) -> f64 {
         let log = if number.is_finite() && number > 0.0 { number.log10() } else { self.low };
         self.from + (log - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// The numbers to write on it: powers of ten, and 2 and 5 between them where there is room.
+    /// Returns the numbers on the axis: powers of ten, and 2 and 5 between them if there is room.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let steps: &[f64] = if self.high - self.low < 2.4 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let decades = std::iter::successors(Some(self.low.floor()), |decade| Some(decade + 1.0));

@@ -1,4 +1,4 @@
-//! Lower bounds: what the disk and `SQLite` cost with nothing of ours around them.
+//! Lower bounds: the disk and `SQLite` without the runtime.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -22,19 +22,19 @@ const CLAIM: &str = "INSERT OR IGNORE INTO calls (key, done) VALUES (?1, 0)";
 const COMPLETE: &str = "UPDATE calls SET done = 1, result = ?2 WHERE key = ?1";
 const FINISHED: &str = "INSERT INTO calls (key, done, result) VALUES (?1, 1, ?2)";
 
-/// One write, and where to say that it is committed.
+/// One write, and the channel for its commit.
 type Request = (String, Option<String>, SyncSender<()>);
 
-/// What a call sends.
+/// The rows that a call sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// A claim, and then a completion.
     ClaimAndCompletion,
-    /// The finished row, once: no promise at all.
+    /// The finished row only, which protects from nothing.
     FinishedRow,
 }
 
-/// Writes sent through a channel to one thread that commits whatever has come.
+/// Writes through a channel to one thread, which commits all that have arrived.
 #[derive(Debug)]
 pub struct Channel {
     sent: Sent,
@@ -43,14 +43,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
     pub fn open(folder: &Path, sent: Sent) -> Outcome<Channel> {
         let conn = connect(&folder.join("bare-channel.db"), TABLE)?;
         let (requests, incoming) = channel();
-        // If it fails, its callers are not answered, and they say so.
+        // If the commit fails, its callers get no answer and return an error.
         let writer = thread::spawn(move || drop(write(&conn, sent, &incoming)));
         Ok(Channel { sent, requests: Some(requests), writer: Some(writer) })
     }
@@ -124,12 +124,12 @@ impl Caller for Sending {
     }
 }
 
-/// Finished rows, inserted by one thread in batches as large as there are callers.
+/// Finished rows, inserted by one thread in batches of one row per caller.
 #[derive(Debug)]
 pub struct Insert(Mutex<Connection>);
 
 impl Insert {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -163,12 +163,12 @@ impl Contender for Insert {
     }
 }
 
-/// One SELECT of the result by its key, on a connection of one's own.
+/// One SELECT of the result by its key, on a separate connection.
 #[derive(Debug)]
 pub struct Select(Mutex<Connection>);
 
 impl Select {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -198,8 +198,8 @@ impl Contender for Select {
     }
 }
 
-/// Appends of so many pages, each forced to disk: two are the floor of a claim and a completion, one that of a call with
-/// a single commit.
+/// Appends of pages, each with one fsync. Two are the lower bound of a claim and a completion, one of a call with a
+/// single commit.
 #[derive(Debug)]
 pub struct Fsyncs {
     file: Mutex<File>,
@@ -207,13 +207,13 @@ pub struct Fsyncs {
     appends: usize,
 }
 
-/// As long as a WAL between two checkpoints.
+/// The size of a WAL between two checkpoints.
 const FILE_BYTES: u64 = 4_000 * PAGE_BYTES;
 /// A page and its WAL header.
 pub const PAGE_BYTES: u64 = 4_096 + 24;
 
 impl Fsyncs {
-    /// A file in `folder`, written once so that later writes change nothing but its contents.
+    /// Creates a file in `folder` and writes it once, so that later writes change only its contents.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -251,7 +251,7 @@ impl Caller for Appending<'_> {
                 file.seek(SeekFrom::Start(0))?;
             }
             file.write_all(&self.0.bytes)?;
-            // What `SQLite` calls where it is compiled as `libsqlite3-sys` does.
+            // `SQLite` as compiled by `libsqlite3-sys` makes the same system call.
             file.sync_all()?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What one writes by hand: a connection behind a mutex, insert-or-ignore, then update.
+//! The handwritten alternative: a connection behind a mutex, insert-or-ignore, then update.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::Contender;
 use crate::lap::Caller;
 use crate::{Outcome, result};
 
-/// WAL with `synchronous = FULL`, as ours; statements are prepared once.
+/// Opens a connection in WAL mode with `synchronous = FULL`, as the runtime does.
 ///
 /// # Errors
 /// If the database cannot be opened.
@@ -34,7 +34,7 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.

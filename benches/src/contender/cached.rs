@@ -1,4 +1,4 @@
-//! The crate `cached` with its disk store (redb). It has no claim: two callers may run side by side.
+//! The crate `cached` with its disk store (redb). It has no claim, so two callers can run the body at once.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::Contender;
 use crate::lap::Caller;
 use crate::{Outcome, result};
 
-/// Durable, as the crate's default is.
+/// A durable disk store, the default of the crate.
 #[derive(Debug)]
 pub struct Cached(RedbCache<String, String>);
 
 impl Cached {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.

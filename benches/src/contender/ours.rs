@@ -1,4 +1,4 @@
-//! Our calls: from threads and from tasks.
+//! Our calls, from threads and from tasks.
 
 use std::ops::Range;
 use std::path::Path;
@@ -35,7 +35,7 @@ async fn charge_async(store: &Store, key: &str) -> Result<String, Error> {
     Ok(result())
 }
 
-/// What an interrupted call means.
+/// The mode of `on_interrupt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// The default.
@@ -44,7 +44,7 @@ pub enum Mode {
     Rerun,
 }
 
-/// Sync calls, a thread for each caller.
+/// Sync calls with one thread per caller.
 #[derive(Debug)]
 pub struct Threads {
     store: Store,
@@ -52,7 +52,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// A new store in `folder`.
+    /// Creates a store in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -60,7 +60,7 @@ impl Threads {
         Ok(Threads { store: Store::open(folder.join("ours.db"))?, mode })
     }
 
-    /// Over a store that is open.
+    /// Uses an open store.
     #[must_use]
     pub fn over(store: Store) -> Threads {
         Threads { store, mode: Mode::AtMostOnce }
@@ -96,12 +96,12 @@ impl Caller for ThreadCaller<'_> {
     }
 }
 
-/// Calls that share a transaction with what the body writes, on a connection of the user's.
+/// Calls in the transaction of a user's connection.
 #[derive(Debug)]
 pub struct InTransaction(Mutex<Connection>);
 
 impl InTransaction {
-    /// A new database in `folder`.
+    /// Creates a database in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -136,7 +136,7 @@ impl Caller for TransactionCaller<'_> {
     }
 }
 
-/// Async calls, a task for each caller, on a tokio runtime with two workers.
+/// Async calls with one task per caller, on a tokio runtime with two workers.
 #[derive(Debug)]
 pub struct Tasks {
     store: Store,
@@ -144,7 +144,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// A new store in `folder`.
+    /// Creates a store in `folder`.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -212,7 +212,7 @@ async fn tasks(store: &Store, callers: usize, keys: Range<u64>) -> Outcome<Lap> 
     Ok(Lap { elapsed: begun.elapsed(), latencies })
 }
 
-/// A thread that drives one async call at a time.
+/// A caller that makes one async call at a time.
 struct TaskCaller<'a>(&'a Tasks);
 
 impl Caller for TaskCaller<'_> {

@@ -7,12 +7,12 @@ use crate::lap::Caller;
 use crate::server::PostgresServer;
 use crate::{Outcome, result};
 
-/// A cluster of our own, a connection for each caller.
+/// A `PostgreSQL` server with one connection per caller.
 #[derive(Debug)]
 pub struct Postgres(PostgresServer);
 
 impl Postgres {
-    /// Makes the table.
+    /// Creates the table.
     ///
     /// # Errors
     /// If the server does not answer.

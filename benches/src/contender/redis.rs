@@ -1,4 +1,4 @@
-//! Redis with `appendfsync always`: SET NX, then SET. The protocol is spoken here, without a client to pay for.
+//! Redis with `appendfsync always`: SET NX, then SET. This file writes the protocol itself, without a client library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::lap::Caller;
 use crate::server::RedisServer;
 use crate::{Outcome, result};
 
-/// A server of our own, a connection for each caller.
+/// A Redis server with one connection per caller.
 #[derive(Debug)]
 pub struct Redis(pub RedisServer);
 
@@ -30,7 +30,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Sends one command and gives its reply: `None` for null.
+    /// Sends one command and returns its reply, `None` for null.
     fn ask(&mut self, words: &[&[u8]]) -> Outcome<Option<Vec<u8>>> {
         self.request.clear();
         write!(self.request, "*{}\r\n", words.len())?;

@@ -1,15 +1,15 @@
-//! What a client is told when there is no receipt.
+//! The HTTP responses for errors.
 //!
-//! | status | when | the client |
+//! | status | reason | action of the client |
 //! |---|---|---|
-//! | 400 | the key is missing, empty or too long | sends one |
-//! | 409 with `Retry-After` | the first request still runs | asks again |
-//! | 409 | the charge is in doubt | waits for a person to settle it |
-//! | 410 | done; the receipt is not kept any longer | stops asking |
-//! | 422 | the key was used for another order | takes another key |
-//! | 500 | the program or the record is at fault | tells the operator |
-//! | 502 | the gateway failed | asks again |
-//! | 503 | the store cannot be used | asks again |
+//! | 400 | the key is missing, empty or too long | sends a valid key |
+//! | 409 with `Retry-After` | the first request still runs | retries |
+//! | 409 | the charge is in doubt | waits until a person settles it |
+//! | 410 | the charge is done, its receipt is no longer kept | stops |
+//! | 422 | the key belongs to another order | uses another key |
+//! | 500 | a fault of the program or the record | informs the operator |
+//! | 502 | the gateway failed | retries |
+//! | 503 | the store is unavailable | retries |
 
 use std::time::Duration;
 
@@ -54,18 +54,19 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-/// What is the server's fault is for its operator to read: it may name files and hosts.
+/// Returns a response with an error text. Only the operator sees the text of a server error: it can name files and
+/// hosts.
 fn problem(status: StatusCode, text: String) -> Response {
     let error = if status.is_server_error() {
         eprintln!("payment-api: {text}");
-        "the charge could not be made or recorded; the operator has been told".to_owned()
+        "the charge could not be made or recorded; the operator is informed".to_owned()
     } else {
         text
     };
     (status, Json(Problem { error })).into_response()
 }
 
-/// Rounded up: a client that comes back too early comes in vain.
+/// Rounds up to seconds, because an early retry fails.
 fn seconds(after: Duration) -> u64 {
     after.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
 }
@@ -75,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_in_whole_seconds_and_never_now() {
+    fn retry_after_is_at_least_one_second() {
         let seconds = |ms| seconds(Duration::from_millis(ms));
         assert_eq!([seconds(0), seconds(1), seconds(1_000), seconds(1_001)], [1, 1, 1, 2]);
     }
 
     #[test]
-    fn the_servers_own_failures_are_not_shown_to_clients() {
+    fn clients_do_not_see_the_text_of_server_errors() {
         let response = problem(StatusCode::SERVICE_UNAVAILABLE, "`/srv/idem.db` is full".to_owned());
         assert_eq!(response.status(), 503);
         let shown = format!("{response:?}");

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use idem_runtime::OnInterrupt;
 
-/// What `--help` prints.
+/// The text of `--help`.
 pub(crate) const USAGE: &str = "\
 Charges once per Idempotency-Key: POST /charges with {\"order\": TEXT, \"cents\": NUMBER}.
 
-  --folder DIR       where the store and the gateway's ledger are; start again on the same one
-  --port N           the port on 127.0.0.1 (default: 0, a free one)
-  --work-ms N        how long a charge takes (default: 0)
-  --wait-ms N        how long a retry waits for the first request (default: 30000)
+  --folder DIR       the folder for the store and the gateway's ledger; use it again after a restart
+  --port N           the port on 127.0.0.1 (default: 0, a free port)
+  --work-ms N        the duration of a charge in ms (default: 0)
+  --wait-ms N        the longest wait of a retry for the first request in ms (default: 30000)
   --on-interrupt refuse|rerun
-                     what a retry does about a charge that a crash cut off: `refuse` leaves it in doubt for
-                     a person, `rerun` asks the gateway again under the same token (default: rerun)
+                     for a charge that a crash interrupted: `refuse` leaves it in doubt for a person,
+                     `rerun` asks the gateway again with the same token (default: rerun)
 
-Ctrl-C ends it in good order. Exit status: 0 then, 1 on errors.
+Ctrl-C shuts the server down. Exit status: 0 after Ctrl-C, 1 on errors.
 ";
 
-/// How to serve.
+/// The arguments of the server.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) folder: PathBuf,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     pub(crate) on_interrupt: OnInterrupt,
 }
 
-/// Reads the arguments; `None` asks for help.
+/// Reads the arguments; `None` for `--help`.
 ///
 /// # Errors
 /// A message that names the argument and says what it takes.

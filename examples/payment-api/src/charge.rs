@@ -15,14 +15,14 @@ pub(crate) struct Order {
     pub(crate) cents: u64,
 }
 
-/// The body of a response, to the first request and to every retry.
+/// The body of the response to the first request and to every retry.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) number: String,
     pub(crate) cents: u64,
 }
 
-/// What every request shares.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) gateway: Gateway,
@@ -30,10 +30,10 @@ pub(crate) struct Shop {
     pub(crate) on_interrupt: OnInterrupt,
 }
 
-/// Charges once per key. The gateway gets the token of the call, the same at every attempt.
+/// Charges once per key. The gateway gets the token of the call, which is equal at every attempt.
 ///
-/// Clients choose their keys, and two may choose the same: where requests belong to accounts, the key is
-/// `(account, key)`. A gateway that failed may have charged, so an `Err` leaves the call in doubt.
+/// Two clients can choose equal keys. If requests belong to accounts, use the key `(account, key)`. A failed gateway
+/// can have charged, so an `Err` leaves the call in doubt.
 #[idempotent(
     name = "payments.charge",
     key = key,
@@ -52,7 +52,7 @@ pub(crate) async fn charge(
     shop.gateway.charge(&token, &order).await.map_err(|error| ChargeError::Gateway(error.to_string()))
 }
 
-/// Why there is no receipt; `answer` says it in HTTP.
+/// The error of a charge. `answer` turns it into a response.
 #[derive(Debug)]
 pub(crate) enum ChargeError {
     /// The call was refused, or its record could not be written.

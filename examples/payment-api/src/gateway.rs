@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::charge::{Order, Receipt};
 
-/// Its ledger has a line for each charge, and survives this program as a real gateway does.
+/// A gateway whose ledger has a line for each charge. The ledger outlives this process, as a real gateway does.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     ledger: Mutex<PathBuf>,
@@ -20,8 +20,8 @@ impl Gateway {
         Gateway { ledger: Mutex::new(ledger), work }
     }
 
-    /// Charges, or gives the receipt of the charge it made for this token before. It books in the middle of its work,
-    /// so that a kill can hit either side of it.
+    /// Charges once per token, and returns the receipt. The booking is in the middle of the work, so a kill can come
+    /// before or after it.
     pub(crate) async fn charge(&self, token: &str, order: &Order) -> io::Result<Receipt> {
         println!("asked for {}", order.order);
         tokio::time::sleep(self.work / 2).await;
@@ -31,7 +31,7 @@ impl Gateway {
         Ok(Receipt { number: format!("R-{number}"), cents: order.cents })
     }
 
-    /// The number of the line with this token, which is written if there is none.
+    /// Returns the number of the line with this token. If there is none, writes it.
     fn book(&self, token: &str, order: &Order) -> io::Result<usize> {
         let path = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ledger = OpenOptions::new().append(true).create(true).open(&*path)?;

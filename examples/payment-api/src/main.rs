@@ -1,8 +1,8 @@
-//! An HTTP interface that charges once per `Idempotency-Key`, whatever happens to the connection.
+//! An HTTP server that charges once per `Idempotency-Key`.
 //!
-//! A client that gives up and asks again meets the charge it began: the handler calls a `detach`ed function, so a
-//! closed connection takes nothing down with it. A key used for another order is refused, and so is a request
-//! without a key. After a crash of this server, the retry goes on as `--on-interrupt` says.
+//! The handler calls a function with `detach`, so a closed connection does not interrupt the charge, and a retry waits
+//! for it. The server refuses a key that belongs to another order, and a request without a key. After a crash of the
+//! server, `--on-interrupt` decides about the retry.
 //!
 //! ```text
 //! cargo run -p payment-api -- --folder payments --port 8080 --work-ms 3000
@@ -11,7 +11,7 @@
 //!
 //! Reading order: `charge` (the idempotent function), `answer` (its errors as HTTP), `gateway`, `args`.
 
-#![expect(clippy::print_stdout, reason = "the example tells what it does")]
+#![expect(clippy::print_stdout, reason = "the example prints its steps")]
 
 mod answer;
 mod args;
@@ -36,7 +36,7 @@ use crate::args::Args;
 use crate::charge::{ChargeError, Order, Shop, charge};
 use crate::gateway::Gateway;
 
-/// How long charges whose clients have gone may take when the server ends.
+/// The longest wait for running charges at shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -57,8 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until Ctrl-C. The order of the end matters: no more requests, then the charges that still run, then the
-/// store.
+/// Serves until Ctrl-C, then shuts down in this order: requests, running charges, store.
 #[tokio::main]
 async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&args.folder)?;
@@ -82,13 +81,13 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 }
 
 async fn ctrl_c() {
-    // Where the signal cannot be listened for, the process simply dies of it.
+    // Without a handler, the signal ends the process.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Without a key there is `None`, which the library refuses: it never becomes a key that everybody shares.
+/// Handles a request. Without a key header the key is `None`, which the runtime refuses.
 async fn post_charge(
     State(shop): State<Arc<Shop>>,
     headers: HeaderMap,

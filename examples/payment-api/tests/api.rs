@@ -1,4 +1,4 @@
-//! What clients see: the server is a real process, and they are real connections.
+//! The server as clients see it: a real process, and real connections.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,7 +16,7 @@ use crate::server::{Request, Response, Server};
 const LAMP: &str = r#"{"order":"lamp","cents":1250}"#;
 const RECEIPT: &str = r#"{"number":"R-1","cents":1250}"#;
 
-/// How many charges the gateway has booked.
+/// Returns the number of charges that the gateway has booked.
 fn charges(folder: &Path) -> usize {
     std::fs::read_to_string(folder.join("ledger.tsv")).unwrap_or_default().lines().count()
 }
@@ -108,7 +108,7 @@ fn a_retry_that_does_not_wait_is_409_and_told_when_to_come_back() {
     assert_eq!(charges(folder.path()), 1);
 }
 
-/// Kills the server when it says `moment` about a first request.
+/// Kills the server when it prints `moment` during a first request.
 fn kill_at(moment: &str, folder: &Path) {
     let server = Server::start(folder, &["--work-ms", "4000"]);
     let request = server.send(Some("A-1"), LAMP);

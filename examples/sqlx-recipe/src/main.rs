@@ -1,15 +1,15 @@
-//! Exactly once in a database that is not the store's: `on_interrupt = rerun` and a `UNIQUE` column for the token.
+//! Exactly once in a database of your own: `on_interrupt = rerun` and a `UNIQUE` column for the token.
 //!
-//! The call runs again after a crash, and the database ignores the row it has already. It is SQLite through sqlx here;
-//! PostgreSQL and others take the same statement.
+//! After a crash the call runs again, and the database ignores a row with a known token. The example uses SQLite
+//! through sqlx; the statement works in PostgreSQL as well.
 //!
 //! ```text
 //! cargo run -- recipe --crash-after inserted
 //! cargo run -- recipe
 //! ```
 //!
-//! What makes it exactly once is that the row and its token are one row. An effect that is spread over several
-//! statements needs a transaction around them and the row with the token.
+//! The token is a column of the row, so both are written at once. An effect of several statements needs a transaction
+//! around them and a row with the token.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -29,17 +29,17 @@ struct Posting {
     cents: i64,
 }
 
-/// Where postings go.
+/// The database of the postings.
 #[derive(Debug)]
 struct Ledger {
     pool: SqlitePool,
     crash_after: Option<String>,
 }
 
-/// Posts once. The result is the number of the row, whichever attempt wrote it.
+/// Posts once, and returns the number of the row, which any attempt can have written.
 #[idempotent(name = "bank.post", key = posting.id, skip(ledger), on_interrupt = rerun(unlimited))]
 async fn post(ledger: &Ledger, posting: &Posting) -> Result<i64, Failure> {
-    let call = current().ok_or("a posting is made by an idempotent call")?;
+    let call = current().ok_or("a posting needs a running idempotent call")?;
     let token = call.token();
     println!("attempt {} with token {token}", call.attempt());
     ledger.crash_after("begun");
@@ -57,7 +57,7 @@ async fn post(ledger: &Ledger, posting: &Posting) -> Result<i64, Failure> {
 }
 
 impl Ledger {
-    /// Opens or creates the database. It forces its commits to disk, or a power cut could lose a row that is recorded.
+    /// Opens or creates the database. With `synchronous = FULL`, a power failure loses no recorded row.
     async fn open(path: &Path, crash_after: Option<String>) -> Result<Ledger, Failure> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -88,7 +88,7 @@ async fn main() -> ExitCode {
         [folder, "--crash-after", moment @ ("begun" | "inserted")] => {
             run(folder.into(), Some((*moment).to_owned())).await
         }
-        _ => Err("it takes a folder, and perhaps `--crash-after begun|inserted`".into()),
+        _ => Err("expected a folder, and optionally `--crash-after begun|inserted`".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

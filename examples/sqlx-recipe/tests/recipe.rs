@@ -1,4 +1,4 @@
-//! The program is killed before and after its row is written, and runs again.
+//! The program is killed before and after its insert, and runs again.
 
 use std::path::Path;
 use std::process::{Command, Output};

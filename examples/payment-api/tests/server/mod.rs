@@ -1,4 +1,4 @@
-//! The program as a process of its own, and a client that speaks HTTP over a plain socket.
+//! The server as a separate process, and an HTTP client over a plain socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Longer than anything takes here, on a busy machine as well.
+/// The longest wait of a test, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it listens.
+    /// Starts the server, and waits until it listens.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_payment-api"));
         command.arg("--folder").arg(folder).args(args).stdout(Stdio::piped());
@@ -33,7 +33,7 @@ impl Server {
         server
     }
 
-    /// The rest of the next line that begins so.
+    /// Waits for a line with this beginning, and returns the rest of it.
     pub(crate) fn hear(&self, start: &str) -> String {
         loop {
             let line =
@@ -44,12 +44,12 @@ impl Server {
         }
     }
 
-    /// Sends a request and waits for its response.
+    /// Sends a request, and waits for its response.
     pub(crate) fn charge(&self, key: Option<&str>, body: &str) -> Response {
         self.send(key, body).response(PATIENCE).unwrap()
     }
 
-    /// Sends a request, and leaves its response to be read.
+    /// Sends a request without a wait for its response.
     pub(crate) fn send(&self, key: Option<&str>, body: &str) -> Request {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
@@ -60,13 +60,13 @@ impl Server {
         Request(stream)
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Ctrl-C; waits until it has ended in good order.
+    /// Sends SIGINT, and waits for the shutdown.
     #[cfg(unix)]
     pub(crate) fn interrupt(mut self) {
         let pid = self.process.id();
@@ -79,18 +79,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
+        // If the process has ended, both calls fail, which is harmless.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A request on its way. Dropped, the client hangs up.
+/// A request without a response yet. The drop closes the connection.
 #[derive(Debug)]
 pub(crate) struct Request(TcpStream);
 
 impl Request {
-    /// Waits for the response, at most so long for each part of it.
+    /// Waits for the response, at most this long for each read.
     pub(crate) fn response(mut self, patience: Duration) -> io::Result<Response> {
         self.0.set_read_timeout(Some(patience))?;
         let mut text = String::new();
@@ -101,7 +101,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -110,13 +110,13 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// A header; its name in small letters.
+    /// Returns a header by its lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
         headers.find(|(of, _)| *of == name).map(|(_, value)| value)
     }
 
-    /// The text of a refusal.
+    /// Returns the error text of the response.
     pub(crate) fn error(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         body["error"].as_str().unwrap().to_owned()
