@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{Dice, Options, Report, fast_folder};
-use crate::real::sound::encoding::codec::{Stored, decode};
+use crate::real::sound::encoding::codec::{self, Stored};
 use crate::real::sound::encoding::digest::ResultDigest;
 
 /// A result with something of everything.
@@ -62,9 +62,9 @@ pub fn hostile_result(data: &[u8]) -> bool {
     let Some((codec_id, rest)) = data.split_first() else { return false };
     let Some((digest, bytes)) = rest.split_at_checked(8) else { return false };
     let digest = ResultDigest::from_bytes(digest.try_into().unwrap_or_default());
-    let as_text = decode::<String>(Stored { codec_id: *codec_id, digest, bytes });
-    let as_list = decode::<Vec<(u64, Option<String>)>>(Stored { codec_id: *codec_id, digest, bytes });
-    let as_everything = decode::<Everything>(Stored { codec_id: *codec_id, digest, bytes });
+    let as_text = codec::decode::<String>(Stored { codec_id: *codec_id, digest, bytes });
+    let as_list = codec::decode::<Vec<(u64, Option<String>)>>(Stored { codec_id: *codec_id, digest, bytes });
+    let as_everything = codec::decode::<Everything>(Stored { codec_id: *codec_id, digest, bytes });
     // JSON rows are judged by serde alone.
     *codec_id != codec::Codec::Json.id()
         && (as_text.is_ok_and(|value| is_wrong(&value, digest, bytes))
