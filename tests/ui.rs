@@ -1,7 +1,7 @@
-//! What a user reads after a mistake: each case of `ui/` is one rule, its `.stderr` the exact messages.
+//! Compile errors: each case of `ui/` breaks one rule, and its `.stderr` contains the exact messages.
 //!
-//! The messages are those of the toolchain the project is developed with. After a change, run
-//! `TRYBUILD=overwrite cargo test -p idem-tests --test ui` and read what has changed.
+//! The messages belong to the toolchain of the project. After a change, run
+//! `TRYBUILD=overwrite cargo test -p idem-tests --test ui` and read the differences.
 
 #[test]
 fn mistakes_are_explained() {

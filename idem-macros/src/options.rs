@@ -1,4 +1,4 @@
-//! The options of `#[idempotent(…)]`: the list of them, and how each is read.
+//! The list of options of `#[idempotent(…)]`, and their reader.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
@@ -18,7 +18,7 @@ use crate::{
     values::{Codec, Context, Fingerprint, OnErr, OnInterrupt},
 };
 
-/// An option as written: its name, for messages and spans, and its value.
+/// An option: its name, for messages and spans, and its value.
 pub(crate) struct Opt<T> {
     pub(crate) name: Ident,
     pub(crate) value: T,
@@ -26,8 +26,8 @@ pub(crate) struct Opt<T> {
 
 /// Defines `Options`, its reader and its examples from the one list of options.
 ///
-/// After the type stands the form of the value, then, behind `as`, the check that turns the written value into that
-/// type.
+/// Each line contains the option, its field and type, the form of the written value, and an example. `as` names the
+/// check that turns the written value into the type.
 macro_rules! options {
     ($($option:literal $field:ident: $type:ty = $form:ident $(as $check:path)?, $example:literal;)*) => {
         /// The options of one attribute. An option that is absent or wrong is `None`.

@@ -1,5 +1,5 @@
-//! Whole expansions, so that they stay one call on one screen; and what the grammar makes of broken input. How
-//! expanded functions behave is tested through the runtime.
+//! Snapshots of whole expansions, and the mistakes found in malformed input. The tests of the runtime call expanded
+//! functions.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -11,7 +11,7 @@ fn check(args: TokenStream, item: TokenStream, expected: &TokenStream) {
     assert_eq!(expansion(args, item).to_string(), expected.to_string());
 }
 
-/// The messages, in order.
+/// Returns the messages in order.
 fn mistakes(args: &str, item: TokenStream) -> Vec<String> {
     let expanded = expansion(args.parse().unwrap(), item).to_string();
     let messages = expanded.split("compile_error ! {").skip(1).filter_map(|rest| rest.split('}').next());
@@ -75,7 +75,7 @@ fn async_function() {
     );
 }
 
-/// The builder's steps of the modes, which stand last: `recover` lends the arguments before the body takes them.
+/// The modes are the last options before `run`: `recover` borrows the arguments before the body moves them.
 #[test]
 fn modes() {
     let steps = |args: TokenStream, item: TokenStream| {
@@ -114,7 +114,7 @@ fn every_mistake_is_found_and_the_item_is_kept() {
 }
 
 #[test]
-fn broken_options_do_not_hide_the_next() {
+fn a_malformed_option_does_not_hide_the_next() {
     let item = || quote! { fn charge(id: u64) -> Result<u64, Error> { Ok(id) } };
     for (args, expected) in [
         ("key = id,", 0),
