@@ -170,9 +170,10 @@ pub(crate) enum ReadFailure {
     Store(Error),
 }
 
-impl From<ReadFailure> for Error {
-    fn from(failure: ReadFailure) -> Error {
-        match failure {
+impl ReadFailure {
+    /// A method, since a `From` would stand in the compile errors of users whose `?` does not fit.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
             ReadFailure::Damaged(what) => damaged(what, "reading a record"),
             ReadFailure::Store(error) => error,
         }

@@ -7,21 +7,21 @@ use crate::sources::{read, root};
 
 /// Every rule of the attribute, and the case in `tests/ui` that shows its message.
 const RULES: [(&str, &str); 15] = [
-    ("function_is_ordinary", "function_not_ordinary"),
+    ("function_is_supported", "function_not_supported"),
     ("key_is_given", "key_missing"),
     ("key_uses_an_argument", "key_uses_no_argument"),
-    ("key_tells_instances_apart", "type_parameter_untold"),
+    ("key_uses_type_parameters", "type_parameter_not_in_key"),
     ("name_is_given_for_methods", "name_missing_for_method"),
-    ("name_is_fixed", "name_invalid"),
-    ("earlier_names_differ", "name_invalid"),
+    ("name_is_constant", "name_invalid"),
+    ("earlier_names_are_distinct", "name_invalid"),
     ("skipped_arguments_exist", "skip_unknown"),
-    ("skip_or_fingerprint", "skip_with_fingerprint"),
-    ("compared_arguments_stay", "mut_argument_compared"),
+    ("fingerprint_excludes_skip", "skip_with_fingerprint"),
+    ("compared_arguments_are_not_mut", "mut_argument_compared"),
     ("compared_arguments_have_an_order", "hash_set_argument"),
     ("compared_arguments_have_a_name", "async_trait_pattern"),
-    ("lifetimes_are_sensible", "keep_result_longer_than_ttl"),
-    ("tx_stands_alone", "tx_stands_alone"),
-    ("detached_body_owns_its_arguments", "detach_owns_its_arguments"),
+    ("lifetimes_are_consistent", "keep_result_longer_than_ttl"),
+    ("tx_excludes_other_options", "tx_combined_with_excluded_option"),
+    ("detached_body_owns_its_arguments", "detach_borrows_argument"),
 ];
 
 /// The fixed parts of the texts in a piece of code that are long enough to be told apart.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::request::{Caller, OnFailure, Reply, Request};
-use crate::backend::{FindReply, Found, Search};
+use crate::backend::{FindReply, Found, ReadFailure, Search};
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
 use crate::call::{Prepared, claim, refusal};
 use crate::engine::state::{StoreState, not_read};
@@ -176,7 +176,8 @@ impl<'a> Acquisition<'a> {
 
     /// Takes the record that was found; `None` means that the answer did not come in time.
     pub(crate) fn on_found(&mut self, found: Option<FindReply>) -> Result<(), Error> {
-        self.known = Known::Found(found.ok_or_else(not_read)??);
+        let found = found.ok_or_else(not_read)?;
+        self.known = Known::Found(found.map_err(ReadFailure::into_error)?);
         Ok(())
     }
 

@@ -164,7 +164,7 @@ impl StoreState {
 
     /// The record under the first of `slots` that has one.
     pub(crate) fn find_slots(&self, slots: &[Slot]) -> Result<Option<Found>, Error> {
-        Ok(self.find(Search::Slots(slots.to_vec()))?)
+        self.find(Search::Slots(slots.to_vec())).map_err(ReadFailure::into_error)
     }
 
     /// Marks a copy of a record that is about to be written.

@@ -187,7 +187,9 @@ impl Backend for SqliteBackend {
         let page = self.readers.read("listing records", |conn| records::select(conn, selection))?;
         page.into_iter()
             .map(|(number, record)| match record {
-                Ok(record) => Ok((number, self.with_holder(Arc::new(record))?)),
+                Ok(record) => {
+                    Ok((number, self.with_holder(Arc::new(record)).map_err(ReadFailure::into_error)?))
+                }
                 Err(_) => Ok((number, None)),
             })
             .collect()
