@@ -108,3 +108,13 @@ fn every_test_that_the_design_names_exists() {
         assert!(there, "docs/design.md names `{test}`, which is not there");
     }
 }
+
+#[test]
+fn each_published_crate_has_the_licences() {
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let text = read(licence);
+        for krate in ["idem-macros", "idem-runtime"] {
+            assert!(read(&format!("{krate}/{licence}")) == text, "{krate}/{licence} differs");
+        }
+    }
+}
