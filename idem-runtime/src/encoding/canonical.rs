@@ -1,16 +1,16 @@
-//! One serde serializer for keys and digests.
+//! The canonical serializer of keys and digests.
 //!
-//! It walks any value and tells a [`EventSink`] what it meets, as a stream of [`Event`]s that is the same for equal values:
+//! The serializer turns any value into a stream of [`Event`]s for an [`EventSink`]. Equal values give equal streams:
 //!
-//! - Field and variant *names* count, the names of types do not: renaming a struct changes nothing. A newtype is its content.
-//! - The primitive kind of a number counts, so a field that became another type is noticed.
-//! - Map entries come in a canonical order, whatever order the map is kept in.
-//! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
-//!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
-//!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
-//!   that a codec may have written the other form. Only an element that is summed up without its order, and asks who reads
-//!   it, is walked once more as for a machine: numbers that changed places would else look like elements that did.
-//! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
+//! - Field and variant *names* count; the names of types do not. Renaming a struct changes nothing. A newtype is its content.
+//! - The primitive kind of a number counts: a field that changed its type has another stream.
+//! - Map entries come in a canonical order.
+//! - The serializer is human-readable, for keys and digests alike. A UUID is then its text, and an enum with a name for
+//!   people and a number for machines shows its name. The name exposes a misread number after the variants were
+//!   reordered. Digests are taken from values and never from stored bytes, so the form that a codec writes does not matter.
+//!   One exception: an element that is summed without its order and asks for the reader is serialized again for a machine.
+//!   Otherwise numbers that changed places would look like elements that did.
+//! - Nesting deeper than [`DEPTH_MAX`] is an error, long before the stack ends.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,10 +19,10 @@ use serde::ser::{self, Serialize};
 
 mod serializer;
 
-/// How deep a value may nest. Wrappers (`Some`, newtypes) count as well, since they recurse as well.
+/// The maximum depth of a value. Wrappers (`Some`, newtypes) count: they recurse too.
 pub(crate) const DEPTH_MAX: u8 = 128;
 
-/// One thing met on the walk through a value.
+/// One step through a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event<'a> {
     Bool(bool),
@@ -46,12 +46,12 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, by what [`EventSink::close`] made of it; or the sum of elements whose order does not matter.
+    /// A finished map entry, as [`EventSink::close`] returned it; or the sum of elements without their order.
     Entry([u8; 16]),
     End(Group),
 }
 
-/// What holds other values.
+/// A value that contains other values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Group {
     Seq,
@@ -62,48 +62,48 @@ pub(crate) enum Group {
     Variant(u32, &'static str),
 }
 
-/// What is made of a value: key text or a digest.
+/// A consumer of events: it builds the text of a key, or a digest.
 pub(crate) trait EventSink: Sized {
-    /// Takes the next event. An error ends the walk.
+    /// Takes the next event. An error ends the serialization.
     fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError>;
 
-    /// An empty sink for one entry of a map, its key and its value, or for one element that is summed up.
+    /// An empty sink for one map entry (its key and its value), or for one element that is summed.
     fn entry(&self) -> Self;
 
-    /// What stands for a finished entry of this sink, and what entries are ordered by.
+    /// The bytes of a finished entry. Entries are ordered by these bytes.
     fn close(&mut self, entry: Self) -> [u8; 16];
 
-    /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
-    /// `HashSet`, or none. Any further ones are told as they come.
+    /// The number of elements of a sequence that are summed, so that their order does not matter. Further elements come
+    /// in order. If it is not 0, all elements of a type named `HashSet` are summed.
     fn summed_max(&self) -> usize {
         0
     }
 }
 
-/// Walks `value` and tells `sink` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, S: EventSink>(
+/// Serializes `value` into events for `sink`.
+pub(crate) fn serialize<T: Serialize + ?Sized, S: EventSink>(
     value: &T,
     sink: &mut S,
 ) -> Result<(), CanonicalError> {
     value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }
 
-/// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
+/// Whether the name of `T` contains a `HashSet`, whose order changes from one set to the next.
 ///
-/// A best-effort guard: serde shows a set as a sequence, so only the name of the type gives it away, and a set inside a
-/// struct of the caller's is not seen.
+/// A best-effort check: serde shows a set as a sequence, so only the name of the type tells. A set inside a struct is not
+/// found.
 pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
     std::any::type_name::<T>().contains("HashSet<")
 }
 
-/// Why a value cannot be walked, as the end of a sentence about it.
+/// Why a value has no canonical form, as a predicate of a sentence about the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CanonicalError {
-    /// It nests deeper than [`DEPTH_MAX`].
+    /// The value nests deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// The sink has no place for it.
+    /// The sink refuses the value.
     Refused(String),
-    /// Its `Serialize` failed.
+    /// The `Serialize` implementation failed.
     Failed(String),
 }
 

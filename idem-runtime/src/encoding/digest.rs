@@ -15,7 +15,7 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher};
 
-use crate::encoding::canonical::{CanonicalError, walk};
+use crate::encoding::canonical::{CanonicalError, serialize};
 use crate::encoding::key::Key;
 
 mod event_hasher;
@@ -38,7 +38,7 @@ impl Digest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         let mut form = EventHasher::new(|| *ARGUMENT);
-        walk(value, &mut form)?;
+        serialize(value, &mut form)?;
         Ok(Self(form.finish()))
     }
 
@@ -93,7 +93,7 @@ impl ResultDigest {
         mut form: EventHasher<ResultHasher>,
         value: &T,
     ) -> Result<ResultIdentity, CanonicalError> {
-        walk(value, &mut form)?;
+        serialize(value, &mut form)?;
         let holds_sequence = form.holds_sequence();
         let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
         Ok(ResultIdentity { digest, holds_sequence })

@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, walk};
+use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, serialize};
 
 mod text;
 
@@ -36,7 +36,7 @@ impl Key {
             return Err(BadKey("the key is a `HashSet`, whose order changes".into()));
         }
         let mut text = text::Text::default();
-        walk(key, &mut text)?;
+        serialize(key, &mut text)?;
         Ok(Self(text.into_string()))
     }
 

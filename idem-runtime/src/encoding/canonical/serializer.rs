@@ -6,16 +6,16 @@ use serde::ser::{self, Serialize, Serializer};
 
 use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
 
-/// Whom a value is told that it is read by.
+/// The reader that a value is serialized for.
 #[derive(Clone, Copy)]
 enum Reader<'s> {
-    /// People, and whether it has asked: what does not ask shows machines the same.
+    /// People, and whether the value asked. A value that does not ask is the same for machines.
     People(&'s Cell<bool>),
     Machine,
 }
 
 impl Reader<'_> {
-    /// The same one, with a note of its own on whether it was asked for.
+    /// The same reader, with a flag of its own for whether the value asks.
     fn noting(self, asked: &Cell<bool>) -> Reader<'_> {
         match self {
             Self::People(_) => Reader::People(asked),
@@ -24,7 +24,7 @@ impl Reader<'_> {
     }
 }
 
-/// Walks one value.
+/// Serializes one value.
 pub(super) struct CanonicalSerializer<'s, S> {
     sink: &'s mut S,
     levels_left: u8,
@@ -32,12 +32,12 @@ pub(super) struct CanonicalSerializer<'s, S> {
 }
 
 impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
-    /// The walker for people, and where it notes that the value asked who reads it.
+    /// A serializer for people. It sets `asked` if the value asks for the reader.
     pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
         Self { sink, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
     }
 
-    /// The walker for what is inside this value.
+    /// The serializer for a value inside this value.
     fn deeper(self) -> Result<Self, CanonicalError> {
         let levels_left = self.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
         Ok(Self { levels_left, ..self })
@@ -57,7 +57,7 @@ impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
     }
 }
 
-/// Scalars of which the event is all there is to tell.
+/// Scalars, which are one event each.
 macro_rules! scalars {
     ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
         fn $method(self, $value: $type) -> Result<(), CanonicalError> {
@@ -148,7 +148,7 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         self.begin(Group::Seq)
     }
 
-    /// As serde does it, but for a set that says so: its order matters at no length.
+    /// Like serde's default, but all elements of a type named `HashSet` are summed, at any length.
     fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
@@ -212,16 +212,16 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     }
 }
 
-/// Walks the members of a sequence, tuple or struct.
+/// Serializes the members of a sequence, tuple or struct.
 pub(super) struct Members<'s, S> {
     sink: &'s mut S,
     levels_left: u8,
     reader: Reader<'s>,
     group: Group,
-    /// The variant that ends where its members end.
+    /// The variant that ends with its members.
     variant: Option<Group>,
-    /// How many elements are summed up at most, how many were, and to what. A sum needs no memory for each of them, and
-    /// counts those that are the same.
+    /// The maximum number of summed elements, their number so far, and the sum. A sum needs no memory for each element,
+    /// and counts equal elements.
     summed_max: usize,
     summed: usize,
     sum: u128,
@@ -240,10 +240,9 @@ impl<S: EventSink> Members<'_, S> {
             levels_left,
             reader: reader.noting(&asked),
         })?;
-        // Codecs write what machines are shown. Where its numbers changed places, the names and the numbers are the same
-        // without their order, and only which name goes with which number tells. Elements further in that are summed up
-        // note this for themselves, and a walk for a machine doubles nothing: each sequence around a part of the value
-        // costs it one walk at most.
+        // Codecs write the form for machines. If its numbers changed places, names and numbers are the same without their
+        // order: only the pairing of name and number differs. An inner element that is summed sets a flag of its own, so
+        // the passes do not multiply: each sequence around a value adds at most one pass.
         if asked.get() {
             value.serialize(CanonicalSerializer {
                 sink: &mut element,
@@ -262,7 +261,7 @@ impl<S: EventSink> Members<'_, S> {
     }
 
     fn finish(self) -> Result<(), CanonicalError> {
-        // A length need not be known before the end, so the sum comes after what was told as it came.
+        // The length may be unknown before the end, so the sum comes after the elements in order.
         if self.summed > 0 {
             self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
         }
@@ -271,7 +270,7 @@ impl<S: EventSink> Members<'_, S> {
     }
 }
 
-/// serde has a trait each for what holds unnamed members; they do the same here.
+/// serde has one trait for each kind of unnamed members; all of them do the same here.
 macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
         impl<S: EventSink> ser::$trait for Members<'_, S> {
@@ -296,7 +295,7 @@ unnamed!(
     SerializeTupleVariant::serialize_field
 );
 
-/// And one each for what holds named members.
+/// serde has one trait for each kind of named members.
 macro_rules! named {
     ($($trait:ident),*) => {$(
         impl<S: EventSink> ser::$trait for Members<'_, S> {
@@ -329,7 +328,7 @@ pub(super) struct Entries<'s, S> {
     sink: &'s mut S,
     levels_left: u8,
     reader: Reader<'s>,
-    /// The entry whose key was told and whose value is to come.
+    /// The entry whose value is still to come.
     open: Option<S>,
     closed: Vec<[u8; 16]>,
 }
@@ -357,12 +356,12 @@ impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
     }
 
     fn end(self) -> Result<(), CanonicalError> {
-        tell_sorted(self.sink, self.closed)?;
+        emit_sorted(self.sink, self.closed)?;
         self.sink.event(Event::End(Group::Map))
     }
 }
 
-fn tell_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
+fn emit_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
     entries.sort_unstable();
     entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

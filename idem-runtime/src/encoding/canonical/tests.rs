@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::*;
 
-/// Writes the events down, to compare them as text.
+/// Writes the events as text, to compare them.
 #[derive(Default)]
 struct Transcript(String);
 
@@ -29,7 +29,7 @@ impl EventSink for Transcript {
 
 fn events<T: Serialize>(value: &T) -> Result<String, CanonicalError> {
     let mut transcript = Transcript::default();
-    walk(value, &mut transcript).map(|()| transcript.0)
+    serialize(value, &mut transcript).map(|()| transcript.0)
 }
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ enum Shape {
 }
 
 #[test]
-fn events_tell_names_kinds_and_values() {
+fn events_contain_names_kinds_and_values() {
     let point = |y| events(&Point { x: Wrapped(1), y });
     let line = "Begin(Variant(2, \"Line\")) Begin(Tuple) Unsigned(1, 1) Unsigned(1, 2) End(Tuple) End(Variant(2, \"Line\")) ";
     let named = "Begin(Variant(3, \"Named\")) Begin(Struct) Field(\"n\") Char('z') End(Struct) End(Variant(3, \"Named\")) ";
@@ -88,7 +88,7 @@ fn map_entries_come_in_one_order() {
     assert_ne!(forth, events(&Pairs(vec![(1, 1), (2, 2)])).unwrap());
 }
 
-/// Counts the entries it is told itself, and all forms that were begun for one.
+/// Counts its own entries, and all sinks that were created for one.
 #[derive(Default)]
 struct Counting {
     entries: usize,
@@ -116,8 +116,8 @@ impl EventSink for Counting {
 }
 
 #[test]
-fn a_long_list_costs_no_more_forms_than_a_short_one() {
-    /// Its length is only known at its end.
+fn a_long_list_needs_no_more_sinks_than_a_short_one() {
+    /// The length is unknown before the end.
     struct Endless(usize);
     impl Serialize for Endless {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -128,7 +128,7 @@ fn a_long_list_costs_no_more_forms_than_a_short_one() {
     }
     fn counted<T: Serialize>(value: &T) -> (usize, usize) {
         let mut counting = Counting::default();
-        walk(value, &mut counting).unwrap();
+        serialize(value, &mut counting).unwrap();
         (counting.entries, counting.begun.get())
     }
     assert_eq!(counted(&vec![7u8; 1 << 20]), (1, 20));
@@ -141,7 +141,7 @@ fn a_long_list_costs_no_more_forms_than_a_short_one() {
     assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1, 1000));
 }
 
-/// Counts how often it is walked; and asks who reads it, or does not.
+/// Counts how often it is serialized. If `ASKS`, it asks for the reader.
 #[derive(Default)]
 struct Walked<const ASKS: bool>(Cell<usize>);
 
@@ -162,21 +162,21 @@ fn walks<const ASKS: bool>(list: &[Walked<ASKS>]) -> Vec<usize> {
 }
 
 #[test]
-fn only_what_asks_and_is_summed_is_walked_for_a_machine_as_well() {
+fn a_summed_element_that_asks_is_serialized_for_a_machine_too() {
     let (asks, does_not, pair) = (list::<true>(25), list::<false>(25), <[Walked<true>; 2]>::default());
-    walk(&(&asks, &does_not, &pair), &mut Counting::default()).unwrap();
+    serialize(&(&asks, &does_not, &pair), &mut Counting::default()).unwrap();
     assert_eq!(walks(&asks), [vec![2; 20], vec![1; 5]].concat());
     assert_eq!(walks(&does_not), [1; 25]);
     assert_eq!(walks(&pair), [1, 1]);
-    // However deep it lies, if it alone asks; but what is told as it comes belongs to the element around it.
+    // The depth does not matter if the element alone asks. An element in order belongs to the element around it.
     let nested = vec![vec![(list::<false>(2), list::<true>(2)), (list(0), list(25))]];
-    walk(&nested, &mut Counting::default()).unwrap();
+    serialize(&nested, &mut Counting::default()).unwrap();
     assert_eq!((walks(&nested[0][0].0), walks(&nested[0][0].1)), (vec![1, 1], vec![2, 2]));
     assert_eq!(walks(&nested[0][1].1), [vec![3; 20], vec![2; 5]].concat());
 }
 
 #[test]
-fn a_map_in_a_list_asks_with_its_keys_and_with_its_values() {
+fn a_map_in_a_list_asks_if_a_key_or_a_value_asks() {
     struct Entry<const KEY: bool, const VALUE: bool>(Walked<KEY>, Walked<VALUE>);
     impl<const KEY: bool, const VALUE: bool> Serialize for Entry<KEY, VALUE> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -185,7 +185,7 @@ fn a_map_in_a_list_asks_with_its_keys_and_with_its_values() {
     }
     fn walked<const KEY: bool, const VALUE: bool>() -> [usize; 2] {
         let entries = vec![Entry(Walked::<KEY>::default(), Walked::<VALUE>::default())];
-        walk(&entries, &mut Counting::default()).unwrap();
+        serialize(&entries, &mut Counting::default()).unwrap();
         [entries[0].0.0.get(), entries[0].1.0.get()]
     }
     assert_eq!(walked::<false, false>(), [1, 1]);
@@ -194,12 +194,12 @@ fn a_map_in_a_list_asks_with_its_keys_and_with_its_values() {
 }
 
 #[test]
-fn what_asks_at_every_depth_is_walked_no_more_often_than_it_lies_deep() {
+fn a_value_is_serialized_at_most_once_for_each_level_above_it() {
     #[derive(Serialize)]
     struct Node(Walked<true>, Vec<Node>);
     let leaf = Node(Walked::default(), Vec::new());
     let tree = (0..40).fold(leaf, |node, _| Node(Walked::default(), vec![node]));
-    walk(&tree, &mut Counting::default()).unwrap();
+    serialize(&tree, &mut Counting::default()).unwrap();
     let mut node = &tree;
     for depth in 0..=40 {
         assert_eq!(node.0.0.get(), depth + 1);
@@ -229,7 +229,7 @@ fn depth_is_an_error_before_it_is_an_overflow() {
 }
 
 #[test]
-fn hash_sets_are_recognised_by_their_type() {
+fn hash_sets_are_found_by_the_name_of_their_type() {
     assert!(mentions_hash_set::<HashSet<u8>>());
     assert!(mentions_hash_set::<&Option<Vec<HashSet<String>>>>());
     assert!(!mentions_hash_set::<BTreeSet<u8>>());
