@@ -73,9 +73,8 @@ impl<T: Serialize + DeserializeOwned> ErrorValue for T {}
 #[diagnostic::on_unimplemented(
     message = "an idempotent function must return a `Result`, not `{Self}`",
     label = "this must be `Result<_, _>`",
-    note = "the call itself can fail: the store cannot be written, or the call is in doubt. \
-            Write `Result<{Self}, idem_runtime::Error>`, or an error type of your own that is \
-            `From<idem_runtime::Error>`"
+    note = "the call itself can fail: the store cannot be written, or the call is in doubt",
+    note = "write `Result<{Self}, idem_runtime::Error>`, or use an error type that is `From<idem_runtime::Error>`"
 )]
 pub trait Outcome {
     /// The value that is stored.
