@@ -1,14 +1,14 @@
-//! What a call asks of the types it meets, said in our own words.
+//! The bounds of a call on its types, with compile errors of their own.
 //!
-//! Each trait stands for a serde bound. It has one blanket implementation that the compiler is told not to
-//! recommend: when the bound fails, it prints the message below instead of a list of serde's types.
+//! Each trait stands for a serde bound and has one blanket implementation, marked `do_not_recommend`. If the bound fails,
+//! the compiler prints the message below instead of a list of serde's types.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
 
-/// An argument that is compared: a later call with the same key must bring an equal one.
+/// An argument that is compared with the argument of the first call of the same key.
 ///
 /// Implemented for everything that is [`Serialize`].
 #[diagnostic::on_unimplemented(
@@ -25,8 +25,8 @@ impl<T: Serialize + ?Sized> Argument for T {}
 
 /// A key, or a part of one.
 ///
-/// Implemented for everything that is [`Serialize`]. What cannot make a key (a float, a map, `None`, an empty
-/// text) is refused when the call is made.
+/// Implemented for everything that is [`Serialize`]. A value that cannot be a key (a float, a map, `None`, empty text) is
+/// refused when the call is made.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key: it is not `Serialize`",
     label = "this must be text, an integer, a UUID, or a tuple or struct of these",
@@ -66,30 +66,29 @@ pub trait ErrorValue: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> ErrorValue for T {}
 
-/// What an idempotent function returns: a `Result` whose `Ok` value can be stored.
+/// The return type of an idempotent function: a `Result` whose `Ok` value can be stored.
 ///
-/// Implemented for [`Result`] alone, by whatever alias.
-// Its one implementation stays recommended: where a `Result` was returned, the trouble is its value.
+/// Implemented for [`Result`] alone, also under an alias.
+// Its one implementation stays recommended: if a `Result` is returned, its value is at fault.
 #[diagnostic::on_unimplemented(
     message = "an idempotent function must return a `Result`, not `{Self}`",
     label = "this must be `Result<_, _>`",
-    note = "the call itself can fail: the store cannot be written, or the call is in doubt. \
-            Write `Result<{Self}, idem_runtime::Error>`, or an error type of your own that is \
-            `From<idem_runtime::Error>`"
+    note = "the call itself can fail: the store cannot be written, or the call is in doubt",
+    note = "write `Result<{Self}, idem_runtime::Error>`, or use an error type that is `From<idem_runtime::Error>`"
 )]
 pub trait Outcome {
     /// The value that is stored.
     type Ok: Value;
-    /// The error, which may also be one of ours.
+    /// The error, which can also hold an [`Error`] of this crate.
     type Err;
 
-    /// This outcome as a plain `Result`.
+    /// Converts the outcome into a plain `Result`.
     ///
     /// # Errors
-    /// The error the body returned.
+    /// The error that the body returned.
     fn into_result(self) -> Result<Self::Ok, Self::Err>;
 
-    /// The outcome that a plain `Result` stands for.
+    /// Converts a plain `Result` into the outcome.
     fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
 }
 
@@ -106,7 +105,7 @@ impl<T: Value, E> Outcome for Result<T, E> {
     }
 }
 
-/// How an [`Error`] of ours becomes the `E` of the function.
+/// How an [`Error`] of this crate becomes the `E` of the function.
 ///
 /// Implemented by [`FromError`], the default, and by every function from [`Error`] to `E`.
 #[diagnostic::on_unimplemented(
@@ -116,12 +115,12 @@ impl<T: Value, E> Outcome for Result<T, E> {
     note = "or say how: `map_err = |error| …`, a function from `idem_runtime::Error` to `{E}`"
 )]
 pub trait IntoError<E> {
-    /// Turns `error` into the error of the function.
-    #[expect(clippy::wrong_self_convention, reason = "what is turned into something is the argument")]
+    /// Converts `error` into the error of the function.
+    #[expect(clippy::wrong_self_convention, reason = "the argument is converted, not `self`")]
     fn into_error(&self, error: Error) -> E;
 }
 
-/// The default way from [`Error`] to the function's error: its `From<Error>`.
+/// Converts an [`Error`] with the `From<Error>` of the function's error. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FromError;
 

@@ -1,4 +1,4 @@
-//! From values to bytes: keys, digests, fingerprints, stored results. Pure.
+//! Values as bytes: keys, digests, fingerprints and stored results. Pure.
 
 pub(crate) mod canonical;
 pub(crate) mod codec;

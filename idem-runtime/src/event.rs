@@ -1,16 +1,16 @@
-//! What the store tells `tracing` subscribers: names, keys and attempts, never arguments or results.
+//! The events for `tracing` subscribers: names, keys and attempts, never arguments or results.
 //!
-//! A subscriber must not call the store: it may be told by the thread that writes, which would wait for itself.
-//! Without the `tracing` feature every function here is empty.
+//! A subscriber must not call the store: the writer thread emits events too, and would wait for itself.
+//! Without the `tracing` feature, every function here is empty.
 
 #![cfg_attr(
     not(feature = "tracing"),
-    allow(unused_variables, reason = "events go nowhere without the feature")
+    allow(unused_variables, reason = "no event is emitted without the feature")
 )]
 
 use crate::protocol::record::{Record, RecordRef};
 
-macro_rules! tell {
+macro_rules! emit {
     ($level:ident, $($event:tt)*) => {{
         #[cfg(feature = "tracing")]
         tracing::$level!(target: "idem", $($event)*);
@@ -18,46 +18,46 @@ macro_rules! tell {
 }
 
 pub(crate) fn claimed(record: &Record) {
-    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "claimed");
+    emit!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "claimed");
 }
 
 pub(crate) fn executed(record: &Record) {
-    tell!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, "executed");
+    emit!(debug, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, "executed");
 }
 
 pub(crate) fn replayed(record: &RecordRef<'_>, age_ms: Option<i64>) {
-    tell!(debug, name = %String::from_utf8_lossy(record.name), key = %String::from_utf8_lossy(record.key).escape_debug(), attempt = record.attempt, age_ms, "replayed");
+    emit!(debug, name = %String::from_utf8_lossy(record.name), key = %String::from_utf8_lossy(record.key).escape_debug(), attempt = record.attempt, age_ms, "replayed");
 }
 
 pub(crate) fn waited(name: &str, key: &str, waited_ms: u128) {
-    tell!(debug, name, key = %key.escape_debug(), waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
+    emit!(debug, name, key = %key.escape_debug(), waited_ms = u64::try_from(waited_ms).unwrap_or(u64::MAX), "waited");
 }
 
 pub(crate) fn mismatch(record: &Record, differing: &[&str]) {
-    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, differing = ?differing, "mismatch");
+    emit!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, differing = ?differing, "mismatch");
 }
 
 pub(crate) fn in_doubt(record: &Record, reason: &str) {
-    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, reason, "in doubt");
+    emit!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, reason, "in doubt");
 }
 
 pub(crate) fn fenced(record: &Record) {
-    tell!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "fenced");
+    emit!(warn, name = %record.name, key = %record.key.escape_debug(), attempt = record.attempt, claim = record.claim, "fenced");
 }
 
 pub(crate) fn store_error(what: &str) {
-    tell!(error, what, "store error");
+    emit!(error, what, "store error");
 }
 
 pub(crate) fn unfinished_at_open(count: i64) {
-    tell!(warn, count, "calls are running or in doubt");
+    emit!(warn, count, "calls are running or in doubt");
 }
 
 pub(crate) fn check_skipped(bytes: u64) {
-    tell!(warn, bytes, "the store ended uncleanly and is too large to be checked at open");
+    emit!(warn, bytes, "the store ended uncleanly and is too large to be checked at open");
 }
 
-/// A future that runs in the span of whoever made it.
+/// A future that runs in the span in which it was created.
 #[cfg(feature = "tokio")]
 pub(crate) fn in_current_span<F: Future>(future: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "tracing")]

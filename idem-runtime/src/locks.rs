@@ -1,4 +1,4 @@
-//! Kernel file locks: who is alive, and whose turn it is to write.
+//! Kernel file locks: the liveness of owners, and the order of writers.
 
 pub(crate) mod fair_lock;
 pub(crate) mod liveness;

@@ -1,26 +1,25 @@
-//! What an `Err` of the body means: [`Release`], [`Remember`], [`InDoubt`], or one of them by a look at the error
-//! ([`Classify`]).
+//! The meaning of an `Err`: [`Release`], [`Remember`], [`InDoubt`], or [`Classify`] to decide for each error.
 
 use crate::bounds::ErrorValue;
 use crate::encoding::codec;
 use crate::encoding::codec::{Codec, Stored};
 use crate::policy::OnErr;
 
-/// An `Err` means that nothing happened: the key is free again. The default.
+/// An `Err` releases the key: the effect did not happen. The default.
 ///
-/// A timeout is not such an error: the effect may have happened.
+/// Do not release after a timeout: the effect may have happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Release;
 
-/// An `Err` is as final as an `Ok`: it is stored and replayed.
+/// An `Err` is final: it is stored and replayed like an `Ok`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Remember;
 
-/// An `Err` leaves open whether the effect happened: the call is in doubt.
+/// An `Err` puts the call in doubt: the effect may have happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InDoubt;
 
-/// Each `Err` is judged by a function `Fn(&E) -> OnErr`, or `Fn(&E) -> Unstored` where an error cannot be stored.
+/// A function decides for each `Err`: `Fn(&E) -> OnErr`, or `Fn(&E) -> Unstored` if the error cannot be stored.
 ///
 /// ```
 /// use idem_runtime::{OnErr, Store, on_err::Classify};
@@ -35,18 +34,18 @@ pub struct InDoubt;
 #[derive(Clone, Copy, Debug)]
 pub struct Classify<F>(pub F);
 
-/// What an `Err` means that is never remembered, and so need not be storable: for [`Classify`].
+/// The meaning of an `Err` that is never stored, for [`Classify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unstored {
-    /// See [`OnErr::Release`].
+    /// The effect did not happen; see [`OnErr::Release`].
     Release,
-    /// See [`OnErr::InDoubt`].
+    /// The effect is unknown; see [`OnErr::InDoubt`].
     InDoubt,
 }
 
 const REMEMBERS_NONE: &str = "the record holds an error, and this call's `on_err` reads none";
 
-/// How a call judges its `Err`. Implemented by the types of this module.
+/// How a call decides about its `Err`. The types of this module implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what an `Err` of type `{E}` means",
     label = "this must be `release`, `remember`, `in_doubt` or `classify(…)`",
@@ -56,16 +55,16 @@ pub trait ErrPolicy<E> {
     #[doc(hidden)]
     fn judge(&self, error: &E) -> OnErr;
 
-    /// The error to store, with the one read back; `None` if it cannot be stored.
+    /// The stored form of the error and the error read back from it; `None` if it cannot be stored.
     #[doc(hidden)]
     fn encode(&self, _error: &E, _codec: Codec, _bytes_max: usize) -> Option<(Stored, E)> {
         None
     }
 
-    /// A stored error, or why it cannot be read.
+    /// Decodes a stored error.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// A clause that says why the error cannot be decoded.
     #[doc(hidden)]
     fn decode(&self, _stored: Stored<&[u8]>) -> Result<E, String> {
         Err(REMEMBERS_NONE.to_owned())
@@ -112,7 +111,7 @@ impl<E, J: Judgement<E>, F: Fn(&E) -> J> ErrPolicy<E> for Classify<F> {
     }
 }
 
-/// What the function in [`Classify`] may give: [`OnErr`], or [`Unstored`] for errors that cannot be stored.
+/// The return type of the function in [`Classify`]: [`OnErr`], or [`Unstored`] for errors that cannot be stored.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not judge an error of type `{E}`",
     label = "the function in `classify(…)` gives `OnErr`, or `on_err::Unstored`",
@@ -128,10 +127,10 @@ pub trait Judgement<E> {
         None
     }
 
-    /// A stored error, or why it cannot be read.
+    /// Decodes a stored error.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// A clause that says why the error cannot be decoded.
     #[doc(hidden)]
     fn decode(_stored: Stored<&[u8]>) -> Result<E, String> {
         Err(REMEMBERS_NONE.to_owned())

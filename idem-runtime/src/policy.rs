@@ -1,8 +1,8 @@
-//! What a call asks for: lifetimes, and what an `Err` or an interruption means.
+//! The settings of a call: lifetimes, and the meaning of an `Err` or an interruption.
 
 use std::time::Duration;
 
-/// How long something is kept: a [`Duration`] from completion, or for ever.
+/// How long a record or a result is kept: a [`Duration`] from completion, or forever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -13,17 +13,17 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lifetime {
-    /// `u64::MAX` stands for "for ever", which makes the derived order the right one.
+    /// `u64::MAX` means forever, so that the derived order is correct.
     ms: u64,
 }
 
 impl Lifetime {
-    /// Never over.
+    /// Never expires.
     pub const FOREVER: Lifetime = Lifetime { ms: u64::MAX };
-    /// Over at once.
+    /// Expires at completion.
     pub const ZERO: Lifetime = Lifetime { ms: 0 };
 
-    /// As stored: milliseconds, or `None` for ever.
+    /// The stored form: milliseconds, or `None` for forever.
     pub(crate) fn to_ms(self) -> Option<i64> {
         i64::try_from(self.ms).ok()
     }
@@ -32,7 +32,7 @@ impl Lifetime {
         ms.and_then(|ms| u64::try_from(ms).ok()).map_or(Lifetime::FOREVER, |ms| Lifetime { ms })
     }
 
-    /// An unknown age is young: when clocks disagree a record lives longer.
+    /// Whether the lifetime is over at this age. An unknown age counts as young: if clocks disagree, a record lives longer.
     pub(crate) fn is_over(self, age_ms: Option<i64>) -> bool {
         match (self.to_ms(), age_ms) {
             (Some(lifetime), Some(age)) => age >= lifetime,
@@ -42,28 +42,28 @@ impl Lifetime {
 }
 
 impl From<Duration> for Lifetime {
-    /// Durations of 292 million years and more are for ever.
+    /// Durations of 292 million years and more become [`Lifetime::FOREVER`].
     fn from(duration: Duration) -> Lifetime {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if i64::try_from(ms).is_ok() { Lifetime { ms } } else { Lifetime::FOREVER }
     }
 }
 
-/// What an `Err` of the body means.
+/// The meaning of an `Err` that the body returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnErr {
-    /// The effect did not happen: the key is free again, the next call runs the body.
+    /// The effect did not happen: the key is released and the next call runs the body.
     Release,
-    /// The answer is final: it is stored and replayed.
+    /// The `Err` is final: it is stored and replayed.
     Remember,
-    /// Nobody knows: the call is in doubt.
+    /// The effect is unknown: the call is in doubt.
     InDoubt,
 }
 
-/// What a call does when it finds that an earlier attempt was cut off: its process died, it panicked, its
-/// future was dropped, or an operator stole it.
+/// What a call does if an earlier attempt was cut off: its process died, its body panicked, its future was dropped, or
+/// an operator stole it.
 ///
-/// The mode is the caller's of the moment; the record stores none.
+/// The mode of the present caller decides. The record stores no mode.
 ///
 /// ```
 /// use idem_runtime::OnInterrupt;
@@ -73,37 +73,37 @@ pub enum OnErr {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnInterrupt {
-    /// Answer [`InDoubt`](crate::ErrorKind::InDoubt); the body is not run (at most once).
+    /// Return [`InDoubt`](crate::ErrorKind::InDoubt) without running the body (at most once).
     #[default]
     Refuse,
     /// Run the body again (at least once).
     ///
-    /// The claim of a first attempt is not forced to disk, which halves the cost of a call. A power cut may take it
-    /// along: whoever calls next, in whatever mode, then makes the first attempt. A process that crashes loses nothing.
+    /// The claim of a first attempt is written without an fsync, which halves the cost of a call. A power failure can lose
+    /// this claim. The next call, in any mode, then starts at attempt 1. A crash of the process loses no claim.
     Rerun {
-        /// How many attempts are started in all, the first included; `None` is without limit. A first attempt that a
-        /// power cut made forgotten is not counted.
+        /// The number of attempts in all, the first included; `None` for no limit. An attempt whose claim a power
+        /// failure lost is not counted.
         attempts_max: Option<u32>,
     },
 }
 
 impl OnInterrupt {
-    /// Runs again, five attempts in all.
+    /// Runs again, up to five attempts in all.
     pub const fn rerun() -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: Some(5) }
     }
 
-    /// Runs again until `attempts` were started in all. With 0 or 1 nothing is repeated.
+    /// Runs again, up to `attempts` attempts in all. With 0 or 1, no attempt is repeated.
     pub const fn rerun_at_most(attempts: u32) -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: Some(attempts) }
     }
 
-    /// Runs again however often it was cut off. A body that kills its process does so at every call.
+    /// Runs again without a limit. A body that ends its process does so at every call.
     pub const fn rerun_unlimited() -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: None }
     }
 
-    /// Whether a second attempt is allowed, so that nothing is lost with the claim of a first one.
+    /// Whether a second attempt is allowed: then a lost claim of a first attempt does no harm.
     pub(crate) fn may_repeat(self) -> bool {
         match self {
             OnInterrupt::Refuse => false,

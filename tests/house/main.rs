@@ -7,6 +7,8 @@ mod attribute;
 mod direction;
 // Versions, the code map, test names in the documents.
 mod documents;
+// The length of messages.
+mod messages;
 // Names that are confined to some modules.
 mod placement;
 // The files of the crates.

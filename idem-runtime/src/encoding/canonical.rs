@@ -1,16 +1,16 @@
-//! One serde serializer for keys and digests.
+//! The canonical serializer of keys and digests.
 //!
-//! It walks any value and tells a [`EventSink`] what it meets, as a stream of [`Event`]s that is the same for equal values:
+//! The serializer turns any value into a stream of [`Event`]s for an [`EventSink`]. Equal values give equal streams:
 //!
-//! - Field and variant *names* count, the names of types do not: renaming a struct changes nothing. A newtype is its content.
-//! - The primitive kind of a number counts, so a field that became another type is noticed.
-//! - Map entries come in a canonical order, whatever order the map is kept in.
-//! - Values call themselves human-readable here, for keys and digests alike. A UUID is then its text; and an enum that
-//!   writes a name for people and a number for machines shows its name, which still tells a misread number apart after
-//!   its variants were reordered. Digests are always taken from values and never from stored bytes, so it does not matter
-//!   that a codec may have written the other form. Only an element that is summed up without its order, and asks who reads
-//!   it, is walked once more as for a machine: numbers that changed places would else look like elements that did.
-//! - Nesting ends at [`DEPTH_MAX`] with an error, long before the stack does.
+//! - Field and variant *names* count; the names of types do not. Renaming a struct changes nothing. A newtype is its content.
+//! - The primitive kind of a number counts: a field that changed its type has another stream.
+//! - Map entries come in a canonical order.
+//! - The serializer is human-readable, for keys and digests alike. A UUID is then its text, and an enum with a name for
+//!   people and a number for machines shows its name. The name exposes a misread number after the variants were
+//!   reordered. Digests are taken from values and never from stored bytes, so the form that a codec writes does not matter.
+//!   One exception: an element that is summed without its order and asks for the reader is serialized again for a machine.
+//!   Otherwise numbers that changed places would look like elements that did.
+//! - Nesting deeper than [`DEPTH_MAX`] is an error, long before the stack ends.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,10 +19,10 @@ use serde::ser::{self, Serialize};
 
 mod serializer;
 
-/// How deep a value may nest. Wrappers (`Some`, newtypes) count as well, since they recurse as well.
+/// The maximum depth of a value. Wrappers (`Some`, newtypes) count: they recurse too.
 pub(crate) const DEPTH_MAX: u8 = 128;
 
-/// One thing met on the walk through a value.
+/// One step through a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event<'a> {
     Bool(bool),
@@ -46,12 +46,12 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, by what [`EventSink::close`] made of it; or the sum of elements whose order does not matter.
+    /// A finished map entry, as [`EventSink::close`] returned it; or the sum of elements without their order.
     Entry([u8; 16]),
     End(Group),
 }
 
-/// What holds other values.
+/// A value that contains other values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Group {
     Seq,
@@ -62,48 +62,48 @@ pub(crate) enum Group {
     Variant(u32, &'static str),
 }
 
-/// What is made of a value: key text or a digest.
+/// A consumer of events: it builds the text of a key, or a digest.
 pub(crate) trait EventSink: Sized {
-    /// Takes the next event. An error ends the walk.
+    /// Takes the next event. An error ends the serialization.
     fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError>;
 
-    /// An empty sink for one entry of a map, its key and its value, or for one element that is summed up.
+    /// An empty sink for one map entry (its key and its value), or for one element that is summed.
     fn entry(&self) -> Self;
 
-    /// What stands for a finished entry of this sink, and what entries are ordered by.
+    /// The bytes of a finished entry. Entries are ordered by these bytes.
     fn close(&mut self, entry: Self) -> [u8; 16];
 
-    /// How many elements of a sequence are summed up, so that their order does not matter: all of what calls itself a
-    /// `HashSet`, or none. Any further ones are told as they come.
+    /// The number of elements of a sequence that are summed, so that their order does not matter. Further elements come
+    /// in order. If it is not 0, all elements of a type named `HashSet` are summed.
     fn summed_max(&self) -> usize {
         0
     }
 }
 
-/// Walks `value` and tells `sink` about it.
-pub(crate) fn walk<T: Serialize + ?Sized, S: EventSink>(
+/// Serializes `value` into events for `sink`.
+pub(crate) fn serialize<T: Serialize + ?Sized, S: EventSink>(
     value: &T,
     sink: &mut S,
 ) -> Result<(), CanonicalError> {
     value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
 }
 
-/// Whether `T` is or mentions a `HashSet`, whose order changes from one set to the next.
+/// Whether the name of `T` contains a `HashSet`, whose order changes from one set to the next.
 ///
-/// A best-effort guard: serde shows a set as a sequence, so only the name of the type gives it away, and a set inside a
-/// struct of the caller's is not seen.
+/// A best-effort check: serde shows a set as a sequence, so only the name of the type tells. A set inside a struct is not
+/// found.
 pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
     std::any::type_name::<T>().contains("HashSet<")
 }
 
-/// Why a value cannot be walked, as the end of a sentence about it.
+/// Why a value has no canonical form, as a predicate of a sentence about the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CanonicalError {
-    /// It nests deeper than [`DEPTH_MAX`].
+    /// The value nests deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// The sink has no place for it.
+    /// The sink refuses the value.
     Refused(String),
-    /// Its `Serialize` failed.
+    /// The `Serialize` implementation failed.
     Failed(String),
 }
 
@@ -126,247 +126,4 @@ impl ser::Error for CanonicalError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::collections::{BTreeSet, HashSet};
-    use std::fmt::Write as _;
-    use std::rc::Rc;
-
-    use serde::Serialize;
-
-    use super::*;
-
-    /// Writes the events down, to compare them as text.
-    #[derive(Default)]
-    struct Transcript(String);
-
-    impl EventSink for Transcript {
-        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
-            write!(self.0, "{event:?} ").map_err(ser::Error::custom)
-        }
-
-        fn entry(&self) -> Self {
-            Self::default()
-        }
-
-        fn close(&mut self, entry: Self) -> [u8; 16] {
-            let mut start = [0; 16];
-            start
-                .iter_mut()
-                .zip(entry.0.bytes().skip("Unsigned(1, ".len()))
-                .for_each(|(to, from)| *to = from);
-            start
-        }
-    }
-
-    fn events<T: Serialize>(value: &T) -> Result<String, CanonicalError> {
-        let mut transcript = Transcript::default();
-        walk(value, &mut transcript).map(|()| transcript.0)
-    }
-
-    #[derive(Serialize)]
-    struct Wrapped(u8);
-
-    #[derive(Serialize)]
-    struct Point {
-        x: Wrapped,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        y: Option<bool>,
-    }
-
-    #[derive(Serialize)]
-    enum Shape {
-        Empty,
-        Round(u8),
-        Line(u8, u8),
-        Named { n: char },
-    }
-
-    #[test]
-    fn events_tell_names_kinds_and_values() {
-        let point = |y| events(&Point { x: Wrapped(1), y });
-        let line = "Begin(Variant(2, \"Line\")) Begin(Tuple) Unsigned(1, 1) Unsigned(1, 2) End(Tuple) End(Variant(2, \"Line\")) ";
-        let named = "Begin(Variant(3, \"Named\")) Begin(Struct) Field(\"n\") Char('z') End(Struct) End(Variant(3, \"Named\")) ";
-        let cases = [
-            (point(None), "Begin(Struct) Field(\"x\") Unsigned(1, 1) Skipped(\"y\") End(Struct) "),
-            (
-                point(Some(true)),
-                "Begin(Struct) Field(\"x\") Unsigned(1, 1) Field(\"y\") Some Bool(true) End(Struct) ",
-            ),
-            (events(&Shape::Empty), "UnitVariant(0, \"Empty\") "),
-            (
-                events(&Shape::Round(7)),
-                "Begin(Variant(1, \"Round\")) Unsigned(1, 7) End(Variant(1, \"Round\")) ",
-            ),
-            (events(&Shape::Line(1, 2)), line),
-            (events(&Shape::Named { n: 'z' }), named),
-            (events(&vec![-1i64]), "Begin(Seq) Signed(8, -1) End(Seq) "),
-            (events(&(1.5f32, 2.5f64)), "Begin(Tuple) F32(1.5) F64(2.5) End(Tuple) "),
-            (events(&Some(())), "Some Unit "),
-        ];
-        for (found, expected) in cases {
-            assert_eq!(found.as_deref(), Ok(expected));
-        }
-    }
-
-    #[test]
-    fn map_entries_come_in_one_order() {
-        struct Pairs(Vec<(u8, u8)>);
-        impl Serialize for Pairs {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map(self.0.iter().copied())
-            }
-        }
-        let forth = events(&Pairs(vec![(1, 1), (2, 2), (3, 3)])).unwrap();
-        assert_eq!(forth, events(&Pairs(vec![(3, 3), (1, 1), (2, 2)])).unwrap());
-        assert_eq!(forth.matches("Entry").count(), 3);
-        assert_ne!(forth, events(&Pairs(vec![(1, 1), (2, 2)])).unwrap());
-    }
-
-    /// Counts the entries it is told itself, and all forms that were begun for one.
-    #[derive(Default)]
-    struct Counting {
-        entries: usize,
-        begun: Rc<Cell<usize>>,
-    }
-
-    impl EventSink for Counting {
-        fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError> {
-            self.entries += usize::from(matches!(event, Event::Entry(_)));
-            Ok(())
-        }
-
-        fn entry(&self) -> Self {
-            self.begun.set(self.begun.get() + 1);
-            Self { entries: 0, begun: Rc::clone(&self.begun) }
-        }
-
-        fn close(&mut self, _: Self) -> [u8; 16] {
-            [0; 16]
-        }
-
-        fn summed_max(&self) -> usize {
-            20
-        }
-    }
-
-    #[test]
-    fn a_long_list_costs_no_more_forms_than_a_short_one() {
-        /// Its length is only known at its end.
-        struct Endless(usize);
-        impl Serialize for Endless {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut seq = serializer.serialize_seq(None)?;
-                (0..self.0).try_for_each(|n| ser::SerializeSeq::serialize_element(&mut seq, &n))?;
-                ser::SerializeSeq::end(seq)
-            }
-        }
-        fn counted<T: Serialize>(value: &T) -> (usize, usize) {
-            let mut counting = Counting::default();
-            walk(value, &mut counting).unwrap();
-            (counting.entries, counting.begun.get())
-        }
-        assert_eq!(counted(&vec![7u8; 1 << 20]), (1, 20));
-        assert_eq!(counted(&Endless(1 << 20)), (1, 20));
-        assert_eq!(counted(&vec![7u8; 20]), (1, 20));
-        assert_eq!(counted(&vec![7u8; 3]), (1, 3));
-        assert_eq!(counted(&Vec::<u8>::new()), (0, 0));
-        assert_eq!(counted(&[7u8; 3]), (0, 0));
-        assert_eq!(counted(&vec![vec![7u8; 1000]; 1000]), (1 + 980, 20 + 1000 * 20));
-        assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1, 1000));
-    }
-
-    /// Counts how often it is walked; and asks who reads it, or does not.
-    #[derive(Default)]
-    struct Walked<const ASKS: bool>(Cell<usize>);
-
-    impl<const ASKS: bool> Serialize for Walked<ASKS> {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            self.0.set(self.0.get() + 1);
-            let shown = ASKS && serializer.is_human_readable();
-            serializer.serialize_bool(shown)
-        }
-    }
-
-    fn list<const ASKS: bool>(count: usize) -> Vec<Walked<ASKS>> {
-        (0..count).map(|_| Walked::default()).collect()
-    }
-
-    fn walks<const ASKS: bool>(list: &[Walked<ASKS>]) -> Vec<usize> {
-        list.iter().map(|walked| walked.0.get()).collect()
-    }
-
-    #[test]
-    fn only_what_asks_and_is_summed_is_walked_for_a_machine_as_well() {
-        let (asks, does_not, pair) = (list::<true>(25), list::<false>(25), <[Walked<true>; 2]>::default());
-        walk(&(&asks, &does_not, &pair), &mut Counting::default()).unwrap();
-        assert_eq!(walks(&asks), [vec![2; 20], vec![1; 5]].concat());
-        assert_eq!(walks(&does_not), [1; 25]);
-        assert_eq!(walks(&pair), [1, 1]);
-        // However deep it lies, if it alone asks; but what is told as it comes belongs to the element around it.
-        let nested = vec![vec![(list::<false>(2), list::<true>(2)), (list(0), list(25))]];
-        walk(&nested, &mut Counting::default()).unwrap();
-        assert_eq!((walks(&nested[0][0].0), walks(&nested[0][0].1)), (vec![1, 1], vec![2, 2]));
-        assert_eq!(walks(&nested[0][1].1), [vec![3; 20], vec![2; 5]].concat());
-    }
-
-    #[test]
-    fn a_map_in_a_list_asks_with_its_keys_and_with_its_values() {
-        struct Entry<const KEY: bool, const VALUE: bool>(Walked<KEY>, Walked<VALUE>);
-        impl<const KEY: bool, const VALUE: bool> Serialize for Entry<KEY, VALUE> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map([(&self.0, &self.1)])
-            }
-        }
-        fn walked<const KEY: bool, const VALUE: bool>() -> [usize; 2] {
-            let entries = vec![Entry(Walked::<KEY>::default(), Walked::<VALUE>::default())];
-            walk(&entries, &mut Counting::default()).unwrap();
-            [entries[0].0.0.get(), entries[0].1.0.get()]
-        }
-        assert_eq!(walked::<false, false>(), [1, 1]);
-        assert_eq!(walked::<true, false>(), [2, 2]);
-        assert_eq!(walked::<false, true>(), [2, 2]);
-    }
-
-    #[test]
-    fn what_asks_at_every_depth_is_walked_no_more_often_than_it_lies_deep() {
-        #[derive(Serialize)]
-        struct Node(Walked<true>, Vec<Node>);
-        let leaf = Node(Walked::default(), Vec::new());
-        let tree = (0..40).fold(leaf, |node, _| Node(Walked::default(), vec![node]));
-        walk(&tree, &mut Counting::default()).unwrap();
-        let mut node = &tree;
-        for depth in 0..=40 {
-            assert_eq!(node.0.0.get(), depth + 1);
-            node = node.1.first().unwrap_or(node);
-        }
-    }
-
-    #[derive(Serialize)]
-    struct Chain(Option<Box<Chain>>);
-
-    fn chain(links: usize) -> Chain {
-        (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))))
-    }
-
-    #[test]
-    fn depth_is_an_error_before_it_is_an_overflow() {
-        // Each link is a newtype and a `Some`: two levels; the last one is a newtype alone.
-        assert!(events(&chain(63)).is_ok());
-        assert_eq!(events(&chain(64)), Err(CanonicalError::TooDeep));
-        // Dropping a longer chain would itself overflow a small stack.
-        assert_eq!(events(&chain(5_000)), Err(CanonicalError::TooDeep));
-
-        let nested =
-            |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::Value::Array(vec![inner]));
-        assert!(events(&nested(128)).is_ok());
-        assert_eq!(events(&nested(129)), Err(CanonicalError::TooDeep));
-    }
-
-    #[test]
-    fn hash_sets_are_recognised_by_their_type() {
-        assert!(mentions_hash_set::<HashSet<u8>>());
-        assert!(mentions_hash_set::<&Option<Vec<HashSet<String>>>>());
-        assert!(!mentions_hash_set::<BTreeSet<u8>>());
-    }
-}
+mod tests;

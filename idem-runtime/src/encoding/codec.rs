@@ -1,14 +1,14 @@
-//! How results are stored, and the only place that names bincode.
+//! The codecs of stored results, and the only module that names bincode.
 //!
-//! The row carries the id of its codec, so the default may change and rows of all kinds may lie side by side.
+//! A row carries the id of its codec. The default may change, and rows of all codecs may stand in one store.
 //!
-//! Bincode writes values without names, and misreads *silently* what it cannot carry (`skip_serializing_if`) and what was
-//! written by another version of a type (reordered fields, inserted variants). So a value is stored only if it reads back
-//! with the digest it had, and a bincode row is replayed only if it still has the digest that was recorded. JSON carries
-//! names and is judged by serde alone, so that a row survives a field that was added with a default.
+//! Bincode writes values without names. It misreads *silently* a value that it cannot carry (`skip_serializing_if`), and a
+//! value of another version of the type (reordered fields, inserted variants). Therefore a value is stored only if it
+//! reads back with its digest, and a bincode row is replayed only if the value has the recorded digest. JSON carries names
+//! and serde alone decides about it: a row survives a field that was added with a default.
 //!
-//! A `HashSet` shows itself as a sequence and comes back in another order each time, by chance in the one it had. So a
-//! bincode row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
+//! serde shows a `HashSet` as a sequence, and the set reads back in another order, sometimes by chance in the same one.
+//! Therefore a bincode row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
 
 use std::fmt;
 
@@ -20,35 +20,39 @@ use crate::encoding::digest::{ResultDigest, ResultIdentity};
 mod bounded_writer;
 #[cfg(feature = "bincode")]
 mod decode_limits;
+mod stored;
 
 use bounded_writer::BoundedWriter;
+pub(crate) use stored::{Encoded, Stored, Undecodable, Unstorable};
 
-/// How a result is stored.
+/// The codec of stored results.
 ///
-/// The default is bincode, or JSON where the feature `bincode` is switched off. A result that bincode cannot carry
-/// faithfully (`flatten`, `untagged`, `skip_serializing_if`, `serde_json::Value`) is stored as JSON by itself.
+/// The default is bincode, or JSON without the feature `bincode`. A result that bincode cannot carry (`flatten`,
+/// `untagged`, `skip_serializing_if`, `serde_json::Value`) is stored as JSON automatically.
 ///
 /// # Which one
 ///
-/// - `Bincode` is compact and carries what JSON cannot: NaN, `Some(None)`, maps with keys that are not text. A row that
-///   another version of the type would misread is refused as [`Undecodable`](crate::ErrorKind::Undecodable), never
+/// - `Bincode` is compact and carries values that JSON cannot: NaN, `Some(None)`, maps with keys that are not text. A row
+///   that another version of the type would misread is refused as [`Undecodable`](crate::ErrorKind::Undecodable), never
 ///   replayed.
-/// - `Json` survives fields that were added with `#[serde(default)]`, and can be read by people and other programs.
+/// - `Json` survives fields that were added with `#[serde(default)]`. People and other programs can read it.
 ///
 /// # About bincode
 ///
 /// The crate bincode is no longer maintained (RUSTSEC-2025-0141, an advisory without a vulnerability): 2.0.1 is its last
-/// release. It is used here because its format is small and specified, and it is fenced in: rows are checksummed, depth
-/// and element counts are limited, text is never allocated before its bytes are seen, and every value read is compared
-/// with its recorded digest. Whoever must not depend on it builds with `default-features = false`; rows that were written
-/// with it are then refused as `Undecodable`, and new ones are JSON.
+/// release. This crate uses bincode because its format is small and specified. Several checks surround it: rows are
+/// checksummed, depth and element counts are limited, text is allocated only after its bytes were seen, and every value
+/// read is compared with its recorded digest.
+///
+/// To build without bincode, use `default-features = false`. Rows that were written with it are then refused as
+/// `Undecodable`, and new rows are JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {
-    /// Compact; a changed type is noticed and refused.
+    /// Compact; refuses a row of a changed type.
     #[cfg(feature = "bincode")]
     Bincode,
-    /// Readable; survives added fields.
+    /// Readable; survives added fields with a default.
     Json,
 }
 
@@ -62,23 +66,23 @@ impl Default for Codec {
     }
 }
 
-/// The ids rows carry. They are never given to anything else.
+/// The codec ids of rows. An id is never used again.
 const BINCODE_ID: u8 = 1;
 const JSON_ID: u8 = 2;
-/// Bincode that read back in the order it had, and behind it the digest of what may move later: [`CHANCE_MAX`].
+/// Bincode that read back in its order, followed by a digest that ignores the order of [`CHANCE_MAX`] elements.
 const BINCODE_SEQUENCES_ID: u8 = 3;
-/// Bincode of which a set moved at once, and behind it the digest that ignores the order of all sequences.
+/// Bincode of which a set read back in another order, followed by a digest that ignores the order of all sequences.
 const BINCODE_SETS_ID: u8 = 4;
 
-/// How many elements of a sequence that read back in the order it had may come in another one later.
+/// The number of elements whose order may change later although the sequence read back in its order.
 ///
-/// What looks like a list may be a set that did so by chance: once in `n!` times, beyond 20 elements never. Each element
-/// costs a hash of its own, and a long list should not pay for what only a set needs. A set whose hasher is the same all
-/// through a program keeps its order without chance: what calls itself a `HashSet` may move at any length.
+/// Such a sequence may be a set that kept its order by chance: once in `n!` times, beyond 20 elements practically never.
+/// Each of these elements costs a hash of its own, which a long list should not pay. A set whose hasher is the same
+/// throughout a program always keeps its order: the elements of a type named `HashSet` may move at any length.
 const CHANCE_MAX: usize = 20;
 
 impl Codec {
-    /// The id that rows of this codec carry.
+    /// The codec id in rows.
     pub(crate) fn id(self) -> u8 {
         match self {
             #[cfg(feature = "bincode")]
@@ -98,7 +102,7 @@ impl Codec {
         }
     }
 
-    /// What is tried, in this order, to store a result.
+    /// The codecs that are tried in this order.
     fn candidates(self) -> &'static [Self] {
         match self {
             #[cfg(feature = "bincode")]
@@ -133,7 +137,7 @@ impl Codec {
     }
 }
 
-/// The words of an error that quote nothing of the value; any others may, and it is nobody's to read.
+/// The text of an error, if it is one that quotes nothing of the value: results stay out of messages.
 fn harmless(words: &str) -> Option<&str> {
     ["missing field", "nested deeper", "more elements"]
         .iter()
@@ -159,36 +163,7 @@ impl fmt::Display for Codec {
     }
 }
 
-/// A result or a remembered error as a row stores it. `B` holds the bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Stored<B = Vec<u8>> {
-    pub(crate) codec_id: u8,
-    pub(crate) digest: ResultDigest,
-    pub(crate) bytes: B,
-}
-
-impl<B: AsRef<[u8]>> Stored<B> {
-    pub(crate) fn borrowed(&self) -> Stored<&[u8]> {
-        Stored { codec_id: self.codec_id, digest: self.digest, bytes: self.bytes.as_ref() }
-    }
-}
-
-impl<B: AsRef<[u8]>> fmt::Debug for Stored<B> {
-    /// Shows the length alone: a result may hold secrets, and debug output ends up in logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.bytes.as_ref().len())
-    }
-}
-
-/// An encoded result.
-#[derive(Debug)]
-pub(crate) struct Encoded<T> {
-    pub(crate) stored: Stored,
-    /// What every replay gives, and therefore the first caller too.
-    pub(crate) value_read_back: T,
-}
-
-/// Encodes a result of at most `bytes_max` bytes, in a form that is known to read back.
+/// Encodes a result of at most `bytes_max` bytes in a form that reads back as the same value.
 pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     value: &T,
     codec: Codec,
@@ -222,12 +197,12 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     let (codec_id, summed_max) =
         if has_moved { (BINCODE_SETS_ID, usize::MAX) } else { (BINCODE_SEQUENCES_ID, CHANCE_MAX) };
     let unordered = ResultDigest::of_unordered(value, summed_max).map_err(|why| why.to_string())?;
-    // The order of a set does not matter, and no codec changes that of a list: bincode misreads a value only where it
-    // reads more bytes for it than were written, which the same elements in another order do not need.
+    // The order of a set does not matter, and no codec changes the order of a list. Bincode misreads a value only if it
+    // reads more bytes than were written for it; the same elements in another order need the same bytes.
     if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, summed_max) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
-    // JSON is read as it stands, in whatever order.
+    // JSON rows are read without a digest check.
     if codec != Codec::Json && unordered != digest {
         encoded.stored.codec_id = codec_id;
         encoded.stored.bytes.extend_from_slice(&unordered.to_bytes());
@@ -235,7 +210,7 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     Ok(encoded)
 }
 
-/// Decodes a stored result; whatever the bytes hold, what comes out is the value that was recorded or an error.
+/// Decodes a stored result. For any bytes, the answer is the recorded value or an error.
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> Result<T, Undecodable> {
     let Stored { codec_id, digest, bytes } = stored;
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
@@ -259,11 +234,11 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> 
     Err(Undecodable("the bytes decode to another value than the recorded one".into()))
 }
 
-/// Whether `value` differs from what was recorded in nothing but the order of its sets.
+/// Whether `value` differs from the recorded value in the order of its sets alone.
 ///
-/// A list keeps its order unless its type has changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after
-/// the variants of an enum changed places. So the digest takes each element with its number, and with all that machines
-/// are shown of it. How `value` is written now says nothing: a set may take another order each time.
+/// A list keeps its order unless its type changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after the
+/// variants of an enum changed places. Therefore the digest takes each element with its number and with its form for
+/// machines. The present encoding of `value` proves nothing: a set may take another order each time.
 fn only_sets_moved<T: Serialize>(value: &T, (summed_max, unordered): (usize, [u8; 8])) -> bool {
     ResultDigest::of_unordered(value, summed_max).is_ok_and(|digest| digest.to_bytes() == unordered)
 }
@@ -289,32 +264,6 @@ fn bincode_cause(why: &bincode::error::DecodeError) -> String {
         why => why.to_string(),
     }
 }
-
-/// Why a result cannot be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unstorable(String);
-
-impl fmt::Display for Unstorable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(why) = self;
-        write!(f, "the result cannot be stored: {why}")
-    }
-}
-
-impl std::error::Error for Unstorable {}
-
-/// Why a stored result cannot be replayed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Undecodable(String);
-
-impl fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(why) = self;
-        write!(f, "the stored result cannot be read: {why}")
-    }
-}
-
-impl std::error::Error for Undecodable {}
 
 #[cfg(test)]
 #[cfg(feature = "bincode")]

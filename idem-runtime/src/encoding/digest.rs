@@ -1,10 +1,10 @@
-//! Digests of values and of rows, and the tokens handed downstream.
+//! Digests of values and rows, and downstream tokens.
 //!
-//! Arguments come from the network, so what compares them is SHA-256. Results and rows are only checked for damage and
-//! for types that changed, so `SipHash-1-3` under fixed keys, which is faster, is enough there. Every use has a domain of
-//! its own (a label, or such a key): no digest can be taken for one of another kind.
+//! Arguments come from the network, so their digest is SHA-256. The digests of results and rows detect damage and changed
+//! types, so the faster `SipHash-1-3` under fixed keys suffices. Every use has a domain of its own (a label or a key): a
+//! digest of one kind cannot pass for one of another kind.
 //!
-//! All of this is stored. A change to a label, a key, a tag or an order is a new format.
+//! All digests are stored. A change to a label, a key, a tag or an order is a new format.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -15,15 +15,14 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher, SipHasher24 as SlotHasher};
 
-use crate::encoding::canonical::{CanonicalError, walk};
+use crate::encoding::canonical::{CanonicalError, serialize};
 use crate::encoding::key::Key;
 
 mod event_hasher;
 
 use event_hasher::EventHasher;
 
-/// A SHA-256 that has read which use it is for. The label fills a block, so that it is hashed once and not for every
-/// argument.
+/// A SHA-256 after the label of arguments. The label fills a block, so it is hashed once instead of for every argument.
 static ARGUMENT: LazyLock<Sha256> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     hash.update(b"idem argument 1                                                 ");
@@ -38,7 +37,7 @@ impl Digest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         let mut form = EventHasher::new(|| *ARGUMENT);
-        walk(value, &mut form)?;
+        serialize(value, &mut form)?;
         Ok(Self(form.finish()))
     }
 
@@ -51,22 +50,22 @@ impl Digest {
     }
 }
 
-/// What a result is recognised by.
+/// The digest of a result, and whether the result contains a sequence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResultIdentity {
     pub(crate) digest: ResultDigest,
-    /// If it does not, no order can matter.
+    /// Without a sequence, no order can matter.
     pub(crate) holds_sequence: bool,
 }
 
 impl ResultIdentity {
-    /// How `value` is recognised.
+    /// The identity of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
         ResultDigest::through(ResultDigest::form(), value)
     }
 }
 
-/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It finds misread results, not attackers.
+/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It detects misreads, not attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResultDigest(u64);
 
@@ -76,8 +75,8 @@ impl ResultDigest {
         Self::through(Self::form(), value).map(|known| known.digest)
     }
 
-    /// The digest of `value` if the order of the first `summed_max` elements of each sequence does not matter: a `HashSet`
-    /// shows itself as a sequence, and comes back in another order. A value that holds no element has one digest.
+    /// The digest of `value` that ignores the order of the first `summed_max` elements of each sequence: serde shows a
+    /// `HashSet` as a sequence, which reads back in another order. A value without elements has one digest.
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(
         value: &T,
         summed_max: usize,
@@ -93,7 +92,7 @@ impl ResultDigest {
         mut form: EventHasher<ResultHasher>,
         value: &T,
     ) -> Result<ResultIdentity, CanonicalError> {
-        walk(value, &mut form)?;
+        serialize(value, &mut form)?;
         let holds_sequence = form.holds_sequence();
         let digest = Self(form.finish().first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
         Ok(ResultIdentity { digest, holds_sequence })
@@ -108,15 +107,17 @@ impl ResultDigest {
     }
 }
 
-/// The digest of name and key that finds a record. It stands in every row and once more in the index, whose pages are
-/// the only ones that calls touch at random: with 96 bits it is a sixth smaller than with 128, and the chance that two
-/// of a billion records share a slot, so that one of them is refused, is one in a hundred billion.
+/// The digest of name and key that finds a record.
+///
+/// The digest stands in every row and in the index, whose pages are the only ones that calls access at random. With 96
+/// bits the index is a sixth smaller than with 128. The chance that two of a billion records share a slot, so that one
+/// call is refused, is one in a hundred billion.
 pub(crate) type Slot = [u8; 12];
 
-/// Where the record of `name` and `key` is looked up.
+/// The slot of `name` and `key`.
 ///
-/// The key of this hash is public, so slots can be made to meet on purpose: a row found by its slot is the right one
-/// only if it carries the same name and key.
+/// The key of the hash is public, so an attacker can make two slots equal. A row found by its slot is the right one only
+/// if it carries the same name and key.
 pub(crate) fn slot(name: &str, key: &Key) -> Slot {
     let mut hasher = SlotHasher::new_with_key(b"idem   slot   1 ");
     for text in [name, key.as_str()] {
@@ -126,9 +127,9 @@ pub(crate) fn slot(name: &str, key: &Key) -> Slot {
     hasher.finish128().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// The checksum of a row, column by column. The database has none of its own.
+/// The checksum of a row, column by column. `SQLite` has none of its own.
 ///
-/// Columns come in one order, each of one kind. Numbers before bytes keep the hash on its way by whole words.
+/// Columns come in one order, each of one kind. Numbers before bytes let the hash read whole words.
 pub(crate) struct Checksum(SipHasher13);
 
 impl Checksum {
@@ -158,14 +159,14 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// Whose tokens are made: a store's own, or those of every store that was given the same name.
+/// The namespace of tokens: one store, or all stores with the same name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Namespace<'a> {
     Store(&'a [u8; 16]),
     Named(&'a str),
 }
 
-/// The downstream token of a call, or of one `step` of it: the same for every attempt, as the text of a UUID version 8.
+/// The downstream token of a call, or of one `step` of it, as the text of a UUID version 8. Every attempt has the same.
 pub(crate) fn token(namespace: Namespace<'_>, name: &str, key: &Key, step: Option<&str>) -> String {
     let mut hash = labelled("idem token 1");
     match namespace {
@@ -201,7 +202,7 @@ fn put(hash: &mut Sha256, tag: u8, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-/// A SHA-256 that has read which use it is for.
+/// A SHA-256 after `label`.
 fn labelled(label: &str) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(length(label.as_bytes()));
@@ -209,8 +210,8 @@ fn labelled(label: &str) -> Sha256 {
     hash
 }
 
-/// The word that `SipHash` takes as the number's bytes, the lowest first, on every machine. As bytes it would be one more
-/// piece of some length.
+/// The word whose bytes `SipHash` reads in little-endian order on every machine. Written as bytes, the number would be
+/// hashed more slowly.
 fn word(number: u64) -> u64 {
     number.to_le()
 }

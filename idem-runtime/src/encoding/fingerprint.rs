@@ -1,7 +1,7 @@
-//! Fingerprints: what a call was given, compared when the same key comes again.
+//! Fingerprints: the arguments of a call, compared with those of the first call of the same key.
 //!
-//! A fingerprint holds a digest for each argument, by name. Two fingerprints differ where an argument that both know has
-//! another digest; an argument that only one of them knows is left out, so a deploy that adds one is not a mismatch.
+//! A fingerprint holds a digest for each argument, by name. Two fingerprints differ if an argument that both contain has
+//! two digests. An argument that only one of them contains is ignored: a deploy that adds an argument is no mismatch.
 
 use std::any::type_name;
 use std::fmt;
@@ -11,28 +11,28 @@ use serde::Serialize;
 use crate::encoding::canonical::{CanonicalError, mentions_hash_set};
 use crate::encoding::digest::Digest;
 
-/// How many arguments a fingerprint holds, and how long their names may be, in bytes: each is counted in one byte.
+/// The maximum number of arguments, and the maximum length of a name in bytes: each is stored in one byte.
 const ARGUMENTS_MAX: usize = 255;
 const NAME_BYTES_MAX: usize = 255;
 
 /// The first byte of a stored fingerprint that is not empty.
 const FORMAT: u8 = 1;
 
-/// The arguments of one call. The empty one compares nothing.
+/// The digests of the arguments of one call. An empty fingerprint matches every other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// The first arguments; few calls have more.
+    /// The first arguments. Few calls have more.
     few: [Option<Argument>; FEW],
     more: Vec<Argument>,
 }
 
 type Argument = (&'static str, Digest);
 
-/// How many arguments are kept without an allocation.
+/// The number of arguments that need no allocation.
 const FEW: usize = 3;
 
 impl Fingerprint {
-    /// Adds the argument `name`, by its value.
+    /// Adds the argument `name` with the digest of its value.
     pub(crate) fn add<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
@@ -47,7 +47,7 @@ impl Fingerprint {
         self.push(name, digest)
     }
 
-    /// Adds the argument `name`, by its digest.
+    /// Adds the argument `name` with its digest.
     pub(crate) fn push(&mut self, name: &'static str, digest: Digest) -> Result<(), BadArgument> {
         if name.len() > NAME_BYTES_MAX {
             return Err(BadArgument::new(name, &format!("has a name longer than {NAME_BYTES_MAX} bytes")));
@@ -72,13 +72,13 @@ impl Fingerprint {
         self.arguments().next().is_none()
     }
 
-    /// In the order in which they were added.
+    /// The arguments in the order of the call.
     fn arguments(&self) -> impl Iterator<Item = &Argument> {
         self.few.iter().flatten().chain(&self.more)
     }
 
-    /// The bytes to store: none for the empty fingerprint, else the format and, in the order of the names, for each
-    /// argument the length of its name, its name and its digest.
+    /// The stored bytes: none for the empty fingerprint. Otherwise the format, followed by the length of the name, the
+    /// name and the digest of each argument, in the order of the names.
     pub(crate) fn encode(&self) -> Vec<u8> {
         if self.is_empty() {
             return Vec::new();
@@ -88,7 +88,7 @@ impl Fingerprint {
         let mut bytes = Vec::with_capacity(1 + sorted.iter().map(|(name, _)| name.len() + 17).sum::<usize>());
         bytes.push(FORMAT);
         for (name, digest) in sorted {
-            // `push` admits no longer name.
+            // `push` refuses longer names.
             bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(&digest.to_bytes());
@@ -96,7 +96,7 @@ impl Fingerprint {
         bytes
     }
 
-    /// Reads stored bytes, whatever they hold.
+    /// Checks stored bytes and reads them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Stored<'_>, Malformed> {
         let Some((&format, arguments)) = bytes.split_first() else {
             return Ok(Stored { arguments: bytes });
@@ -112,7 +112,7 @@ impl Fingerprint {
         Ok(Stored { arguments })
     }
 
-    /// The arguments that both know and that differ, in the order of this call.
+    /// The arguments that both contain and that differ, in the order of this call.
     pub(crate) fn differing(&self, stored: Stored<'_>) -> Vec<&'static str> {
         let differs = |(name, digest): &&Argument| {
             stored.arguments().any(|(known, then)| known == *name && then != *digest)
@@ -129,10 +129,10 @@ fn split_argument(bytes: &[u8]) -> Option<((&str, Digest), &[u8])> {
     Some(((std::str::from_utf8(name).ok()?, Digest::from_bytes(*digest)), rest))
 }
 
-/// The arguments a record was made with, in its bytes.
+/// The arguments of a record, in their stored bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored<'r> {
-    /// Of which [`Fingerprint::decode`] knows that they can be split.
+    /// Bytes that [`Fingerprint::decode`] has checked.
     arguments: &'r [u8],
 }
 
@@ -147,7 +147,7 @@ impl<'r> Stored<'r> {
     }
 }
 
-/// Stored bytes that are no fingerprint.
+/// The stored bytes are not a fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 

@@ -1,28 +1,28 @@
-//! Keys: what names one call among all calls of a function.
+//! Keys: the identity of one call among all calls of a function.
 //!
-//! A key is kept as text that people can read and that tells different keys apart:
+//! A key is stored as readable text. Different keys have different texts:
 //!
 //! | value | text |
 //! |---|---|
-//! | `7`, `true`, `'x'`, `"order 7"`, a unit variant | as it is: `7`, `true`, `x`, `order 7`, `Monthly` |
-//! | `Some(7)`, `OrderId(7)` | as what they hold: `7` |
+//! | `7`, `true`, `'x'`, `"order 7"`, a unit variant | unchanged: `7`, `true`, `x`, `order 7`, `Monthly` |
+//! | `Some(7)`, `OrderId(7)` | the inner value: `7` |
 //! | `("a", 7)`, `["a", "b"]` | `["a",7]`, `["a","b"]` |
 //! | `Line { order: "a", no: 7 }` | `{"order":"a","no":7}` |
 //! | `Payment::Card("a")` | `{"Card":"a"}` |
 //! | bytes | `x'6869'` |
-//! | text that could be taken for one of the last four | quoted: `"[1]"` |
+//! | text that looks like one of the last four | quoted: `"[1]"` |
 //!
-//! What is missing (`None`, empty text) is refused: it would share one record with everything else that is missing.
+//! A missing value (`None`, empty text) is refused: all calls without a value would share one record.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, walk};
+use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, serialize};
 
 mod text;
 
-/// How long the text of a key may be, in bytes.
+/// The maximum length of the text of a key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 1_024;
 
 /// The text of a key.
@@ -30,17 +30,17 @@ pub(crate) const KEY_BYTES_MAX: usize = 1_024;
 pub(crate) struct Key(String);
 
 impl Key {
-    /// The text of `key`, or why it cannot be one.
+    /// The text of `key`, or why the value cannot be a key.
     pub(crate) fn of<K: Serialize + ?Sized>(key: &K) -> Result<Self, BadKey> {
         if mentions_hash_set::<K>() {
             return Err(BadKey("the key is a `HashSet`, whose order changes".into()));
         }
         let mut text = text::Text::default();
-        walk(key, &mut text)?;
+        serialize(key, &mut text)?;
         Ok(Self(text.into_string()))
     }
 
-    /// A key as it was stored.
+    /// A key from its stored text.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }
@@ -50,7 +50,7 @@ impl Key {
     }
 }
 
-/// For messages and logs: what could break a line or reorder it is escaped.
+/// For messages and logs: characters that break or reorder a line are escaped.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| match c {

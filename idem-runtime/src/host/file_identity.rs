@@ -1,11 +1,11 @@
 //! Whether the files of an open store are still the ones that were opened.
 //!
-//! `SQLite` goes on writing into a file that was replaced or deleted, and reports success: the records are lost.
-//! Looks at metadata around a write find that out. They open nothing (see `files`).
+//! If a file is replaced or deleted, `SQLite` goes on writing into the old one and reports success: the records are lost.
+//! Metadata read around a write shows the replacement. No file is opened for it (see `store_path`).
 //!
-//! A file cannot be replaced without a change to its folder, so most looks are at the folder alone. A look at the log
-//! costs more than itself: since Linux 6.13 the next write must give a file whose times were looked at an exact new one,
-//! and the next fsync must write that as well (190 µs instead of 130).
+//! A file cannot be replaced without a change to its folder, so most checks read the folder alone. Reading the times of
+//! the WAL has a cost: since Linux 6.13 the next write then sets an exact time, which the next fsync must write as well
+//! (190 µs instead of 130).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,52 +15,52 @@ use crate::host::platform;
 use crate::host::platform::FolderState;
 use crate::host::store_path::StorePath;
 
-/// Changes nearer to each other than this may leave a folder with the same time: the clock of a file system goes in
-/// steps, of 10 ms mostly, of a second on ext4 with small inodes, of two on FAT.
+/// Two changes within this time may give a folder the same ctime. The clock of a file system advances in steps: mostly
+/// 10 ms, a second on ext4 with small inodes, two seconds on FAT.
 const STEP_MAX: Duration = Duration::from_secs(3);
 
-/// How long a look at the folder is enough: a mount over a file, and a clock that was set back, do not show in it.
+/// How long the check of the folder suffices. It shows neither a mount over a file nor a clock that was set back.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Device and inode of the database, `-wal` and `-shm` when the store was opened.
 #[derive(Debug)]
 pub(crate) struct FileIdentity {
     files: Vec<(PathBuf, (u64, u64))>,
-    /// `None` where a look at it proves nothing: the times of a remote one are as old as its cache.
+    /// `None` if the folder proves nothing: the times of a remote folder are as old as their cached copy.
     folder: Option<PathBuf>,
-    /// The folder when the files were compared last.
+    /// The folder at the last comparison of the files.
     seen: Option<FolderCheck>,
 }
 
-/// A folder as it was found.
+/// The state of the folder at one check.
 #[derive(Debug)]
 struct FolderCheck {
     state: FolderState,
-    /// Since when it has been found so.
+    /// The first check that found this state.
     since: Instant,
-    /// When the files were compared last.
+    /// The last comparison of the files.
     compared: Instant,
 }
 
 impl FolderCheck {
-    /// Whether the files are as they were then if the folder is.
+    /// Whether an unchanged folder proves unchanged files.
     fn is_enough(&self, now: Instant) -> bool {
         let is_settled = self.compared.saturating_duration_since(self.since) >= STEP_MAX;
         is_settled && now.saturating_duration_since(self.compared) < TRUSTED_FOR
     }
 }
 
-/// A file of the store is not the one that was opened.
+/// A file of the store is missing, or is not the one that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Replaced {
     file: PathBuf,
 }
 
 impl FileIdentity {
-    /// Remembers the files. Call it after the first statement in WAL mode: then all three exist.
+    /// Reads the identities of the files. Call it after the first statement in WAL mode: then all three exist.
     ///
     /// # Errors
-    /// If one of them is missing or cannot be looked at.
+    /// An I/O error if the metadata of a file cannot be read.
     pub(crate) fn capture(store: &StorePath, may_be_remote: bool) -> io::Result<Self> {
         let mut files = Vec::with_capacity(3);
         for path in [store.database().to_owned(), store.wal(), store.shm()] {
@@ -71,12 +71,12 @@ impl FileIdentity {
         Ok(Self { files, folder, seen: None })
     }
 
-    /// Compares the files with those remembered, unless nothing in their folder has changed since that was done.
+    /// Compares the files with the captured ones, unless the folder proves that they are unchanged.
     ///
     /// # Errors
-    /// [`Replaced`] if one is gone or is another file now. What was written since is not safe.
+    /// [`Replaced`] if a file is missing or is another one. Writes since the last check may be lost.
     pub(crate) fn check(&mut self) -> Result<(), Replaced> {
-        // Before the files: what happens to them meanwhile shows at the next look.
+        // The folder comes before the files: the next check then shows a change made in between.
         let now = Instant::now();
         let folder = self.folder.as_deref().and_then(|folder| fs::metadata(folder).ok());
         let state = folder.as_ref().and_then(FolderState::of);
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(identity.check(), Ok(()));
     }
 
-    /// Checks until a look at the folder is enough.
+    /// Checks until the check of the folder suffices.
     fn settle(identity: &mut FileIdentity) {
         identity.check().unwrap();
         identity.seen.as_mut().unwrap().since -= STEP_MAX;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_three_is_missed_at_once_and_later() {
+    fn a_replaced_or_missing_file_is_found_at_once_and_later() {
         for which in 0..3 {
             for is_later in [false, true] {
                 let (_folder, store, mut identity) = three_files();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_compared_until_a_change_to_their_folder_must_show_in_its_time() {
+    fn the_files_are_compared_until_a_later_change_must_change_the_ctime_of_the_folder() {
         let (folder, store, mut identity) = three_files();
         let put_in_place = |identity: &mut FileIdentity| {
             // A change that the folder does not show.
@@ -188,9 +188,9 @@ mod tests {
         }
     }
 
-    /// Whoever restores a backup may also restore the times.
+    /// Restoring a backup may also restore the times.
     #[test]
-    fn a_time_of_modification_that_was_set_back_hides_nothing() {
+    fn an_mtime_that_was_set_back_hides_no_change() {
         let (folder, store, mut identity) = three_files();
         settle(&mut identity);
         let modified = fs::metadata(folder.path()).unwrap().modified().unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_the_place_of_the_folder_is_found_out() {
+    fn a_replaced_folder_is_found() {
         let (folder, store, mut identity) = three_files();
         settle(&mut identity);
         let moved = folder.path().with_extension("moved");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_captured_before_all_three_exist() {
+    fn capturing_fails_until_all_three_files_exist() {
         let folder = tempfile::tempdir().unwrap();
         let store = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
         fs::write(store.database(), "x").unwrap();

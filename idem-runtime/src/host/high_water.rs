@@ -1,9 +1,8 @@
-//! The highest claim number of a store, kept beside it.
+//! The high-water mark: the highest claim number of a store, in a file beside the database.
 //!
-//! A database that lost its log, or an old copy put in its place, looks perfectly well to `SQLite`; only a
-//! number outside of it tells that records are missing. The mark is written without being forced to disk: after
-//! a power cut it may be old or unreadable, and that is no reason for an alarm. It must only never be too high,
-//! so it is raised after the commit.
+//! `SQLite` accepts a database that lost its WAL, and an old copy in its place. Only a number outside of the database
+//! shows that records are missing. The mark is written without an fsync: after a power failure it may be old or
+//! unreadable, which is no error. The mark must never be too high, so it is raised after the commit.
 
 use std::fs::File;
 use std::io;
@@ -11,17 +10,17 @@ use std::io;
 use crate::host::platform;
 use crate::host::sidecar::Sidecar;
 
-/// The file with the number.
+/// The open file of the mark.
 #[derive(Debug)]
 pub(crate) struct HighWater {
     file: File,
 }
 
 impl HighWater {
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// An I/O error if the file cannot be opened.
     pub(crate) fn open(sidecar: &Sidecar) -> io::Result<Self> {
         let mut options = platform::private_file();
         let file =
@@ -29,7 +28,7 @@ impl HighWater {
         Ok(Self { file })
     }
 
-    /// The mark; `None` if there is none or it cannot be trusted.
+    /// The mark; `None` if the file is empty or its check bytes do not match.
     pub(crate) fn read(&mut self) -> Option<u64> {
         let mut bytes = [0; 16];
         platform::read_start(&mut self.file, &mut bytes).ok()?;
@@ -38,10 +37,10 @@ impl HighWater {
         (check == (!number).to_le_bytes()).then_some(number)
     }
 
-    /// Raises the mark after a commit; a higher one, of another process, stays.
+    /// Raises the mark after a commit. A higher mark of another process stays.
     ///
     /// # Errors
-    /// If it cannot be written. The mark is a safety net, so this need not stop anything.
+    /// An I/O error if the mark cannot be written. The caller may go on: the mark is an additional check.
     pub(crate) fn raise(&mut self, number: u64) -> io::Result<()> {
         match self.read() {
             Some(known) if known >= number => Ok(()),
@@ -49,10 +48,10 @@ impl HighWater {
         }
     }
 
-    /// Sets the mark, for a store that was made anew.
+    /// Sets the mark of a newly created store.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// An I/O error if the mark cannot be written.
     pub(crate) fn reset(&mut self, number: u64) -> io::Result<()> {
         let mut bytes = [0; 16];
         let (low, check) = bytes.split_at_mut(8);

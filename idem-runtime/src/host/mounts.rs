@@ -1,12 +1,12 @@
-//! On what kind of file system a path lies, as far as Linux tells.
+//! The kind of file system of a path, on Linux.
 //!
-//! `SQLite` in WAL mode needs shared memory and working locks. Network and cross-machine mounts have neither:
-//! two machines can hold the same lock at once there.
+//! `SQLite` in WAL mode needs shared memory and working locks. Network mounts and mounts of virtual machines have
+//! neither: two machines can hold the same lock at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Kinds that are reached by more than one machine, or through a layer that loses locks.
+/// Kinds of mounts that more than one machine can reach, or that lose locks.
 const REMOTE_KINDS: [&str; 18] = [
     "9p",
     "afs",
@@ -28,14 +28,14 @@ const REMOTE_KINDS: [&str; 18] = [
     "virtiofs",
 ];
 
-/// The kind of a remote mount that a canonical path lies on; `None` if it is local or nobody can tell.
+/// The kind of the remote mount of a canonical path; `None` if the mount is local or unknown.
 pub(crate) fn remote_kind(canonical: &Path) -> Option<String> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
     let kind = kind_of(&String::from_utf8_lossy(&table), canonical)?;
     REMOTE_KINDS.contains(&kind.as_str()).then_some(kind)
 }
 
-/// Finds the mount with the longest point above the path; of two on one point the later hides the other.
+/// The kind of the mount with the longest mount point above the path. Of two on one point, the later hides the earlier.
 fn kind_of(table: &str, canonical: &Path) -> Option<String> {
     let mounts = table.lines().filter_map(parse_line);
     let above = mounts.filter(|(point, _)| canonical.starts_with(point));
@@ -49,7 +49,7 @@ fn parse_line(line: &str) -> Option<(PathBuf, &str)> {
     Some((PathBuf::from(unescape(point)), device.split(' ').next()?))
 }
 
-/// The kernel writes blanks, tabs, line ends and backslashes as three octal digits.
+/// Decodes the octal escapes that the kernel writes for blanks, tabs, line ends and backslashes.
 fn unescape(field: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(field.to_owned(), |text, (escape, plain)| text.replace(escape, plain))

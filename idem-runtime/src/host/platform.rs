@@ -1,4 +1,4 @@
-//! What differs between operating systems, in one place: file modes and file identities.
+//! File modes and file identities: the differences between operating systems.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
-/// A builder of folders that only their owner may enter.
+/// A builder for folders that only their owner may enter.
 pub(crate) fn private_folder() -> DirBuilder {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
     let mut builder = DirBuilder::new();
@@ -22,7 +22,7 @@ pub(crate) fn private_folder() -> DirBuilder {
     builder
 }
 
-/// Device and inode. Where the system has neither all files look the same, which switches the check off.
+/// Device and inode. On a system without them all files are equal, which switches the check off.
 pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
     #[cfg(unix)]
     {
@@ -36,16 +36,16 @@ pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
     }
 }
 
-/// What changes with every change to the entries of a folder, and with nothing else that anybody can undo.
+/// A value that changes with every change to the entries of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FolderState {
     identity: (u64, u64),
-    /// Seconds and nanoseconds. Unlike the time of the last modification it cannot be set back.
+    /// The ctime in seconds and nanoseconds. Unlike the mtime, a program cannot set it.
     changed: (i64, i64),
 }
 
 impl FolderState {
-    /// `None` where the system does not tell.
+    /// The state of a folder; `None` if the system has no ctime.
     #[cfg_attr(unix, expect(clippy::unnecessary_wraps, reason = "Windows has no such time"))]
     pub(crate) fn of(folder: &Metadata) -> Option<FolderState> {
         #[cfg(unix)]
@@ -62,7 +62,7 @@ impl FolderState {
     }
 }
 
-/// Under how many names the file can be reached.
+/// The number of hard links of a file.
 pub(crate) fn hard_links(metadata: &Metadata) -> u64 {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::nlink(metadata);
@@ -95,7 +95,7 @@ pub(crate) fn write_start(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The name the machine has for itself; for messages, never for proof.
+/// The host name of the machine, for messages only.
 pub(crate) fn host_name() -> String {
     let from_kernel = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok();
     let name =

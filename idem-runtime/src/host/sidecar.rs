@@ -6,22 +6,22 @@ use std::{fs, io};
 use crate::host::path_error::{PathError, path_error};
 use crate::host::platform;
 
-/// Says that a database is being made and has not seen its first commit.
+/// The mark of a database that is being created and has no commit yet.
 const CREATING: &str = "creating";
 
-/// A folder that only the owner of the store may enter. It exists as long as this value is used.
+/// The folder, which only the user who made it may enter.
 #[derive(Clone, Debug)]
 pub(crate) struct Sidecar {
     path: PathBuf,
-    /// This value made the folder.
+    /// Whether this value created the folder.
     fresh: bool,
 }
 
 impl Sidecar {
-    /// Finds or makes the folder.
+    /// Creates the folder, or uses an existing one.
     ///
     /// # Errors
-    /// If it cannot be made, or something else has its name.
+    /// A [`PathError`] if the folder cannot be created, or if the path is not a folder.
     pub(crate) fn create(path: PathBuf) -> Result<Self, PathError> {
         let fresh = match platform::private_folder().create(&path) {
             Ok(()) => true,
@@ -31,14 +31,13 @@ impl Sidecar {
         // A link could lead two stores into one folder, so it does not count as a folder.
         let metadata = fs::symlink_metadata(&path).map_err(path_error(&path, "look at"))?;
         if !metadata.is_dir() {
-            let error = io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder");
+            let error = io::Error::new(io::ErrorKind::NotADirectory, "not a folder");
             return Err(path_error(&path, "use")(error));
         }
         Ok(Self { path, fresh })
     }
 
-    /// Takes a folder away that was made for a file that turned out not to be ours. One that was there before stays,
-    /// and so does one that another process uses by now.
+    /// Removes the folder if this value created it and no process uses it. Call it if the file is not a store.
     pub(crate) fn remove_unused(&self) {
         let Ok(files) = fs::read_dir(&self.path) else { return };
         let names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
@@ -47,7 +46,7 @@ impl Sidecar {
             return;
         }
         for name in names {
-            // What stays behind does no harm.
+            // A file that stays does no harm.
             let _ = fs::remove_file(self.path.join(name));
         }
         let _ = fs::remove_dir(&self.path);
@@ -62,23 +61,23 @@ impl Sidecar {
         self.path.join(name)
     }
 
-    /// Marks that the database is about to be made. A crash leaves the mark, and the next open goes on.
+    /// Marks that a creation begins. After a crash, the next open finds the mark and finishes the creation.
     ///
     /// # Errors
-    /// If the mark cannot be written.
+    /// An I/O error if the mark cannot be written.
     pub(crate) fn begin_creation(&self) -> io::Result<()> {
         platform::private_file().write(true).create(true).truncate(false).open(self.file(CREATING)).map(drop)
     }
 
-    /// True if a creation was begun and not finished.
+    /// Whether a creation began and did not finish.
     pub(crate) fn is_creating(&self) -> bool {
         self.file(CREATING).exists()
     }
 
-    /// Takes the mark away. Call it whenever the schema has been seen committed.
+    /// Removes the mark. Call it once the schema is committed.
     ///
     /// # Errors
-    /// If the mark is there and cannot be removed.
+    /// An I/O error if the mark cannot be removed.
     pub(crate) fn finish_creation(&self) -> io::Result<()> {
         match fs::remove_file(self.file(CREATING)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -87,7 +86,7 @@ impl Sidecar {
     }
 }
 
-/// A folder beside a database that is never made.
+/// A sidecar without a database.
 #[cfg(test)]
 pub(crate) fn alone() -> (tempfile::TempDir, Sidecar) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! The files of a store: where they are, how they are made, and whether they are still the same ones.
+//! The path of a store, and the creation of its file.
 //!
-//! **Never open the database, `-wal` or `-shm` here while `SQLite` has them.** Closing any descriptor of a file
-//! drops the locks this process has on it, and then two processes write at once. Looking at metadata is fine.
+//! **Never open the database, `-wal` or `-shm` while `SQLite` has them open.** Closing any descriptor of a file drops the
+//! locks of this process on it, and then two processes write at once. Reading metadata is safe.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use crate::host::path_error::{PathError, path_error};
 use crate::host::sidecar::Sidecar;
 use crate::host::{mounts, platform};
 
-/// The path of a database file: absolute, without links, and never one that `SQLite` reads as something else.
+/// The path of a database file: absolute, without links, and never a URI or a name in memory for `SQLite`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StorePath {
     database: PathBuf,
 }
 
-/// What was found where the database should be.
+/// The state of the database file before the open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Creation {
-    /// There was no file; there is an empty one now.
+    /// The file was missing and is now empty.
     Fresh,
-    /// An earlier creation was cut off before its first commit.
+    /// An earlier creation ended before its first commit.
     Unfinished,
-    /// A file that was there before.
+    /// The file existed before.
     Existing,
 }
 
 impl StorePath {
-    /// Checks what was asked for and finds the one name of the file behind it.
+    /// Checks a path and resolves it to the one name of its file.
     ///
     /// # Errors
-    /// A [`PathError`] if this can never be a store; nothing was created.
+    /// A [`PathError`] if the path cannot be a store. Nothing was created.
     pub(crate) fn resolve(asked: &Path) -> Result<Self, PathError> {
         refuse_special(asked)?;
         let absolute = std::path::absolute(asked).map_err(path_error(asked, "make absolute"))?;
@@ -54,7 +54,7 @@ impl StorePath {
         &self.database
     }
 
-    /// Whether there is a log that `SQLite` may find writes in. What cannot be looked at counts as there.
+    /// Whether a WAL exists that is not empty. If its metadata cannot be read, it counts as existing.
     pub(crate) fn has_log(&self) -> bool {
         match fs::metadata(self.wal()) {
             Ok(log) => log.len() > 0,
@@ -75,14 +75,14 @@ impl StorePath {
         self.with_suffix("-idem")
     }
 
-    /// The same path with something added to the file name.
+    /// The path with `suffix` added to the file name.
     pub(crate) fn with_suffix(&self, suffix: &str) -> PathBuf {
         let mut name = OsString::from(&self.database);
         name.push(suffix);
         PathBuf::from(name)
     }
 
-    /// Refuses a mount on which locks cannot be relied upon.
+    /// Refuses a mount without reliable locks.
     ///
     /// # Errors
     /// [`PathError::Remote`] with the kind of the mount.
@@ -93,23 +93,23 @@ impl StorePath {
         }
     }
 
-    /// Makes sure that there is a private file for `SQLite` to open, before it does.
+    /// Creates a private file for `SQLite` to open, or checks the existing one.
     ///
-    /// A file of 0 bytes is refused, for a store that was emptied must not quietly start again – unless the
-    /// mark in the sidecar says that we were about to make it.
+    /// A file of 0 bytes is refused: an emptied store must not start again unnoticed. The mark of the sidecar excepts a
+    /// file whose creation began.
     ///
     /// # Errors
-    /// A [`PathError`] if the file cannot be made, cannot be written or was emptied.
+    /// A [`PathError`] if the file cannot be created, cannot be written or was emptied.
     pub(crate) fn prepare(&self, sidecar: &Sidecar) -> Result<Creation, PathError> {
         let path = &self.database;
         if let Some(found) = self.inspect(sidecar)? {
             return Ok(found);
         }
         sidecar.begin_creation().map_err(path_error(path, "mark the creation"))?;
-        // `create_new` never opens a file that is there, so no lock of anybody can be dropped by closing it.
+        // `create_new` never opens an existing file: closing this descriptor drops no lock.
         match platform::private_file().write(true).create_new(true).open(path) {
             Ok(_) => Ok(Creation::Fresh),
-            // Somebody else was faster, or has a link there.
+            // Another process was faster, or the path is a link.
             Err(error) => self.inspect(sidecar)?.ok_or_else(|| path_error(path, "create")(error)),
         }
     }
@@ -135,7 +135,7 @@ impl StorePath {
     }
 }
 
-/// Names that `SQLite` would take for something else than a file.
+/// Refuses names that `SQLite` does not read as a file.
 fn refuse_special(asked: &Path) -> Result<(), PathError> {
     let bytes = asked.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
@@ -153,7 +153,7 @@ fn refuse_special(asked: &Path) -> Result<(), PathError> {
     Ok(())
 }
 
-/// One file must have one name, or its `-wal` would have two.
+/// Resolves a link: under two names, a file would have two WALs.
 fn follow_link(path: PathBuf) -> Result<PathBuf, PathError> {
     let metadata = match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),

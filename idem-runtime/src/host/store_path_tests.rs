@@ -1,4 +1,4 @@
-//! Paths that are stores, and paths that must not be.
+//! Paths that can and that cannot be stores.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,7 +22,7 @@ fn refusal(path: impl AsRef<Path>) -> String {
 }
 
 #[test]
-fn what_sqlite_takes_for_something_else_is_refused() {
+fn names_that_sqlite_does_not_read_as_a_file_are_refused() {
     let cases = [
         ("", "is empty"),
         (":memory:", "in memory"),
@@ -61,7 +61,7 @@ fn a_relative_path_is_made_absolute() {
 }
 
 #[test]
-fn every_way_to_a_file_gives_one_path() {
+fn every_path_to_a_file_resolves_to_one() {
     let (_folder, path) = folder();
     fs::create_dir(path.join("data")).unwrap();
     fs::write(path.join("data/idem.db"), "x").unwrap();
@@ -81,7 +81,7 @@ fn the_first_missing_folder_is_named() {
 }
 
 #[test]
-fn what_is_not_one_regular_file_is_refused() {
+fn only_a_regular_file_is_accepted() {
     let (_folder, path) = folder();
     symlink("nowhere.db", path.join("lost.db")).unwrap();
     assert!(refusal(path.join("lost.db")).contains("a link to `nowhere.db`, which does not exist"));
@@ -107,11 +107,11 @@ fn a_new_database_and_its_folder_are_private() {
 }
 
 #[test]
-fn a_creation_that_was_cut_off_goes_on() {
+fn an_unfinished_creation_is_continued() {
     let (_folder, path) = folder();
     let (store, sidecar) = store(&path.join("idem.db"));
     assert_eq!(store.prepare(&sidecar).unwrap(), Creation::Fresh);
-    // A crash here: the file has 0 bytes and nobody has said that it is finished.
+    // A crash here: the file has 0 bytes and the mark still exists.
     assert_eq!(store.prepare(&sidecar).unwrap(), Creation::Unfinished);
     fs::write(store.database(), "schema").unwrap();
     sidecar.finish_creation().unwrap();
@@ -120,7 +120,7 @@ fn a_creation_that_was_cut_off_goes_on() {
 }
 
 #[test]
-fn a_crash_before_the_file_is_made_leaves_nothing_in_the_way() {
+fn after_a_crash_before_the_file_is_created_the_open_succeeds() {
     let (_folder, path) = folder();
     let (store, sidecar) = store(&path.join("idem.db"));
     sidecar.begin_creation().unwrap();
@@ -139,7 +139,7 @@ fn an_emptied_store_does_not_start_again() {
 }
 
 #[test]
-fn a_file_that_is_there_is_never_opened_or_changed() {
+fn an_existing_file_is_neither_opened_nor_changed() {
     let (_folder, path) = folder();
     let (store, sidecar) = store(&path.join("idem.db"));
     fs::write(store.database(), "theirs").unwrap();

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
-/// How many taken names are tried past.
+/// The number of names that are tried.
 const TRIES_MAX: u32 = 16;
 
-/// Makes a new private folder with a name nobody can guess.
+/// Creates a private folder with an unguessable name.
 pub(crate) fn folder() -> Result<PathBuf, Error> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut last = None;
@@ -24,8 +24,10 @@ pub(crate) fn folder() -> Result<PathBuf, Error> {
             Err(error) => last = Some(error),
         }
     }
-    let error =
-        Error::store(format!("no temporary folder can be made under `{}`", std::env::temp_dir().display()));
+    let error = Error::store(format!(
+        "no temporary folder can be created under `{}`",
+        std::env::temp_dir().display()
+    ));
     Err(match last {
         Some(cause) => error.because(cause),
         None => error,

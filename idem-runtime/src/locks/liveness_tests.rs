@@ -26,7 +26,7 @@ fn gone_facts() -> OwnerFacts {
 struct OwnerProcess(Child);
 
 impl OwnerProcess {
-    /// Starts a process that owns the token `child` and returns once it does.
+    /// Starts a process and returns once it owns the token `child`.
     fn start(folder: &tempfile::TempDir) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["hold_the_lock_until_killed", "--ignored", "--nocapture", "--test-threads=1"])
@@ -100,7 +100,7 @@ fn a_stopped_owner_is_alive() {
 }
 
 #[test]
-fn a_kept_descriptor_tells_the_truth_after_the_file_was_swept_away() {
+fn a_kept_descriptor_is_right_after_the_file_was_removed() {
     let (folder, sidecar) = sidecar::alone();
     let owner = OwnerProcess::start(&folder);
     let (before, after) = (LivenessProbe::new(&sidecar, "me"), LivenessProbe::new(&sidecar, "you"));
@@ -157,7 +157,7 @@ fn death_is_final() {
 }
 
 #[test]
-fn my_own_owner_is_alive_and_is_not_reaped() {
+fn an_owner_takes_itself_for_alive_and_is_not_reaped() {
     let (_folder, sidecar) = sidecar::alone();
     let owner = OwnerFile::create(&sidecar, "me").unwrap();
     let (mine, other) = (LivenessProbe::new(&sidecar, "me"), LivenessProbe::new(&sidecar, "you"));
@@ -195,7 +195,7 @@ fn only_the_dead_are_reaped() {
 }
 
 #[test]
-fn many_probes_do_not_take_each_other_for_the_owner() {
+fn concurrent_checks_do_not_take_each_other_for_the_owner() {
     let (_folder, sidecar) = sidecar::alone();
     let living = OwnerFile::create(&sidecar, "living").unwrap();
     drop(OwnerFile::create(&sidecar, "dead").unwrap());
@@ -249,7 +249,7 @@ fn descriptors_are_bounded() {
 
 /// Not a benchmark: it only catches a probe that opens the file each time, or worse.
 #[test]
-fn a_repeated_probe_is_one_system_call() {
+fn a_repeated_check_is_one_system_call() {
     let (_folder, sidecar) = sidecar::alone();
     let _living = OwnerFile::create(&sidecar, "living").unwrap();
     let (probe, facts) = (LivenessProbe::new(&sidecar, "me"), no_facts());

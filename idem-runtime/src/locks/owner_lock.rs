@@ -1,13 +1,12 @@
-//! The life of an owner: one open store in one process.
+//! The lock file of an owner: one open store in one process.
 //!
-//! An owner holds the kernel's lock on a file of its own for as long as it lives. The kernel frees it when the
-//! process ends, however it ends, and not when it merely stops (a pause, a closed laptop). So "the lock can be
-//! taken" proves that this owner never writes again: its file is locked before its token is known to anybody,
-//! and tokens are not used twice.
+//! An owner holds the kernel's lock on a file of its own while it lives. The kernel releases the lock when the process
+//! ends in any way, but not while it is paused (SIGSTOP, a suspended laptop). Therefore a lock that can be taken proves
+//! that the owner never writes again: the file is locked before its token is published, and no token is used twice.
 //!
-//! A raw `fork` shares the lock with the child: after the parent's death the owner looks alive until the child
-//! ends too, which delays a takeover and endangers nothing. A child never frees the lock, for that would free
-//! it for the parent as well. Programs started with `std::process::Command` do not inherit it.
+//! A raw `fork` shares the lock with the child. After the parent's death the owner looks alive until the child ends too,
+//! which delays a takeover and does no other harm. A child never releases the lock: that would release it for the parent
+//! as well. Programs started with `std::process::Command` do not inherit the lock.
 
 use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
@@ -16,36 +15,35 @@ use std::{io, process};
 use crate::host::sidecar::Sidecar;
 use crate::host::{clock, platform};
 
-/// More than any token we make; a longer one is not ours.
+/// Longer than any token of this library.
 const TOKEN_BYTES_MAX: usize = 64;
 
-/// The locked file of an owner in this process.
+/// The locked file of an owner of this process.
 #[derive(Debug)]
 pub(crate) struct OwnerFile {
     file: File,
     path: PathBuf,
-    /// The process that took the lock; in a forked child it is another.
+    /// The process that took the lock; a forked child has another id.
     creator_pid: u32,
 }
 
-/// What an owner tells about itself, for the row that names it: for messages, and for the case that its file
-/// has been removed by somebody else.
+/// The facts of an owner in its row: for messages, and for liveness if its file is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnerFacts {
     pub(crate) pid: u32,
-    /// When the process started, in the kernel's ticks: tells a process from a later one with the same id.
+    /// The start of the process in the kernel's ticks, which tells it from a later process with the same id.
     pub(crate) pid_start: Option<u64>,
-    /// In which space the two numbers above mean something.
+    /// The namespace in which the two numbers above are valid.
     pub(crate) pid_space: Option<String>,
     pub(crate) boot_id: Option<String>,
     pub(crate) host: String,
 }
 
 impl OwnerFile {
-    /// Makes and locks the file. The token must be fresh, and unknown to others until this returns.
+    /// Creates and locks the file. The token must be new and unpublished.
     ///
     /// # Errors
-    /// If the token is no file name or was used before, or the file cannot be made or locked.
+    /// An I/O error if the token is malformed or used, or the file cannot be created or locked.
     pub(crate) fn create(sidecar: &Sidecar, token: &str) -> io::Result<Self> {
         let path = owner_path(sidecar, token)?;
         let file = platform::private_file().read(true).write(true).create_new(true).open(&path)?;
@@ -58,17 +56,17 @@ impl OwnerFile {
         Ok(Self { file, path, creator_pid: process::id() })
     }
 
-    /// False in a forked child: the store it came with must not be used.
+    /// False in a forked child, which must not use the store.
     pub(crate) fn is_mine(&self) -> bool {
         self.creator_pid == process::id()
     }
 
-    /// Ends this owner and removes its file; only when no record names it any more.
+    /// Ends the owner and removes its file. Call it when no record names the owner.
     ///
-    /// To end it while records still name it, drop it: the file stays, unlocked, and everybody sees its death.
+    /// To end an owner that records still name, drop the value: the file stays unlocked and proves the owner's death.
     ///
     /// # Errors
-    /// If the file cannot be removed. The lock is freed all the same.
+    /// An I/O error if the file cannot be removed. The lock is released all the same.
     pub(crate) fn close(self) -> io::Result<()> {
         if self.is_mine() { fs::remove_file(&self.path) } else { Ok(()) }
     }
@@ -77,14 +75,14 @@ impl OwnerFile {
 impl Drop for OwnerFile {
     fn drop(&mut self) {
         if self.is_mine() {
-            // Closing alone would leave the lock to a forked child.
+            // Closing alone would leave the lock with a forked child.
             let _ = self.file.unlock();
         }
     }
 }
 
 impl OwnerFacts {
-    /// What can be said about the present process.
+    /// The facts of this process.
     pub(crate) fn here() -> Self {
         let pid = process::id();
         Self {
@@ -121,7 +119,7 @@ impl OwnerFacts {
 /// The path of an owner's file.
 ///
 /// # Errors
-/// If the token is not one of ours: it is read from the database and must not lead out of the folder.
+/// An I/O error if the token is malformed: it is read from the database and must not lead out of the folder.
 pub(crate) fn owner_path(sidecar: &Sidecar, token: &str) -> io::Result<PathBuf> {
     let is_plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !is_plain {
@@ -130,19 +128,19 @@ pub(crate) fn owner_path(sidecar: &Sidecar, token: &str) -> io::Result<PathBuf> 
     Ok(sidecar.file(&format!("owner-{token}.lock")))
 }
 
-/// Ids of processes, and the ticks at which they started, are counted per namespace.
+/// The namespaces of process ids and of start ticks.
 fn pid_space() -> Option<String> {
     let pid = fs::read_link("/proc/self/ns/pid").ok()?;
     let time = fs::read_link("/proc/self/ns/time").unwrap_or_default();
     Some(format!("{} {}", pid.display(), time.display()).trim_end().to_owned())
 }
 
-/// The start of a process; an error if there is no such process, `None` if the kernel's text makes no sense.
+/// The start of a process; an error if no such process exists, `None` if the kernel's text cannot be parsed.
 fn process_start(pid: u32) -> io::Result<Option<u64>> {
     fs::read(format!("/proc/{pid}/stat")).map(|stat| parse_start(&stat))
 }
 
-/// Field 22. The second is a name in parentheses that may contain anything, so count from its end.
+/// Parses field 22. Field 2 is a name in parentheses that may contain any character, so fields are counted from its end.
 fn parse_start(stat: &[u8]) -> Option<u64> {
     let stat = String::from_utf8_lossy(stat);
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -200,7 +198,7 @@ mod tests {
         assert!(!paths.0.exists() && paths.1.exists());
     }
 
-    /// A fork shares the descriptor just as a clone of the handle does, and has another process id.
+    /// A fork shares the descriptor like a clone of the handle, and has another process id.
     #[test]
     fn a_forked_child_neither_frees_the_lock_nor_removes_the_file() {
         let (_folder, sidecar) = sidecar::alone();

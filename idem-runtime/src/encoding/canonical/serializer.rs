@@ -1,4 +1,4 @@
-//! The serde side of the walk: every value becomes events of a sink.
+//! The serde `Serializer` that turns a value into events.
 
 use std::cell::Cell;
 
@@ -6,48 +6,62 @@ use serde::ser::{self, Serialize, Serializer};
 
 use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
 
-/// Whom a value is told that it is read by.
+/// The reader that a value is serialized for.
 #[derive(Clone, Copy)]
 enum Reader<'s> {
-    /// People, and whether it has asked: what does not ask shows machines the same.
+    /// People, and whether the value asked. A value that does not ask is the same for machines.
     People(&'s Cell<bool>),
     Machine,
 }
 
-impl Reader<'_> {
-    /// The same one, with a note of its own on whether it was asked for.
-    fn noting(self, asked: &Cell<bool>) -> Reader<'_> {
-        match self {
-            Self::People(_) => Reader::People(asked),
-            Self::Machine => Reader::Machine,
-        }
-    }
-}
-
-/// Walks one value.
-pub(super) struct CanonicalSerializer<'s, S> {
-    sink: &'s mut S,
+/// A place in a value: the levels left, and the reader.
+#[derive(Clone, Copy)]
+struct Place<'s> {
     levels_left: u8,
     reader: Reader<'s>,
 }
 
-impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
-    /// The walker for people, and where it notes that the value asked who reads it.
-    pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
-        Self { sink, levels_left: DEPTH_MAX, reader: Reader::People(asked) }
+impl<'s> Place<'s> {
+    /// The same place, with a flag of its own for whether the value asks for the reader.
+    fn noting<'a>(self, asked: &'a Cell<bool>) -> Place<'a>
+    where
+        's: 'a,
+    {
+        let reader = match self.reader {
+            Reader::People(_) => Reader::People(asked),
+            Reader::Machine => Reader::Machine,
+        };
+        Place { levels_left: self.levels_left, reader }
     }
 
-    /// The walker for what is inside this value.
+    fn for_machine(self) -> Self {
+        Self { reader: Reader::Machine, ..self }
+    }
+}
+
+/// Serializes one value.
+pub(super) struct CanonicalSerializer<'s, S> {
+    sink: &'s mut S,
+    place: Place<'s>,
+}
+
+impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
+    /// A serializer for people. It sets `asked` if the value asks for the reader.
+    pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
+        Self { sink, place: Place { levels_left: DEPTH_MAX, reader: Reader::People(asked) } }
+    }
+
+    /// The serializer for a value inside this value.
     fn deeper(self) -> Result<Self, CanonicalError> {
-        let levels_left = self.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
-        Ok(Self { levels_left, ..self })
+        let levels_left = self.place.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
+        Ok(Self { place: Place { levels_left, ..self.place }, ..self })
     }
 
     fn begin(self, group: Group) -> Result<Members<'s, S>, CanonicalError> {
-        let Self { sink, levels_left, reader } = self.deeper()?;
+        let Self { sink, place } = self.deeper()?;
         sink.event(Event::Begin(group))?;
         let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
-        Ok(Members { sink, levels_left, reader, group, variant: None, summed_max, summed: 0, sum: 0 })
+        Ok(Members { sink, place, group, variant: None, summed_max, summed: 0, sum: 0 })
     }
 
     /// `variant` is the group that holds `group` alone.
@@ -57,7 +71,7 @@ impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
     }
 }
 
-/// Scalars of which the event is all there is to tell.
+/// Scalars, which are one event each.
 macro_rules! scalars {
     ($($method:ident($type:ty): $value:ident => $event:expr;)*) => {$(
         fn $method(self, $value: $type) -> Result<(), CanonicalError> {
@@ -138,9 +152,9 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), CanonicalError> {
-        let Self { sink, levels_left, reader } = self.deeper()?;
+        let Self { sink, place } = self.deeper()?;
         sink.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(CanonicalSerializer { sink, levels_left, reader })?;
+        value.serialize(CanonicalSerializer { sink, place })?;
         sink.event(Event::End(Group::Variant(index, variant)))
     }
 
@@ -148,7 +162,7 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         self.begin(Group::Seq)
     }
 
-    /// As serde does it, but for a set that says so: its order matters at no length.
+    /// Like serde's default, but all elements of a type named `HashSet` are summed, at any length.
     fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
@@ -196,13 +210,13 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'s, S>, CanonicalError> {
-        let Self { sink, levels_left, reader } = self.deeper()?;
+        let Self { sink, place } = self.deeper()?;
         sink.event(Event::Begin(Group::Map))?;
-        Ok(Entries { sink, levels_left, reader, open: None, closed: Vec::new() })
+        Ok(Entries { sink, place, open: None, closed: Vec::new() })
     }
 
     fn is_human_readable(&self) -> bool {
-        match self.reader {
+        match self.place.reader {
             Reader::People(asked) => {
                 asked.set(true);
                 true
@@ -212,16 +226,15 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     }
 }
 
-/// Walks the members of a sequence, tuple or struct.
+/// Serializes the members of a sequence, tuple or struct.
 pub(super) struct Members<'s, S> {
     sink: &'s mut S,
-    levels_left: u8,
-    reader: Reader<'s>,
+    place: Place<'s>,
     group: Group,
-    /// The variant that ends where its members end.
+    /// The variant that ends with its members.
     variant: Option<Group>,
-    /// How many elements are summed up at most, how many were, and to what. A sum needs no memory for each of them, and
-    /// counts those that are the same.
+    /// The maximum number of summed elements, their number so far, and the sum. A sum needs no memory for each element,
+    /// and counts equal elements.
     summed_max: usize,
     summed: usize,
     sum: u128,
@@ -229,27 +242,18 @@ pub(super) struct Members<'s, S> {
 
 impl<S: EventSink> Members<'_, S> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
-        let Self { levels_left, reader, .. } = *self;
+        let place = self.place;
         if self.summed >= self.summed_max {
-            return value.serialize(CanonicalSerializer { sink: &mut *self.sink, levels_left, reader });
+            return value.serialize(CanonicalSerializer { sink: &mut *self.sink, place });
         }
         let asked = Cell::new(false);
         let mut element = self.sink.entry();
-        value.serialize(CanonicalSerializer {
-            sink: &mut element,
-            levels_left,
-            reader: reader.noting(&asked),
-        })?;
-        // Codecs write what machines are shown. Where its numbers changed places, the names and the numbers are the same
-        // without their order, and only which name goes with which number tells. Elements further in that are summed up
-        // note this for themselves, and a walk for a machine doubles nothing: each sequence around a part of the value
-        // costs it one walk at most.
+        value.serialize(CanonicalSerializer { sink: &mut element, place: place.noting(&asked) })?;
+        // Codecs write the form for machines. If its numbers changed places, names and numbers are the same without their
+        // order: only the pairing of name and number differs. An inner element that is summed sets a flag of its own, so
+        // the passes do not multiply: each sequence around a value adds at most one pass.
         if asked.get() {
-            value.serialize(CanonicalSerializer {
-                sink: &mut element,
-                levels_left,
-                reader: Reader::Machine,
-            })?;
+            value.serialize(CanonicalSerializer { sink: &mut element, place: place.for_machine() })?;
         }
         self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.sink.close(element)));
         self.summed += 1;
@@ -262,7 +266,7 @@ impl<S: EventSink> Members<'_, S> {
     }
 
     fn finish(self) -> Result<(), CanonicalError> {
-        // A length need not be known before the end, so the sum comes after what was told as it came.
+        // The length may be unknown before the end, so the sum comes after the elements in order.
         if self.summed > 0 {
             self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
         }
@@ -271,7 +275,7 @@ impl<S: EventSink> Members<'_, S> {
     }
 }
 
-/// serde has a trait each for what holds unnamed members; they do the same here.
+/// serde has one trait for each kind of unnamed members; all of them do the same here.
 macro_rules! unnamed {
     ($($trait:ident::$method:ident),*) => {$(
         impl<S: EventSink> ser::$trait for Members<'_, S> {
@@ -296,7 +300,7 @@ unnamed!(
     SerializeTupleVariant::serialize_field
 );
 
-/// And one each for what holds named members.
+/// serde has one trait for each kind of named members.
 macro_rules! named {
     ($($trait:ident),*) => {$(
         impl<S: EventSink> ser::$trait for Members<'_, S> {
@@ -324,12 +328,11 @@ macro_rules! named {
 
 named!(SerializeStruct, SerializeStructVariant);
 
-/// Walks the entries of a map, each into a sink of its own, so that they can be told in order at the end.
+/// Serializes the entries of a map, each into a sink of its own, and sorts them at the end.
 pub(super) struct Entries<'s, S> {
     sink: &'s mut S,
-    levels_left: u8,
-    reader: Reader<'s>,
-    /// The entry whose key was told and whose value is to come.
+    place: Place<'s>,
+    /// The entry whose value is still to come.
     open: Option<S>,
     closed: Vec<[u8; 16]>,
 }
@@ -340,8 +343,7 @@ impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
         let mut entry = self.sink.entry();
-        let Self { levels_left, reader, .. } = *self;
-        key.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
+        key.serialize(CanonicalSerializer { sink: &mut entry, place: self.place })?;
         self.open = Some(entry);
         Ok(())
     }
@@ -350,19 +352,18 @@ impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
         let Some(mut entry) = self.open.take() else {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
-        let Self { levels_left, reader, .. } = *self;
-        value.serialize(CanonicalSerializer { sink: &mut entry, levels_left, reader })?;
+        value.serialize(CanonicalSerializer { sink: &mut entry, place: self.place })?;
         self.closed.push(self.sink.close(entry));
         Ok(())
     }
 
     fn end(self) -> Result<(), CanonicalError> {
-        tell_sorted(self.sink, self.closed)?;
+        emit_sorted(self.sink, self.closed)?;
         self.sink.event(Event::End(Group::Map))
     }
 }
 
-fn tell_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
+fn emit_sorted<S: EventSink>(sink: &mut S, mut entries: Vec<[u8; 16]>) -> Result<(), CanonicalError> {
     entries.sort_unstable();
     entries.into_iter().try_for_each(|entry| sink.event(Event::Entry(entry)))
 }

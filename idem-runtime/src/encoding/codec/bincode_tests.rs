@@ -1,4 +1,4 @@
-//! What bincode carries, what goes to JSON instead, and what neither types that changed nor hostile bytes get through.
+//! Values that bincode carries or that go to JSON, changed types, and hostile bytes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ fn bincode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Uns
     encode(value, Codec::Bincode, BYTES_MAX)
 }
 
-/// Stores `value`, replays it and tells which codec was taken, bincode with and without sequences being one.
+/// Stores `value`, replays it and returns the codec. Bincode with and without sequences counts as one.
 fn stored_as<T: Serialize + DeserializeOwned>(value: &T) -> u8 {
     let encoded = bincode(value).unwrap();
     let replayed: T = decode(encoded.stored.borrowed()).unwrap();
@@ -21,7 +21,7 @@ fn stored_as<T: Serialize + DeserializeOwned>(value: &T) -> u8 {
     if encoded.stored.codec_id == JSON_ID { JSON_ID } else { BINCODE_ID }
 }
 
-/// Reads as a `New` what was stored as an `Old`.
+/// Stores an `Old` and reads it as a `New`.
 fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>(
     old: &Old,
     codec: Codec,
@@ -31,7 +31,7 @@ fn read_as<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>
     decode(encoded.stored.borrowed())
 }
 
-/// Reads bytes that are not what was recorded.
+/// Reads bytes that differ from the recorded ones.
 fn hostile<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> String {
     decode::<T>(Stored { codec_id: BINCODE_ID, digest: ResultDigest::from_bytes([0; 8]), bytes })
         .map(drop)
@@ -128,11 +128,11 @@ fn json_carries_what_bincode_would_lose() {
         stored_as(&Tagged::Card { no: 1 }),
         stored_as(&Flat { id: 1, rest: BTreeMap::from([("a".into(), 1)]) }),
         stored_as(&json!({"a": [1, -1, 1.5, null, "b"]})),
-        // More elements of no size than a row is trusted to hold.
+        // More elements without a size than a row may hold.
         stored_as(&vec![(); 5_000]),
     ];
     assert!(codecs.iter().all(|codec| *codec == JSON_ID), "{codecs:?}");
-    // Nothing is left out here.
+    // No field is skipped here.
     assert_eq!(stored_as(&Skips { a: Some(1), b: 1, c: "c".into() }), BINCODE_ID);
 }
 
@@ -147,7 +147,7 @@ fn a_silent_misread_is_found_when_it_is_stored() {
 }
 
 #[test]
-fn what_neither_codec_carries_is_not_stored() {
+fn a_value_that_neither_codec_carries_is_not_stored() {
     #[derive(Serialize, Deserialize)]
     struct Both {
         #[serde(flatten)]
@@ -225,9 +225,9 @@ fn inserted_variants_are_never_misread() {
     assert_eq!(read_as::<_, Appended>(&Status::Paid, Codec::Bincode), Ok(Appended::Paid));
 }
 
-/// A small set comes back in the order it had quite often, and may not the next time.
+/// A small set often reads back in its order, and may not the next time.
 #[test]
-fn sets_are_replayed_in_whatever_order_they_come_back() {
+fn sets_are_replayed_in_any_order() {
     for round in 0..200u32 {
         let sets = vec![HashSet::from([round, 1_000]), HashSet::from([1, 2, 3 + round])];
         let encoded = bincode(&sets).unwrap();
@@ -245,7 +245,7 @@ struct Lists<E> {
     set: HashSet<u8>,
 }
 
-/// The values of a list that changed places are a misread, with and without a set that did.
+/// List elements that changed places are a misread, with and without a set beside them.
 #[test]
 fn a_list_beside_a_set_keeps_its_order() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -267,7 +267,7 @@ fn a_list_beside_a_set_keeps_its_order() {
     assert!(read_as::<_, Lists<Reordered>>(&fields, Codec::Bincode).is_err());
 }
 
-/// Writes a name for people and a number for machines, and its numbers have changed places.
+/// Writes a name for people and a number for machines; the numbers changed places.
 #[test]
 fn numbers_that_changed_places_are_found_though_their_names_are_the_same() {
     struct Coded<const FLIPPED: u8>(u8);
@@ -334,7 +334,7 @@ fn a_row_is_read_to_its_end_and_not_beyond() {
     assert!(message.contains("`1` bytes are left over"), "{message}");
 }
 
-/// `length` as bincode writes it, and no bytes after it.
+/// A length in bincode, without the bytes that it claims.
 fn claiming(length: u64) -> Vec<u8> {
     [&[253], length.to_le_bytes().as_slice()].concat()
 }
@@ -359,7 +359,7 @@ fn claimed_lengths_are_not_believed() {
     assert!(hostile::<Vec<()>>(&claiming(1 << 40)).contains("more elements than its bytes can hold"));
 }
 
-/// Reserves what the deserializer promises, as a careless `Deserialize` may.
+/// Reserves memory for the claimed length, like a careless `Deserialize`.
 #[derive(Debug, Serialize)]
 struct Trusting(Vec<u64>);
 
@@ -386,7 +386,7 @@ impl<'de> Deserialize<'de> for Trusting {
 }
 
 #[test]
-fn nobody_reserves_memory_by_a_claimed_length() {
+fn a_claimed_length_reserves_no_memory() {
     assert_eq!(stored_as(&Trusting(vec![1, 2, 3])), BINCODE_ID);
     assert!(hostile::<Trusting>(&claiming(1 << 60)).contains("do not decode"));
 }
@@ -417,11 +417,11 @@ fn hostile_nesting_ends_before_the_stack_does() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn no_bytes_cause_a_panic() {
     let mut state = 0x1dea_u64;
     for _ in 0..50_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // Small numbers, so that many rows get far.
+        // Small numbers let many rows decode far.
         let length = usize::from(state.to_be_bytes()[0] % 32);
         let bytes: Vec<u8> = state.to_be_bytes().repeat(4).iter().map(|byte| byte % 7).take(length).collect();
         let digest = ResultDigest::from_bytes([0; 8]);

@@ -1,11 +1,11 @@
-//! A row that stops growing at its limit.
+//! A writer with a limit.
 
 use std::io;
 
-/// What is allocated at first, in bytes. Most results fit, and codecs write them in small pieces.
+/// The initial capacity in bytes: most results fit, and codecs write in small pieces.
 const CAPACITY: usize = 256;
 
-/// Collects at most `bytes_max` bytes; the write that would exceed them fails, and nothing is allocated for it.
+/// Collects at most `bytes_max` bytes. A write beyond the limit fails and allocates no memory.
 pub(super) struct BoundedWriter {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -17,7 +17,7 @@ impl BoundedWriter {
         Self { bytes: Vec::with_capacity(CAPACITY), bytes_max, full: false }
     }
 
-    /// Whether a write was refused.
+    /// Whether a write exceeded the limit.
     pub(super) fn is_full(&self) -> bool {
         self.full
     }

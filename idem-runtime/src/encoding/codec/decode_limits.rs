@@ -1,13 +1,13 @@
-//! A wrapper around a deserializer that survives hostile bytes.
+//! A deserializer with limits, for hostile bytes.
 //!
-//! Bincode itself limits neither depth nor the number of elements, and allocates owned text before it has seen its
-//! bytes. So, between it and the value:
+//! Bincode limits neither depth nor the number of elements, and allocates owned text before it has seen its bytes. The
+//! wrapper between bincode and the value adds these limits:
 //!
-//! - Nesting ends at the depth at which digests end, wrappers counted.
-//! - Elements of sequences and maps are paid for, with a byte of the row each and a small allowance for elements of no
-//!   size: a `Vec<()>` may claim any length.
-//! - A claimed length is capped before anybody reserves memory by it.
-//! - Text and bytes are read as borrowed from the row, so a length is compared with what is there before it is allocated.
+//! - Depth ends where digests end, wrappers counted.
+//! - Each element of a sequence or map costs one byte of the row. A small allowance covers elements of no size: a `Vec<()>`
+//!   may claim any length.
+//! - A claimed length is capped before memory is reserved for it.
+//! - Text and bytes are borrowed from the row: a length is compared with the bytes left before memory is allocated.
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,20 +20,20 @@ use serde::de::{
 
 use crate::encoding::canonical::DEPTH_MAX;
 
-/// How many elements of no size a row may hold. A value with more of them is stored as JSON.
+/// The maximum number of elements without a size. A value with more of them is stored as JSON.
 const ZERO_SIZED_MAX: usize = 4_096;
 
-/// How many elements the row `bytes` may hold.
+/// The maximum number of elements of the row `bytes`.
 pub(super) fn values_max(bytes: &[u8]) -> Cell<usize> {
     Cell::new(bytes.len().saturating_add(ZERO_SIZED_MAX))
 }
 
-/// What is left of the limits at one place of the row.
+/// The limits at one place of the row.
 #[derive(Clone, Copy)]
 struct Limits<'b> {
     levels_left: u8,
     values_left: &'b Cell<usize>,
-    /// What an element costs here: nothing in tuples and structs, whose length the type decides.
+    /// The cost of an element here: 0 in tuples and structs, whose length the type fixes.
     price: usize,
 }
 
@@ -45,7 +45,7 @@ impl Limits<'_> {
         }
     }
 
-    /// One level down, into a sequence or map, whose length the row decides.
+    /// One level down, into a sequence or map, whose length the row claims.
     fn deeper_counted<E: de::Error>(self) -> Result<Self, E> {
         Ok(Self { price: 1, ..self.deeper()? })
     }
@@ -81,20 +81,20 @@ impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for LimitedSeed<'_, T> {
     }
 }
 
-/// Anything of serde's, under limits: a deserializer, a visitor, a seed or an access.
+/// A deserializer under limits, and each visitor, seed and access that it hands out.
 struct LimitedDeserializer<'b, I> {
     inner: I,
     limits: Limits<'b>,
 }
 
 impl<'b, I> LimitedDeserializer<'b, I> {
-    /// The same limits around something else.
+    /// Wraps `inner` under the same limits.
     fn with<J>(&self, inner: J) -> LimitedDeserializer<'b, J> {
         LimitedDeserializer { inner, limits: self.limits }
     }
 }
 
-/// Methods that read a scalar, whose visitor meets nothing to be limited.
+/// Methods that read a scalar: their visitor reads no inner value.
 macro_rules! scalars {
     ($($method:ident => $inner:ident),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -103,7 +103,7 @@ macro_rules! scalars {
     )*};
 }
 
-/// Methods whose visitor goes on to read what is inside, one level down.
+/// Methods whose visitor reads inner values, one level down.
 macro_rules! nested {
     ($($method:ident($($name:ident: $type:ty),*)),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -160,7 +160,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LimitedDeserializer<'_, D>
     }
 }
 
-/// Visits that hand over a scalar as it is.
+/// Visits of scalars.
 macro_rules! visits {
     ($($method:ident($type:ty)),* $(,)?) => {$(
         fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {

@@ -1,4 +1,4 @@
-//! Sets, which come back in another order, at once or later, and lists, which do not.
+//! Sets, which read back in another order at once or later, and lists, which do not.
 
 use std::cell::Cell;
 use std::collections::hash_map::DefaultHasher;
@@ -12,11 +12,11 @@ use super::*;
 const BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
-    /// What the order of sets depends on that is the same all through a program.
+    /// The seed of the order of sets in one program.
     static PROGRAM: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A hasher that is the same in every set of one program.
+/// A hasher that is the same for every set of one program.
 #[derive(Clone)]
 struct Alike(u64);
 
@@ -36,7 +36,7 @@ impl BuildHasher for Alike {
     }
 }
 
-/// A set under another name: it turns round from one program to the next.
+/// A set under another name, whose order reverses from one program to the next.
 #[derive(Clone, Debug)]
 struct Unnamed {
     elements: Vec<u32>,
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Unnamed {
     }
 }
 
-/// What is stored by one program and replayed by many later ones; with the id of its row.
+/// Stores in one program and replays in many later ones; returns the codec id.
 fn over_programs<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> (u8, Result<(), String>) {
     let encoded = encode(value, Codec::Bincode, BYTES_MAX).unwrap();
     assert!(encoded.value_read_back == *value);
@@ -88,7 +88,7 @@ fn over_programs<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> (u8,
 }
 
 #[test]
-fn sets_of_any_length_are_replayed_whatever_orders_them() {
+fn sets_of_any_length_are_replayed_in_any_order() {
     for count in (0..=25).chain([300]) {
         for round in 0..20 {
             let elements = || (0..count).map(|n| n * 7 + round);
@@ -102,7 +102,7 @@ fn sets_of_any_length_are_replayed_whatever_orders_them() {
     }
 }
 
-/// What moves only later, and is no `HashSet` by its name, is taken for a set as far as chance reaches.
+/// A sequence not named `HashSet` that moves only later counts as a set up to `CHANCE_MAX` elements.
 #[test]
 fn a_set_of_another_name_may_move_later_if_it_is_short() {
     for count in 2..=20 {
@@ -116,7 +116,7 @@ fn a_set_of_another_name_may_move_later_if_it_is_short() {
     }
 }
 
-/// JSON could not carry the map, so a set that is longer than chance reaches must not need it.
+/// JSON cannot carry the map, so a set longer than `CHANCE_MAX` must not need JSON.
 #[test]
 fn a_set_that_moves_at_once_is_stored_at_any_length() {
     for count in [2, 20, 21, 25, 300] {
@@ -137,7 +137,7 @@ fn json_takes_sets_of_any_length_that_move_at_once() {
     }
 }
 
-/// The names are the same and their numbers changed places, so the list only seems to have moved.
+/// The names are the same and their numbers changed places: the list only seems to have moved.
 #[test]
 fn a_list_that_seems_to_have_moved_is_refused_behind_every_id() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

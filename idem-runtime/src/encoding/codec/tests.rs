@@ -1,4 +1,4 @@
-//! JSON, and what holds for every codec.
+//! JSON, and rules for every codec.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,7 +17,7 @@ fn text<T: Serialize + DeserializeOwned>(value: &T) -> String {
     String::from_utf8(json(value).unwrap().stored.bytes).unwrap()
 }
 
-/// Reads a JSON row; the digest does not matter to it.
+/// Reads a JSON row, which ignores the digest.
 fn read<T: Serialize + DeserializeOwned>(row: &str) -> Result<T, Undecodable> {
     decode(Stored { codec_id: JSON_ID, digest: ResultDigest::from_bytes([0; 8]), bytes: row.as_bytes() })
 }
@@ -90,7 +90,7 @@ fn sets_may_come_back_in_another_order() {
 }
 
 #[test]
-fn what_json_would_change_is_not_stored_as_json() {
+fn a_value_that_json_would_change_is_not_stored_as_json() {
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     let cases = [
         (json(&f64::NAN).map(drop), "as json it does not read back"),
@@ -136,7 +136,7 @@ fn hostile_rows_of_json_are_errors() {
 }
 
 #[test]
-fn a_codec_of_another_build_is_told() {
+fn a_codec_of_another_build_is_named() {
     let message = |id| {
         decode::<u8>(Stored { codec_id: id, digest: ResultDigest::from_bytes([0; 8]), bytes: b"7" })
             .unwrap_err()

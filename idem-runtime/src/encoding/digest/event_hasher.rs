@@ -1,7 +1,7 @@
-//! The canonical events of a value in a tagged binary form, fed to a hash.
+//! A hash over the canonical events of a value in a tagged binary form.
 //!
-//! Each event is a tag and a payload of a length the tag (or a length in front) tells, and groups are closed, so no two
-//! different streams of events give the same bytes. Nothing is allocated for it.
+//! Each event is a tag and a payload. The tag, or a length in front, fixes the length of the payload, and groups are
+//! closed: two different streams of events never give the same bytes. The hasher allocates no memory.
 
 use std::hash::Hasher as _;
 
@@ -11,7 +11,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13 as ResultHasher};
 use super::{half, length};
 use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
-/// A hash that reads bytes as they come.
+/// A hash function that takes bytes in pieces.
 pub(super) trait Absorb {
     fn absorb(&mut self, bytes: &[u8]);
     fn finish(self) -> [u8; 16];
@@ -37,9 +37,9 @@ impl Absorb for ResultHasher {
     }
 }
 
-/// The sink that digests are made through.
+/// The sink that computes digests.
 pub(super) struct EventHasher<H> {
-    /// Makes the hash that the value and each map entry start from.
+    /// Creates the hash of the value and of each map entry.
     fresh: fn() -> H,
     hash: H,
     counts_variants: bool,
@@ -52,17 +52,17 @@ impl<H: Absorb> EventHasher<H> {
         Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0, holds_sequence: false }
     }
 
-    /// The same, with the index of variants beside their names, as codecs without names write it.
+    /// A hasher that includes the index of each variant beside its name: codecs without names write the index.
     pub(super) fn with_indices(fresh: fn() -> H) -> Self {
         Self { counts_variants: true, ..Self::new(fresh) }
     }
 
-    /// The same, with up to so many elements of a sequence taken as if they were a set's.
+    /// Ignores the order of up to `summed_max` elements of each sequence.
     pub(super) fn summing(self, summed_max: usize) -> Self {
         Self { summed_max, ..self }
     }
 
-    /// Whether a sequence was met, be it empty.
+    /// Whether the value contains a sequence, also an empty one.
     pub(super) fn holds_sequence(&self) -> bool {
         self.holds_sequence
     }
@@ -71,7 +71,7 @@ impl<H: Absorb> EventHasher<H> {
         self.hash.finish()
     }
 
-    /// An event of a fixed length: no more than the 16 bytes of an `i128`.
+    /// An event of a fixed length of at most 16 bytes, as an `i128` has.
     fn short(&mut self, tag: u8, payload: &[u8]) {
         self.hash.absorb(&[tag]);
         self.hash.absorb(payload);
@@ -91,9 +91,9 @@ impl<H: Absorb> EventHasher<H> {
         }
     }
 
-    /// An integer by the bytes its type has; the rest only extends the sign.
+    /// An integer with the bytes of its type; the other bytes only extend the sign.
     fn integer(&mut self, tag: u8, width: u8, value: u128) {
-        // All but the widest are packed behind their tag: one step for each byte of a `Vec<u8>`.
+        // All but the widest are packed behind their tag: one hash step for each byte of a `Vec<u8>`.
         let packed = (value << 16 | u128::from(width) << 8 | u128::from(tag)).to_le_bytes();
         if let Some(packed) = packed.get(..2 + usize::from(width)) {
             return self.hash.absorb(packed);
@@ -127,7 +127,7 @@ impl<H: Absorb> EventSink for EventHasher<H> {
             Event::Begin(Group::Map) => self.short(0x13, &[]),
             Event::Begin(Group::Variant(index, name)) => self.variant(0x14, index, name),
             Event::Field(name) => self.long(0x15, name.as_bytes()),
-            // A field that is left out leaves nothing behind: a type without that field looks the same.
+            // A skipped field adds no bytes: the digest equals the one of a type without that field.
             Event::Skipped(_) => {}
             Event::Entry(entry) => self.short(0x16, &entry),
             Event::End(_) => self.short(0x17, &[]),
@@ -137,7 +137,7 @@ impl<H: Absorb> EventSink for EventHasher<H> {
 
     fn entry(&self) -> Self {
         let mut hash = (self.fresh)();
-        // No value starts with this tag, so an entry cannot be taken for a whole value.
+        // No value starts with this tag: an entry never equals a whole value.
         hash.absorb(&[0x18]);
         Self { hash, ..*self }
     }

@@ -80,7 +80,7 @@ fn different_values_have_different_digests() {
         both(&vec![vec![1u8], vec![]]),
         both(&vec![vec![], vec![1u8]]),
         both(&vec![vec![1u8]]),
-        // What would run together without ends, lengths and widths.
+        // Pairs that are equal without ends, lengths and widths.
         both(&json!([[1], 2])),
         both(&json!([[1, 2]])),
         both(&vec!["a", "b"]),
@@ -106,7 +106,7 @@ fn different_values_have_different_digests() {
 }
 
 #[test]
-fn what_is_the_same_value_has_the_same_digest() {
+fn equal_values_have_equal_digests() {
     assert_eq!(both(&Old { a: 1, b: 2 }), both(&Renamed { a: 1, b: 2 }));
     assert_eq!(both(&NewType(1)), both(&1u8));
     assert_eq!(both(&[1u8, 2]), both(&(1u8, 2u8)));
@@ -116,13 +116,13 @@ fn what_is_the_same_value_has_the_same_digest() {
 }
 
 #[test]
-fn unordered_digests_take_sequences_for_sets() {
+fn unordered_digests_ignore_the_order_of_sequences() {
     let unordered = |value: &[u32]| ResultDigest::of_unordered(value, 3).unwrap();
     assert_eq!(unordered(&[1, 2, 3]), unordered(&[3, 1, 2]));
     assert_ne!(unordered(&[1, 2, 3]), unordered(&[1, 2, 4]));
     assert_ne!(unordered(&[1, 2]), unordered(&[1, 2, 2]));
     assert_ne!(unordered(&[1, 1]), unordered(&[2, 2]));
-    // What is beyond the limit is told as it comes.
+    // Elements beyond the limit keep their order.
     assert_eq!(unordered(&[1, 2, 3, 4, 5]), unordered(&[3, 2, 1, 4, 5]));
     assert_ne!(unordered(&[1, 2, 3, 4, 5]), unordered(&[1, 2, 3, 5, 4]));
     assert_ne!(unordered(&[1, 2, 3, 4]), unordered(&[1, 2, 4, 3]));
@@ -131,8 +131,8 @@ fn unordered_digests_take_sequences_for_sets() {
 }
 
 #[test]
-fn unordered_digests_take_the_name_and_the_number_of_an_element_together() {
-    /// A name for people and a number for machines.
+fn unordered_digests_pair_the_name_and_the_number_of_an_element() {
+    /// A name for people, and a number for machines.
     struct Coded(&'static str, u8);
     impl Serialize for Coded {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -147,12 +147,12 @@ fn unordered_digests_take_the_name_and_the_number_of_an_element_together() {
     let known = unordered(&[Coded("a", 0), Coded("b", 1)]);
     assert_eq!(known, unordered(&[Coded("b", 1), Coded("a", 0)]));
     assert_ne!(known, unordered(&[Coded("a", 1), Coded("b", 0)]));
-    // This is stored as well.
+    // This digest is stored too.
     assert_eq!(hex(&known.to_bytes()), "bbfaf7a537c33348");
 }
 
 #[test]
-fn sequences_are_noted_wherever_they_are() {
+fn sequences_are_found_at_any_depth() {
     let notes = |value| ResultIdentity::of(&value).unwrap().holds_sequence;
     for without in [json!(1), json!("text"), json!({"a": {"b": null}})] {
         assert!(!notes(without.clone()), "{without}");
@@ -160,13 +160,13 @@ fn sequences_are_noted_wherever_they_are() {
     for with in [json!([1]), json!({"a": {"b": [[1, 2]]}})] {
         assert!(notes(with.clone()), "{with}");
     }
-    // A key of a map can hold one as well.
+    // A key of a map can contain a sequence too.
     assert!(ResultIdentity::of(&BTreeMap::from([(vec![1], 2)])).unwrap().holds_sequence);
     assert!(!ResultIdentity::of(&BTreeMap::from([((1, 2), "b")])).unwrap().holds_sequence);
 }
 
 #[test]
-fn what_calls_itself_a_set_has_no_order_at_any_length() {
+fn a_hash_set_has_no_order_at_any_length() {
     let set = || (0..100).collect::<HashSet<u32>>();
     let both = |value: &Vec<HashSet<u32>>| (ResultDigest::of_unordered(value, 3), ResultDigest::of(value));
     let [one, other] = [both(&vec![set(), HashSet::new()]), both(&vec![set(), HashSet::new()])];
@@ -174,7 +174,7 @@ fn what_calls_itself_a_set_has_no_order_at_any_length() {
     assert_ne!(one.1, other.1);
 }
 
-/// These are stored: if this test fails, rows of earlier releases no longer match.
+/// These digests are stored: if this test fails, rows of earlier releases no longer match.
 #[test]
 fn stored_forms_do_not_change() {
     let value = (1u8, "text", Some(-5i64), BTreeMap::from([("b", 2.5f64), ("a", 1.0)]));
@@ -194,7 +194,7 @@ fn stored_forms_do_not_change() {
 }
 
 #[test]
-fn result_digests_come_back_from_a_row() {
+fn result_digests_survive_storage() {
     for value in 0..100u32 {
         let digest = ResultDigest::of(&value).unwrap();
         assert_eq!(ResultDigest::from_bytes(digest.to_bytes()), digest);
@@ -204,13 +204,13 @@ fn result_digests_come_back_from_a_row() {
 }
 
 #[test]
-fn slots_tell_names_from_keys() {
+fn slots_separate_name_and_key() {
     let slots = [slot("a", &key("bc")), slot("ab", &key("c")), slot("abc", &key("")), slot("", &key("abc"))];
     assert_eq!(slots.iter().collect::<HashSet<_>>().len(), slots.len());
 }
 
 #[test]
-fn checksums_tell_columns_apart() {
+fn checksums_separate_columns() {
     let sums = [
         Checksum::new(),
         Checksum::new().bytes(b""),

@@ -96,7 +96,7 @@ fn keys_are_readable() {
 }
 
 #[test]
-fn what_cannot_be_a_key_is_refused_by_its_place() {
+fn a_refusal_names_the_place_in_the_key() {
     let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::Value::Array(vec![inner]));
     let long = "a".repeat(KEY_BYTES_MAX + 1);
     let cases = [
@@ -150,7 +150,7 @@ fn messages_show_no_raw_control_characters() {
     assert_eq!(Key::of("Zoë 7").unwrap().to_string(), "Zoë 7");
 }
 
-/// Any value a key may be made of.
+/// Any value that can be a key.
 #[derive(Clone, Debug)]
 enum Value {
     Number(i64),
@@ -186,7 +186,7 @@ impl Serialize for Value {
     }
 }
 
-/// What a value means as a key: two values are the same key if and only if they mean the same.
+/// The meaning of a value as a key: two values are the same key if and only if their meanings are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Meaning {
     Number(i64),
@@ -213,7 +213,7 @@ fn meaning(value: &Value) -> Meaning {
     }
 }
 
-/// At the top, scalars are their text.
+/// At the top level, scalars are their text.
 fn top_meaning(value: &Value) -> Meaning {
     match meaning(value) {
         Meaning::Number(number) => Meaning::Text(number.to_string()),

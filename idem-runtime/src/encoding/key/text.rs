@@ -1,25 +1,25 @@
-//! The canonical events of a key as its text.
+//! The event sink that builds the text of a key.
 
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
 use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
-/// The text so far, and where in the key the walk is.
+/// The text so far, and the position in the key.
 #[derive(Default)]
 pub(super) struct Text {
     text: String,
     place: Vec<Place>,
 }
 
-/// One step from the key to a value inside it.
+/// One step of the path from the key to an inner value.
 #[derive(Clone, Copy)]
 enum Place {
-    /// In a sequence or tuple, with the number of elements that have begun.
+    /// In a sequence or tuple, with the number of elements so far.
     Elements {
         begun: usize,
     },
-    /// In a struct, with the field that has begun.
+    /// In a struct, with its last field so far.
     Fields {
         last: Option<&'static str>,
     },
@@ -57,7 +57,7 @@ impl EventSink for Text {
     }
 
     fn close(&mut self, _: Self) -> [u8; 16] {
-        // Not reached: a map is refused where it begins.
+        // Unreachable: a map is refused at its beginning.
         [0; 16]
     }
 }
@@ -67,7 +67,7 @@ impl Text {
         self.text
     }
 
-    /// Puts the comma between elements and counts them, where a value begins.
+    /// Writes the comma between elements and counts them.
     fn separate(&mut self, event: &Event<'_>) {
         if matches!(event, Event::Some | Event::Field(_) | Event::Skipped(_) | Event::End(_)) {
             return;
@@ -84,7 +84,7 @@ impl Text {
         write!(self.text, "{value}").map_err(|_| self.refused("cannot be written"))
     }
 
-    /// Text stands as it is where nothing else can, and quoted elsewhere.
+    /// Writes text: unquoted if it is the whole key and looks like no other form, and quoted otherwise.
     fn text(&mut self, value: &str) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty text"));
@@ -99,7 +99,7 @@ impl Text {
         Ok(())
     }
 
-    /// As JSON would quote it: control characters escaped, everything else as it is.
+    /// Writes text quoted like JSON: control characters are escaped.
     fn quoted(&mut self, value: &str) {
         self.text.push('"');
         for c in value.chars() {
@@ -178,7 +178,7 @@ impl Text {
         self.refused("is left out (`skip_serializing_if`)")
     }
 
-    /// `why` about the value the walk is at.
+    /// An error about the present value.
     fn refused(&self, why: &str) -> CanonicalError {
         let path: String = self.place.iter().rev().map(ToString::to_string).collect();
         CanonicalError::Refused(format!("{path}the key {why}"))
