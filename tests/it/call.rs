@@ -1,7 +1,7 @@
 //! One call from its start to its end.
 
 // A call cut off in every way at every await.
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod await_points;
 // Panics, dropped futures and timeouts.
 mod cancellation;

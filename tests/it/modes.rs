@@ -1,7 +1,5 @@
 //! What an option makes of an error, an interruption or an expired record.
 
-// `on_err = classify(…)`.
-mod classify;
 // The failure table of `docs/design.md`.
 #[cfg(target_os = "linux")]
 mod failure_matrix;

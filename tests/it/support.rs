@@ -10,6 +10,9 @@ pub(crate) mod place;
 pub(crate) mod role;
 // Assertions for the tests of shapes.
 pub(crate) mod runs_once;
+// Programs under `strace`.
+#[cfg(unix)]
+pub(crate) mod strace;
 // The program `tests/bin/worker.rs`.
 #[cfg(unix)]
 pub(crate) mod worker;

@@ -2,8 +2,7 @@
 
 // `wait`: the limit of a duplicate.
 mod wait;
-// Waiters in one process.
+// The turns of waiters in one process.
+mod turns;
+// The table of waiters, in one process and between several.
 mod waiters;
-// Waiters in several processes.
-#[cfg(unix)]
-mod waiters_across;

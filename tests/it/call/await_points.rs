@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, ErrorKind, Status, Store, call};
+use idem_runtime::{Call, Error, ErrorKind, Ran, Status, Store, call, idempotent, with_store_async};
 use idem_tests::form::tokio_alone;
 use idem_tests::halt::eventually;
 use idem_tests::plain::poll_once;
@@ -93,6 +93,11 @@ impl Scene {
         }
     }
 
+    /// The next call, whose body must not run.
+    fn again(&self) -> Result<u32, Error> {
+        self.pay().run(|| unreachable!("the body ran again"))
+    }
+
     async fn body(&self) -> Result<u32, Error> {
         if self.at == At::CompletionQueued {
             self.other.lock().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -118,10 +123,25 @@ impl Scene {
     }
 }
 
+/// How the call is made.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    ByBuilder,
+    ByAttribute,
+}
+
 /// The call; it comes as far as its place and stays there.
-async fn stuck(scene: Arc<Scene>) -> Result<u32, Error> {
+async fn stuck(scene: Arc<Scene>, made: Made) -> Result<u32, Error> {
     scene.called.store(true, Ordering::SeqCst);
-    scene.pay().run_async(|| scene.body()).await
+    match made {
+        Made::ByBuilder => scene.pay().run_async(|| scene.body()).await,
+        Made::ByAttribute => with_store_async(&scene.store, pay("A-17", &scene)).await,
+    }
+}
+
+#[idempotent(name = "await_points.pay", key = id, skip(scene))]
+async fn pay(id: &str, scene: &Scene) -> Result<u32, Error> {
+    scene.body().await
 }
 
 /// Ready once the call is there; never idle, so that a paused clock stands still until then.
@@ -156,8 +176,8 @@ impl Way {
     ];
 
     /// Makes the call and cuts it off once it is there.
-    fn cut(self, scene: &Arc<Scene>) {
-        let calling = stuck(Arc::clone(scene));
+    fn cut(self, scene: &Arc<Scene>, made: Made) {
+        let calling = stuck(Arc::clone(scene), made);
         match self {
             Way::Dropped => {
                 let mut calling = Box::pin(calling);
@@ -220,24 +240,34 @@ fn assert_released(scene: &Scene, what: &str) {
 
 fn assert_in_doubt(scene: &Scene, why: &str, what: &str) {
     eventually("the call is in doubt", || scene.status() == Some(Status::InDoubt));
-    let refused = scene.pay().run(|| -> Result<u32, Error> { unreachable!("it ran again") }).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::InDoubt, "{what}");
+    let refused = scene.again().unwrap_err();
+    assert_eq!((refused.kind(), refused.ran()), (ErrorKind::InDoubt, Ran::Unknown), "{what}");
     assert!(refused.to_string().contains(why), "{what}: {refused}");
+    let record = scene.store.get(NAME, "A-17").unwrap().unwrap();
+    assert_eq!(record.attempt(), 1, "{what}");
+    assert!(record.reason().unwrap().contains(why), "{what}: {:?}", record.reason());
 }
 
-fn cut_in_every_way(at: At, check: impl Fn(&Arc<Scene>, Way)) {
+fn cut_in_every_way(at: At, check: impl Fn(&Arc<Scene>, Way, &str)) {
     for way in Way::ALL {
-        let scene = Scene::new(at);
-        way.cut(&scene);
-        scene.free();
-        check(&scene, way);
+        for made in [Made::ByBuilder, Made::ByAttribute] {
+            let scene = Scene::new(at);
+            way.cut(&scene, made);
+            scene.free();
+            check(&scene, way, &format!("{way:?}, {made:?}"));
+        }
     }
 }
 
 // Rule 9.
 #[test]
 fn cut_off_while_its_claim_is_queued_a_call_is_released() {
-    cut_in_every_way(At::ClaimQueued, |scene, way| assert_released(scene, &format!("{way:?}")));
+    cut_in_every_way(At::ClaimQueued, |scene, _, what| assert_released(scene, what));
+    // Many of them on one store.
+    let scene = Scene::new(At::ClaimQueued);
+    (0..50).for_each(|_| Way::Dropped.cut(&scene, Made::ByBuilder));
+    scene.free();
+    assert_released(&scene, "dropped fifty times");
 }
 
 // Rule 9.
@@ -247,7 +277,7 @@ fn cut_off_while_its_claim_is_committed_a_call_is_released() {
         // On a busy machine the writer has given up the lock before it was freed: then nothing was committed.
         let committed = (0..20).any(|_| {
             let scene = Scene::new(At::ClaimCommitting);
-            way.cut(&scene);
+            way.cut(&scene, Made::ByBuilder);
             scene.free();
             assert_released(&scene, &format!("{way:?}"));
             // One of them is the next call's.
@@ -260,19 +290,22 @@ fn cut_off_while_its_claim_is_committed_a_call_is_released() {
 // Rule 9. Field 9.
 #[test]
 fn cut_off_in_its_body_a_call_is_in_doubt() {
-    cut_in_every_way(At::Body, |scene, way| {
+    cut_in_every_way(At::Body, |scene, way, what| {
         let why = if way == Way::UnwoundOver { "the body panicked" } else { "dropped the future" };
-        assert_in_doubt(scene, why, &format!("{way:?}"));
+        assert_in_doubt(scene, why, what);
+        if way != Way::UnwoundOver {
+            let error = scene.again().unwrap_err();
+            assert!(error.help().contains("`detach`"), "{what}: the help names no cure: {error:?}");
+        }
     });
 }
 
 // Rule 9.
 #[test]
 fn cut_off_while_its_completion_is_queued_a_call_is_done() {
-    cut_in_every_way(At::CompletionQueued, |scene, way| {
-        let replayed = scene.pay().run(|| -> Result<u32, Error> { unreachable!("it ran again") });
-        assert_eq!(replayed.unwrap(), 7, "{way:?}");
-        assert_eq!(scene.status(), Some(Status::Done));
+    cut_in_every_way(At::CompletionQueued, |scene, _, what| {
+        assert_eq!(scene.again().unwrap(), 7, "{what}");
+        assert_eq!(scene.status(), Some(Status::Done), "{what}");
     });
 }
 
@@ -283,7 +316,7 @@ fn the_program_that_exits() {
     let [path, place] = words.try_into().unwrap();
     let at = PLACES.into_iter().find(|at| format!("{at:?}") == place).unwrap();
     let scene = Arc::new(Scene::open(path.as_ref(), at));
-    let mut calling = Box::pin(stuck(Arc::clone(&scene)));
+    let mut calling = Box::pin(stuck(Arc::clone(&scene), Made::ByBuilder));
     eventually("the call is there", || {
         assert!(poll_once(calling.as_mut()).is_pending());
         scene.is_there()
@@ -304,7 +337,7 @@ fn a_process_that_exits_leaves_its_call_in_doubt_if_its_body_had_begun_and_no_tr
         match at {
             At::ClaimQueued | At::ClaimCommitting => assert_released(&scene, &format!("{at:?}")),
             At::Body | At::CompletionQueued => {
-                assert_in_doubt(&scene, "the process of the owner ended", &format!("{at:?}"));
+                assert_in_doubt(&scene, "the process that ran it ended", &format!("{at:?}"));
             }
         }
     }

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use idem_runtime::{
     Call, Error, ErrorKind, OnInterrupt, Ran, Snapshot, Status, Store, call, idempotent, on_err, with_store,
-    with_store_async,
 };
-use idem_tests::form::{in_every_form, tokio_alone};
+use idem_tests::form::in_every_form;
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::plain::{block_on, poll_once};
-use rusqlite::{Connection, OpenFlags};
 
 use crate::support::place::Place;
 
@@ -25,13 +23,17 @@ fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
 }
 
+fn not_run() -> Result<u32, Error> {
+    panic!("the body ran again")
+}
+
 fn record(store: &Store) -> Option<Snapshot> {
     store.get(NAME, "A-17").unwrap()
 }
 
 /// The next caller refuses: the call is in doubt for this reason, after its first attempt.
 fn assert_in_doubt(store: &Store, reason: &str) {
-    let refused = pay(store).run(|| -> Result<u32, Error> { panic!("the body of a call in doubt ran") });
+    let refused = pay(store).run(not_run);
     let error = refused.unwrap_err();
     assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
     assert!(error.to_string().contains(reason), "{error}");
@@ -49,18 +51,10 @@ fn assert_released(store: &Store) {
 
 /// Polls once while nobody can write, so that the writer cannot answer before the poll is over.
 fn poll_while_nobody_writes<F: Future>(place: &Place, mut future: Pin<&mut F>) {
-    let other = Connection::open_with_flags(place.database(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(poll_once(future.as_mut()).is_pending());
     other.execute_batch("ROLLBACK").unwrap();
-}
-
-/// Polls until `done`, which is before the future is ready.
-fn poll_until<F: Future + ?Sized>(mut future: Pin<&mut F>, mut done: impl FnMut() -> bool) {
-    eventually("the future came so far", || {
-        assert!(poll_once(future.as_mut()).is_pending(), "it is ready too early");
-        done()
-    });
 }
 
 // Rule 9. Field 2.
@@ -122,32 +116,6 @@ fn a_future_that_is_never_polled_leaves_no_trace() {
     assert_released(&store);
 }
 
-// Rule 9.
-#[test]
-fn a_future_dropped_while_its_claim_is_queued_is_released() {
-    let place = Place::new();
-    let store = place.open();
-    for _ in 0..50 {
-        let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
-        poll_while_nobody_writes(&place, future.as_mut());
-        drop(future);
-    }
-    assert_released(&store);
-}
-
-// Rule 9.
-#[test]
-fn a_future_dropped_between_its_claim_and_the_first_poll_of_the_body_is_released() {
-    let place = Place::new();
-    let store = place.open();
-    let mut future = Box::pin(pay(&store).run_async(async || -> Result<u32, Error> { unreachable!() }));
-    poll_while_nobody_writes(&place, future.as_mut());
-    // The writer has answered, and nobody has looked at the answer.
-    eventually("the call is claimed", || record(&store).is_some());
-    drop(future);
-    assert_released(&store);
-}
-
 // Rule 9: nothing was started, so what is in doubt stays so, with its reason and its attempts.
 #[test]
 fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
@@ -157,7 +125,7 @@ fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
         form.cut_off(pay(&store));
         assert_in_doubt(&store, "the body panicked");
         let rerun = pay(&store).on_interrupt(OnInterrupt::rerun());
-        let mut future = Box::pin(rerun.run_async(async || -> Result<u32, Error> { unreachable!() }));
+        let mut future = Box::pin(rerun.run_async(async || not_run()));
         poll_while_nobody_writes(&place, future.as_mut());
         eventually("it is claimed again", || record(&store).unwrap().status() == Status::Running);
         drop(future);
@@ -166,130 +134,34 @@ fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
     });
 }
 
-// Rule 9. Field 9.
+// Rule 9: the outcome is what the body returned.
 #[test]
-fn a_future_dropped_during_its_body_leaves_the_call_in_doubt() {
-    let store = Store::temporary().unwrap();
-    let started = Cell::new(false);
-    let mut future = Box::pin(pay(&store).run_async(async || {
-        started.set(true);
-        pending::<Result<u32, Error>>().await
-    }));
-    poll_until(future.as_mut(), || started.get());
-    drop(future);
-    assert_in_doubt(&store, "dropped the future");
-    let error = pay(&store).run(|| Ok::<u32, Error>(1)).unwrap_err();
-    assert!(error.help().contains("`detach`"), "{error:?}");
-}
-
-// Rule 9.
-#[test]
-fn a_future_dropped_after_its_body_returned_is_done() {
-    for _ in 0..20 {
-        let store = Store::temporary().unwrap();
-        let returned = Cell::new(false);
-        let mut future = Box::pin(pay(&store).run_async(async || {
-            returned.set(true);
-            Ok::<u32, Error>(7)
-        }));
-        eventually("the body returned", || poll_once(future.as_mut()).is_ready() || returned.get());
-        drop(future);
-        let replayed = pay(&store).run(|| -> Result<u32, Error> { panic!("a done call ran again") });
-        assert_eq!(replayed.unwrap(), 7);
-    }
-}
-
-// Rule 9: the outcome is what the body said, also where it is an error.
-#[test]
-fn a_future_dropped_after_its_body_failed_is_what_on_err_says() {
-    fn drop_after_failing<P: on_err::ErrPolicy<String>>(call: Call<P>) {
+fn a_future_dropped_after_its_body_returned_has_the_outcome_of_the_body() {
+    fn drop_after<P: on_err::ErrPolicy<String>>(call: Call<P>, end: Result<u32, &str>) {
         let returned = Cell::new(false);
         let mut future = Box::pin(call.run_async(async || {
             returned.set(true);
-            Err::<u32, String>("declined".to_owned())
+            end.map_err(str::to_owned)
         }));
         eventually("the body returned", || poll_once(future.as_mut()).is_ready() || returned.get());
     }
+    for _ in 0..20 {
+        let store = Store::temporary().unwrap();
+        drop_after(pay(&store), Ok(7));
+        assert_eq!(pay(&store).run(not_run).unwrap(), 7);
+    }
     let store = Store::temporary().unwrap();
-    drop_after_failing(pay(&store));
+    drop_after(pay(&store), Err("declined"));
     assert_released(&store);
 
     let store = Store::temporary().unwrap();
-    drop_after_failing(pay(&store).on_err(on_err::Remember));
-    let replayed = pay(&store).on_err(on_err::Remember).run(|| Ok::<u32, String>(1));
-    assert_eq!(replayed, Err("declined".to_owned()));
+    let remembering = || pay(&store).on_err(on_err::Remember);
+    drop_after(remembering(), Err("declined"));
+    assert_eq!(remembering().run(|| Ok::<u32, String>(1)), Err("declined".to_owned()));
 
     let store = Store::temporary().unwrap();
-    drop_after_failing(pay(&store).on_err(on_err::InDoubt));
+    drop_after(pay(&store).on_err(on_err::InDoubt), Err("declined"));
     assert_in_doubt(&store, "returned an error");
-}
-
-/// An async function whose body says that it started and never ends.
-#[idempotent(name = "cut_off.pay", key = id, skip(started), wait = "60s")]
-async fn endless(id: &str, started: &Halt) -> Result<u32, Error> {
-    started.let_all_go();
-    started.stand();
-    pending().await
-}
-
-// Field 9.
-#[test]
-fn an_aborted_task_leaves_the_call_in_doubt() {
-    let store = Store::temporary().unwrap();
-    tokio_alone().block_on(async {
-        let (of_task, started) = (store.clone(), Halt::new());
-        let noted = std::sync::Arc::clone(&started);
-        let task = tokio::spawn(async move { with_store_async(&of_task, endless("A-17", &noted)).await });
-        while record(&store).is_none() {
-            tokio::task::yield_now().await;
-        }
-        // On this one thread the body has its first poll as soon as the task is polled after the claim.
-        let watched = std::sync::Arc::clone(&started);
-        tokio::task::spawn_blocking(move || watched.wait_for(1)).await.unwrap();
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
-    });
-    assert_in_doubt(&store, "dropped the future");
-}
-
-// Field 9.
-#[test]
-fn a_timeout_during_the_body_leaves_the_call_in_doubt() {
-    let store = Store::temporary().unwrap();
-    let started = Halt::new();
-    let elapsed = tokio_alone().block_on(async {
-        let call = with_store_async(&store, endless("A-17", &started));
-        tokio::pin!(call);
-        // However slow the machine: the time runs out after the body has started.
-        loop {
-            let step = tokio::time::timeout(Duration::from_millis(20), call.as_mut()).await;
-            if started.arrived() > 0 {
-                return step.is_err();
-            }
-        }
-    });
-    assert!(elapsed);
-    assert_in_doubt(&store, "dropped the future");
-}
-
-// Field 9.
-#[test]
-fn a_branch_that_loses_a_select_leaves_the_call_in_doubt() {
-    let store = Store::temporary().unwrap();
-    let started = Halt::new();
-    tokio_alone().block_on(async {
-        let has_started = async {
-            while started.arrived() == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = with_store_async(&store, endless("A-17", &started)) => unreachable!(),
-            () = has_started => {}
-        }
-    });
-    assert_in_doubt(&store, "dropped the future");
 }
 
 /// Under a paused clock tokio moves time on as soon as it has nothing to do, which is when a call waits for its claim:
@@ -349,7 +221,10 @@ fn a_leaked_future_can_be_stolen() {
         started.set(true);
         pending::<Result<u32, Error>>().await
     }));
-    poll_until(future.as_mut(), || started.get());
+    eventually("the body started", || {
+        assert!(poll_once(future.as_mut()).is_pending(), "it is ready too early");
+        started.get()
+    });
     let refused = pay(&store).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Running);
     assert!(store.steal(NAME, "A-17").unwrap());

@@ -1,11 +1,8 @@
 //! Calls inside calls: ordinary records each, with no state of a function in common.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use idem_runtime::{
-    Error, ErrorKind, Filter, OnInterrupt, Status, Store, call, idempotent, with_store, with_store_async,
-};
+use idem_runtime::{Error, ErrorKind, Filter, Status, Store, call, idempotent, with_store, with_store_async};
 use idem_tests::form::{in_every_form, kind, tokio_alone};
 use idem_tests::halt::Runs;
 use idem_tests::plain::{block_on, yield_now};
@@ -49,34 +46,6 @@ fn inner_and_outer_calls_have_records_of_their_own() {
     let records = store.list(&Filter::new()).unwrap();
     assert!(records.iter().all(|record| record.status() == Status::Done));
     assert_eq!(records.len(), 10);
-}
-
-// Field 6: a saga that resumes when somebody calls it again.
-#[test]
-fn an_outer_rerun_repeats_no_inner_call() {
-    in_every_form(|form| {
-        let store = Store::temporary().unwrap();
-        let (steps, crashes) = (Runs::new(), Runs::new());
-        let step = |n: u32| call("nested.step").store(&store).key(&n).run(|| steps.count(Ok::<usize, Error>));
-        let saga = || {
-            let call = call("nested.saga").store(&store).key("A-17").on_interrupt(OnInterrupt::rerun());
-            let body = || {
-                let mut done = Vec::new();
-                for n in 0..4 {
-                    done.push(step(n)?);
-                    let crash = crashes.started() < 3 && n == 1;
-                    assert!(!crash || crashes.count(|number| number == 0), "cut off on purpose");
-                }
-                Ok::<_, Error>(done)
-            };
-            catch_unwind(AssertUnwindSafe(|| form.make(call, body)))
-        };
-        for _ in 0..3 {
-            assert!(saga().is_err());
-        }
-        assert_eq!(saga().unwrap().unwrap(), [1, 2, 3, 4]);
-        assert_eq!(steps.started(), 4, "each step ran once");
-    });
 }
 
 #[test]

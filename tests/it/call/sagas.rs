@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use idem_runtime::{
@@ -163,32 +164,45 @@ fn a_step_in_doubt_stops_the_saga_until_it_is_settled() {
     });
 }
 
+/// Makes an outer call with three steps that panics before the second, the first and the third, and then does not.
+fn resume(form: Form, store: &Store, step: impl Fn(u32) -> i64) {
+    let run = |dies_before: u32| {
+        let outer = call("sagas.outer").store(store).key("A-17").on_interrupt(OnInterrupt::rerun());
+        let body = || {
+            let steps = (1..=3).map(|number| {
+                if number == dies_before {
+                    resume_unwind(Box::new("as asked"));
+                }
+                step(number)
+            });
+            Ok::<_, Error>(steps.collect::<Vec<_>>())
+        };
+        catch_unwind(AssertUnwindSafe(|| form.make(outer, body)))
+    };
+    for dies_before in [2, 1, 3] {
+        assert!(run(dies_before).is_err(), "it survived step {dies_before}");
+    }
+    assert_eq!(run(9).unwrap().unwrap(), [1, 2, 3]);
+}
+
+// Field 6: a saga that resumes when it is called again.
 #[test]
-fn a_saga_over_calls_with_tx_repeats_none_of_its_rows() {
+fn an_outer_rerun_repeats_no_completed_step() {
     in_every_form(|form| {
+        let (store, runs) = (Store::temporary().unwrap(), Runs::new());
+        resume(form, &store, |step| {
+            let call = call("sagas.step").store(&store).key(&step);
+            let body = || runs.count(|number| Ok::<_, Error>(i64::try_from(number).unwrap()));
+            call.run(body).unwrap()
+        });
+        assert_eq!(runs.started(), 3, "each step ran once");
+
         let (books, store) = (Books::new(), Store::temporary().unwrap());
         let conn = books.open();
-        let mut dies_before = [2, 1, 3, 9].into_iter();
-        let run = |dies_before: u32| {
-            let outer = call("interplay.books").store(&store).key("A-17").on_interrupt(OnInterrupt::rerun());
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                form.make(outer, || -> Result<i64, Error> {
-                    let mut last = 0;
-                    for step in 1..=3 {
-                        if step == dies_before {
-                            std::panic::resume_unwind(Box::new("as asked"));
-                        }
-                        let entry = format!("step {step}");
-                        let posted = ledger::booking(&entry).tx(&conn).run(|| ledger::post(&conn, &entry));
-                        last = posted.unwrap();
-                    }
-                    Ok(last)
-                })
-            }))
-        };
-        let results: Vec<_> = std::iter::from_fn(|| dies_before.next().map(run)).collect();
-        assert!(results[..3].iter().all(Result::is_err));
-        assert_eq!(*results[3].as_ref().unwrap().as_ref().unwrap(), 3);
+        resume(form, &store, |step| {
+            let entry = format!("step {step}");
+            ledger::booking(&entry).tx(&conn).run(|| ledger::post(&conn, &entry)).unwrap()
+        });
         assert_eq!(ledger::postings(&books.open()), ["step 1", "step 2", "step 3"]);
     });
 }
@@ -221,10 +235,10 @@ fn rerun_and_a_unique_token_are_exactly_once_in_another_database() {
             let store = Store::open(folder.path().join("idem.db")).unwrap();
             let mut die = |moment: &str| {
                 if moment == dies {
-                    std::panic::resume_unwind(Box::new("as asked"));
+                    resume_unwind(Box::new("as asked"));
                 }
             };
-            let paid = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let paid = catch_unwind(AssertUnwindSafe(|| {
                 with_store(&store, || elsewhere(&theirs, &order, &mut die))
             }));
             match dies {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use idem_runtime::on_err::Unstored;
 use idem_runtime::{
-    Call, Error, ErrorKind, OnErr, OnInterrupt, Status, Store, call, idempotent, on_err, with_store,
+    Call, Error, ErrorKind, OnErr, OnInterrupt, Settled, Status, Store, Verdict, call, on_err, settle,
+    with_store,
 };
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::{Runs, eventually};
@@ -45,7 +47,9 @@ impl PayError {
     }
 }
 
-fn declined() -> Result<u32, PayError> {
+type Paid = Result<u32, PayError>;
+
+fn declined() -> Paid {
     Err(PayError::Declined { code: 51 })
 }
 
@@ -107,51 +111,87 @@ fn an_error_in_doubt_is_its_callers_and_nobody_repeats_the_call() {
     });
 }
 
-// Field 8: per error.
-#[test]
-fn each_error_is_classified() {
-    in_every_form(|form| {
-        let store = Store::temporary().unwrap();
-        let classified = || pay(&store).on_err(on_err::Classify(PayError::outcome));
-        assert_eq!(form.make(classified(), || Err::<u32, _>(PayError::Busy)), Err(PayError::Busy));
-        assert_eq!(status(&store, NAME), None);
-        assert_eq!(form.make(classified(), declined), declined());
-        assert_eq!(form.make(classified(), || Ok::<u32, PayError>(1)), declined(), "it is replayed");
-        store.forget(NAME, "A-17").unwrap();
-        assert_eq!(form.make(classified(), || Err::<u32, _>(PayError::TimedOut)), Err(PayError::TimedOut));
-        assert_eq!(status(&store, NAME), Some(Status::InDoubt));
-    });
+/// Functions with the attribute and their names: both forms for each policy.
+mod by_attribute {
+    use idem_runtime::idempotent;
+    use idem_tests::plain::{block_on, yield_now};
+
+    use super::{Paid, PayError};
+
+    macro_rules! functions {
+        ($($sync:ident $name:literal, $asynchronous:ident $other:literal: [$($policy:tt)*];)*) => {
+            $(
+                #[idempotent(name = $name, key = id, skip(end) $($policy)*)]
+                fn $sync(id: &str, end: Paid) -> Paid {
+                    end
+                }
+
+                #[idempotent(name = $other, key = id, skip(end) $($policy)*)]
+                async fn $asynchronous(id: &str, end: Paid) -> Paid {
+                    yield_now().await;
+                    end
+                }
+            )*
+
+            pub(super) const FUNCTIONS: &[(&str, fn(&str, Paid) -> Paid)] =
+                &[$(($name, $sync), ($other, |id, end| block_on($asynchronous(id, end)))),*];
+        };
+    }
+
+    functions! {
+        release "on_err.release", release_async "on_err.release_async": [];
+        remember "on_err.remember", remember_async "on_err.remember_async": [, on_err = remember];
+        in_doubt "on_err.in_doubt", in_doubt_async "on_err.in_doubt_async": [, on_err = in_doubt];
+        classify "on_err.classify", classify_async "on_err.classify_async":
+            [, on_err = classify(|error: &PayError| error.outcome())];
+    }
 }
 
+/// What an error means to a policy, by the policy's name.
+fn meaning(policy: &str, error: &PayError) -> OnErr {
+    match policy.trim_start_matches("on_err.").trim_end_matches("_async") {
+        "release" => OnErr::Release,
+        "remember" => OnErr::Remember,
+        "in_doubt" => OnErr::InDoubt,
+        _ => error.outcome(),
+    }
+}
+
+/// Makes a call that fails and the next call with its key.
+fn check(
+    what: &str,
+    pay: impl Fn(Paid) -> Paid,
+    status: impl Fn() -> Option<Status>,
+    error: &PayError,
+    is: OnErr,
+) {
+    assert_eq!(pay(Err(error.clone())), Err(error.clone()), "{what}: the caller gets the error itself");
+    let (found, next) = match is {
+        OnErr::Release => (None, Ok(7)),
+        OnErr::Remember => (Some(Status::Failed), Err(error.clone())),
+        _ => (Some(Status::InDoubt), Err(PayError::Idem("InDoubt".to_owned()))),
+    };
+    assert_eq!(status(), found, "{what}");
+    assert_eq!(pay(Ok(7)), next, "{what}");
+}
+
+// Field 8: per error.
 #[test]
-fn the_attribute_says_the_same() {
-    #[idempotent(name = "on_err.release", key = id, skip(end))]
-    fn releases(id: &str, end: Result<u32, PayError>) -> Result<u32, PayError> {
-        end
+fn each_error_means_what_its_policy_says() {
+    for error in [PayError::Declined { code: 51 }, PayError::TimedOut, PayError::Busy] {
+        let key = format!("{error:?}");
+        for &(name, pay) in by_attribute::FUNCTIONS {
+            let store = Store::temporary().unwrap();
+            let status = || store.get(name, &key).unwrap().map(|record| record.status());
+            let pay = |end| with_store(&store, || pay(&key, end));
+            check(&format!("{name}, {error:?}"), pay, status, &error, meaning(name, &error));
+        }
+        in_every_form(move |form| {
+            let store = Store::temporary().unwrap();
+            let pay = |end| form.make(pay(&store).on_err(on_err::Classify(PayError::outcome)), || end);
+            check(&format!("{error:?}"), pay, || status(&store, NAME), &error, error.outcome());
+        });
     }
-    #[idempotent(name = "on_err.remember", key = id, skip(end), on_err = remember)]
-    fn remembers(id: &str, end: Result<u32, PayError>) -> Result<u32, PayError> {
-        end
-    }
-    #[idempotent(name = "on_err.in_doubt", key = id, skip(end), on_err = in_doubt)]
-    async fn doubts(id: &str, end: Result<u32, PayError>) -> Result<u32, PayError> {
-        end
-    }
-    #[idempotent(name = "on_err.classify", key = id, skip(end), on_err = classify(|e: &PayError| e.outcome()))]
-    async fn classifies(id: &str, end: Result<u32, PayError>) -> Result<u32, PayError> {
-        end
-    }
-    let store = Store::temporary().unwrap();
-    with_store(&store, || {
-        releases("A-17", declined()).unwrap_err();
-        assert_eq!(releases("A-17", Ok(1)), Ok(1));
-        remembers("A-17", declined()).unwrap_err();
-        assert_eq!(remembers("A-17", Ok(1)), declined());
-        block_on(doubts("A-17", declined())).unwrap_err();
-        assert_eq!(block_on(doubts("A-17", Ok(1))), Err(PayError::Idem("InDoubt".to_owned())));
-        block_on(classifies("A-17", declined())).unwrap_err();
-        assert_eq!(block_on(classifies("A-17", Ok(1))), declined());
-    });
 }
 
 #[test]
@@ -226,23 +266,38 @@ fn fails_inside(store: &Store) -> Result<u32, PayError> {
     call("on_err.inner").store(store).key("").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
 }
 
-/// What the record of the outer call says after an inner call failed with an error of ours.
-fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(form: Form, policy: P) -> Option<Status> {
+/// The status of the outer call's record after an inner call failed with an error of ours.
+fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(
+    form: Form,
+    policy: P,
+    inner: fn(&Store) -> Paid,
+) -> Option<Status> {
     let store = Store::temporary().unwrap();
-    let outer = form.make(pay(&store).on_err(policy), || fails_inside(&store));
-    assert_eq!(outer, Err(PayError::Idem("BadKey".to_owned())));
+    form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+    let outer = form.make(pay(&store).on_err(policy), || inner(&store));
+    assert_eq!(outer, inner(&store));
     status(&store, NAME)
+}
+
+/// An inner call that is in doubt; the body makes a declined payment of our error.
+fn declines_inside(store: &Store) -> Paid {
+    let inner = call("on_err.in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1));
+    assert_eq!(inner.as_ref().unwrap_err().kind(), ErrorKind::InDoubt);
+    inner.or_else(|_| declined())
 }
 
 // Rule 10.
 #[test]
 fn an_error_that_an_inner_call_caused_is_released_or_in_doubt_and_never_remembered() {
     in_every_form(|form| {
-        assert_eq!(after_inner_failure(form, on_err::Release), None);
-        assert_eq!(after_inner_failure(form, on_err::Remember), Some(Status::InDoubt));
-        assert_eq!(after_inner_failure(form, on_err::InDoubt), Some(Status::InDoubt));
-        let remember_all = on_err::Classify(|_: &PayError| OnErr::Remember);
-        assert_eq!(after_inner_failure(form, remember_all), Some(Status::InDoubt));
+        for inner in [fails_inside, declines_inside] {
+            let classify = |class: OnErr| on_err::Classify(move |_: &PayError| class);
+            assert_eq!(after_inner_failure(form, on_err::Release, inner), None);
+            assert_eq!(after_inner_failure(form, on_err::Remember, inner), Some(Status::InDoubt));
+            assert_eq!(after_inner_failure(form, on_err::InDoubt, inner), Some(Status::InDoubt));
+            assert_eq!(after_inner_failure(form, classify(OnErr::Remember), inner), Some(Status::InDoubt));
+            assert_eq!(after_inner_failure(form, classify(OnErr::Release), inner), None);
+        }
     });
 }
 
@@ -297,5 +352,96 @@ fn an_inner_error_of_its_own_is_remembered() {
         });
         assert_eq!(outer, declined());
         eventually("the error is remembered", || status(&store, NAME) == Some(Status::Failed));
+    });
+}
+
+#[test]
+fn a_judge_may_be_a_closure_over_what_is_around() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let judged = Runs::new();
+        let final_codes = ["51", "54"];
+        let classify = || {
+            on_err::Classify(|error: &String| {
+                judged.count(|_| {
+                    if final_codes.contains(&error.as_str()) { OnErr::Remember } else { OnErr::Release }
+                })
+            })
+        };
+        let pay = |error: &'static str| {
+            let call = call("classify.closure").store(&store).key("A-17").on_err(classify());
+            form.make(call, || Err::<u32, _>(error.to_owned()))
+        };
+        assert_eq!(pay("91"), Err("91".to_owned()));
+        assert_eq!(pay("51"), Err("51".to_owned()));
+        assert_eq!(pay("91"), Err("51".to_owned()), "the answer is final");
+        assert_eq!(judged.started(), 2, "a replay is not judged");
+    });
+}
+
+#[test]
+fn a_judge_that_panics_leaves_the_call_in_doubt() {
+    for form in Form::ALL {
+        let store = Store::temporary().unwrap();
+        let pay = || call("classify.panics").store(&store).key("A-17");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let call =
+                pay().on_err(on_err::Classify(|_: &PayError| -> OnErr { panic!("the judge, on purpose") }));
+            form.make(call, || -> Paid { Err(PayError::Busy) })
+        }));
+        assert!(panicked.is_err());
+        let refused = form.make(pay(), || Ok::<u32, Error>(1)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InDoubt);
+        let rerun = pay().on_interrupt(OnInterrupt::rerun());
+        assert_eq!(form.make(rerun, || Ok::<u32, Error>(2)).unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_call_that_its_class_leaves_in_doubt_is_settled_like_any_other() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let classified = || pay(&store).on_err(on_err::Classify(PayError::outcome));
+        let again = || form.make(classified(), || -> Paid { unreachable!("the body ran") });
+        let timed_out = form.make(classified(), || -> Paid { Err(PayError::TimedOut) });
+        assert_eq!(timed_out, Err(PayError::TimedOut));
+        assert_eq!(settle(Verdict::Done(3_u32), again).unwrap(), Settled::Done);
+        assert_eq!(again(), Ok(3));
+    });
+}
+
+/// It holds what cannot be stored.
+#[derive(Debug)]
+enum Unstorable {
+    Busy(std::thread::ThreadId),
+    TimedOut,
+    Ours(ErrorKind),
+}
+
+impl From<Error> for Unstorable {
+    fn from(error: Error) -> Unstorable {
+        Unstorable::Ours(error.kind())
+    }
+}
+
+#[test]
+fn errors_that_cannot_be_stored_are_judged_too() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let classify = || {
+            on_err::Classify(|error: &Unstorable| match error {
+                Unstorable::Busy(_) => Unstored::Release,
+                _ => Unstored::InDoubt,
+            })
+        };
+        let pay = |body: fn() -> Result<u32, Unstorable>| {
+            form.make(call("classify.unstorable").store(&store).key("A-17").on_err(classify()), body)
+        };
+        for _ in 0..2 {
+            let busy = pay(|| Err(Unstorable::Busy(std::thread::current().id())));
+            assert!(matches!(busy, Err(Unstorable::Busy(id)) if id == std::thread::current().id()));
+        }
+        assert!(matches!(pay(|| Err(Unstorable::TimedOut)), Err(Unstorable::TimedOut)));
+        assert!(matches!(pay(|| unreachable!()), Err(Unstorable::Ours(ErrorKind::InDoubt))));
     });
 }

@@ -2,9 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::role::skip;
+use idem_tests::deadline;
+
+use crate::support::strace::strace;
 
 fn run(program: &str) -> String {
+    deadline::start();
     let output = Command::new(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
@@ -35,14 +38,10 @@ fn rows_and_records_are_committed_together_or_not_at_all() {
 fn a_batch_of_200_messages_waits_for_the_disk_once() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=fsync,fdatasync,write", "-o"]).arg(&trace);
-    let Ok(output) = strace.arg(env!("CARGO_BIN_EXE_transaction")).output() else {
-        return skip("there is no strace to count with");
-    };
-    if !output.status.success() {
-        return skip(&format!("strace does not work here: {}", String::from_utf8_lossy(&output.stderr)));
-    }
+    let options = ["-e", "trace=fsync,fdatasync,write", "-o", trace.to_str().unwrap()];
+    let example = Command::new(env!("CARGO_BIN_EXE_transaction"));
+    let Some(output) = strace(&options, &example) else { return };
+    assert!(output.status.success(), "{output:?}");
     let trace = std::fs::read_to_string(trace).unwrap();
     let (_, rest) = trace.split_once("200 messages, a commit each").unwrap();
     let (batch, _) = rest.split_once("200 messages in one commit").unwrap();

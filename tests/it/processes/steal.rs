@@ -1,12 +1,16 @@
 //! `steal`, late finishers and claim numbers: a call that was taken away never overwrites what came after it.
 
-use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Verdict, call, settle};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, settle};
 use idem_tests::form::Form;
 use idem_tests::halt::{LONG, pause};
 use rusqlite::OpenFlags;
 
 use crate::support::place::Place;
-use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once, replay, status};
+use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once};
 
 /// The claim number of the one record of a key, as stored.
 fn claim_number(place: &Place, key: &str) -> i64 {
@@ -29,85 +33,173 @@ fn a_steal_wakes_the_waiters_of_the_owners_process_and_of_a_third_one() {
         thief.tell("theft steal k");
         assert_eq!(thief.hear("theft ok"), "true");
         for refusal in [owner.hear("near err InDoubt"), third.hear("far err InDoubt")] {
-            assert!(refusal.contains("an operator took the call"), "{refusal}");
+            assert!(refusal.contains("operator") && refusal.contains("settle"), "{refusal}");
         }
         thief.tell("again steal k");
         assert_eq!(thief.hear("again ok"), "false", "it runs no more");
     }
 }
 
-// Rule 2.
-#[test]
-fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
-    for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
-        let store = place.open();
-        assert!(store.steal(NAME, "k").unwrap());
-        assert_eq!(status(&store, "k"), Status::InDoubt);
-        owner.tell("first end ok");
-        let value = owner.hear("first ok");
-        assert_eq!(replay(form, &store, "k").unwrap(), value);
-    }
+/// Where the call runs that is stolen.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Here(Form),
+    Elsewhere(Form),
 }
 
-// Rule 2. Field 5.
-#[test]
-fn a_late_finisher_is_fenced_once_the_call_is_settled() {
-    for form in FORMS {
-        for ending in ["ok", "err"] {
-            let place = Place::new();
-            let mut owner = Worker::start(&place);
-            owner.hold("first", form, "refuse", "k");
-            let store = place.open();
-            store.steal(NAME, "k").unwrap();
-            let typed = || call(NAME).store(&store).key("k").run(not_run);
-            assert_eq!(settle(Verdict::Done("by hand".to_owned()), typed).unwrap(), Settled::Done);
-            owner.tell(&format!("first end {ending}"));
-            match ending {
-                "ok" => assert!(owner.hear("first err Fenced").contains("an operator took the call")),
-                // An `Err` is the caller's whatever became of its record.
-                _ => drop(owner.hear("first err Own")),
+const OWNERS: [Owner; 5] = [
+    Owner::Here(Form::Sync),
+    Owner::Here(Form::Tokio),
+    Owner::Here(Form::Plain),
+    Owner::Elsewhere(Form::Sync),
+    Owner::Elsewhere(Form::Tokio),
+];
+
+/// What happens between the steal and the end of the stolen call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Then {
+    Nothing,
+    SettledAsDone,
+    /// Settled as not done, and claimed again by its own process, which still runs it.
+    ClaimedAgain,
+    /// Claimed again by `rerun` in its own process, which still runs it.
+    Rerun,
+}
+
+/// A call that stands in its body; its answer is written as a worker writes it.
+enum Held {
+    Here { end: Sender<&'static str>, answer: JoinHandle<String> },
+    Elsewhere { worker: Arc<Mutex<Worker>>, tag: &'static str },
+}
+
+impl Held {
+    fn start(owner: Owner, worker: Option<&Arc<Mutex<Worker>>>, store: &Store, tag: &'static str) -> Held {
+        match owner {
+            Owner::Here(form) => Held::start_here(form, store.clone(), tag == "rerun"),
+            Owner::Elsewhere(form) => {
+                let worker = Arc::clone(worker.unwrap());
+                let mode = if tag == "rerun" { "rerun" } else { "refuse" };
+                worker.lock().unwrap().hold(tag, form, mode, "k");
+                Held::Elsewhere { worker, tag }
             }
-            assert_eq!(replay(form, &store, "k").unwrap(), "by hand");
+        }
+    }
+
+    fn start_here(form: Form, store: Store, rerun: bool) -> Held {
+        let (end, told) = channel();
+        let (started, start) = channel();
+        let answer = thread::spawn(move || {
+            let mode = if rerun { OnInterrupt::rerun() } else { OnInterrupt::Refuse };
+            let call = call(NAME).store(&store).key("k").on_interrupt(mode);
+            let call = call.map_err(|error| format!("{:?}", error.kind()));
+            let body = || {
+                started.send(()).unwrap();
+                match told.recv_timeout(LONG).unwrap() {
+                    "ok" => Ok(format!("{:?}", thread::current().id())),
+                    "err" => Err("Own".to_owned()),
+                    _ => std::panic::resume_unwind(Box::new("as asked")),
+                }
+            };
+            match form.make(call, body) {
+                Ok(value) => format!("ok {value}"),
+                Err(error) => format!("err {error}"),
+            }
+        });
+        start.recv_timeout(LONG).unwrap();
+        Held::Here { end, answer }
+    }
+
+    /// Ends the body; gives the answer of its caller, `panicked` if it is none.
+    fn end(self, how: &'static str) -> String {
+        match self {
+            Held::Here { end, answer } => {
+                end.send(how).unwrap();
+                answer.join().unwrap_or_else(|_| "panicked".to_owned())
+            }
+            Held::Elsewhere { worker, tag } => {
+                let mut worker = worker.lock().unwrap();
+                worker.tell(&format!("{tag} end {how}"));
+                if how == "panic" {
+                    // Its thread says nothing. What it sent to the store is before the next call.
+                    pause();
+                    worker.call("behind", Form::Sync, "refuse", "other", "quick");
+                    worker.hear("behind ok");
+                    return "panicked".to_owned();
+                }
+                let answer = worker.hear(tag);
+                let mut words = answer.split(' ');
+                format!("{} {}", words.next().unwrap(), words.next().unwrap())
+            }
         }
     }
 }
 
-// Rule 2: steal, not done, claimed again in the same process.
-#[test]
-fn a_hung_call_does_not_overwrite_the_one_that_was_claimed_after_it_in_its_own_process() {
-    for form in FORMS {
-        for ending in ["ok", "err", "panic"] {
-            let place = Place::new();
-            let (mut owner, mut operator) = (Worker::start(&place), Worker::start(&place));
-            owner.hold("hung", form, "refuse", "k");
-            operator.tell("theft steal k");
-            operator.hear("theft ok true");
-            operator.tell("verdict settle k");
-            operator.hear("verdict ok NotDone");
-            owner.hold("new", form, "refuse", "k");
+/// Steals a running call, does `then`, and ends the stolen call.
+fn steal(owner: Owner, then: Then, end: &'static str) {
+    let what = format!("{owner:?}, {then:?}, {end}");
+    let place = Place::new();
+    let worker = matches!(owner, Owner::Elsewhere(_)).then(|| Arc::new(Mutex::new(Worker::start(&place))));
+    let store = place.open();
+    let again = || call(NAME).store(&store).key("k").run(not_run);
+    assert!(!store.steal(NAME, "k").unwrap(), "there is none");
+    let stolen = Held::start(owner, worker.as_ref(), &store, "stolen");
+    assert!(store.steal(NAME, "k").unwrap());
+    assert!(!store.steal(NAME, "k").unwrap(), "it does not run any more");
+    let record = store.get(NAME, "k").unwrap().unwrap();
+    assert_eq!(record.status(), Status::InDoubt, "{what}");
+    assert!(record.reason().unwrap().contains("operator"), "{what}: {:?}", record.reason());
+    let newer = match then {
+        Then::Nothing => None,
+        Then::SettledAsDone => {
+            assert_eq!(settle(Verdict::Done("by hand".to_owned()), again).unwrap(), Settled::Done);
+            None
+        }
+        Then::ClaimedAgain => {
+            assert_eq!(settle(Verdict::NotDone, again).unwrap(), Settled::NotDone);
+            Some(Held::start(owner, worker.as_ref(), &store, "newer"))
+        }
+        Then::Rerun => Some(Held::start(owner, worker.as_ref(), &store, "rerun")),
+    };
+    let late = stolen.end(end);
+    let fenced = if then == Then::Nothing { "ok" } else { "err Fenced" };
+    match end {
+        "ok" => assert!(late.starts_with(fenced), "{what}: {late}"),
+        // An `Err` is its caller's, whatever became of the record.
+        "err" => assert_eq!(late, "err Own", "{what}"),
+        _ => assert_eq!(late, "panicked", "{what}"),
+    }
+    let value = match newer {
+        Some(newer) => {
+            let record = store.get(NAME, "k").unwrap().unwrap();
+            let attempt = if then == Then::Rerun { 2 } else { 1 };
+            assert_eq!((record.status(), record.attempt()), (Status::Running, attempt), "{what}");
+            newer.end("ok").split_off(3)
+        }
+        None if then == Then::SettledAsDone => "by hand".to_owned(),
+        None => late.split_at(3).1.to_owned(),
+    };
+    if worker.is_some() {
+        let effects = 1 + usize::from(matches!(then, Then::ClaimedAgain | Then::Rerun));
+        assert_eq!(place.effects("k").len(), effects, "{what}");
+    }
+    assert_eq!(again().unwrap(), value, "{what}: something was overwritten");
+    assert!(!store.steal(NAME, "k").unwrap(), "{what}: a done call was stolen");
+}
 
-            owner.tell(&format!("hung end {ending}"));
-            match ending {
-                "ok" => drop(owner.hear("hung err Fenced")),
-                "err" => drop(owner.hear("hung err Own")),
-                // A thread that panicked says nothing; what it sent to the store is behind this call.
-                _ => {
-                    pause();
-                    owner.call("behind", form, "refuse", "other", "quick");
-                    owner.hear("behind ok");
-                }
+// Rule 2. Field 5.
+#[test]
+fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
+    OWNERS.into_iter().for_each(|owner| steal(owner, Then::Nothing, "ok"));
+}
+
+// Rule 2. Field 5: neither the success nor the failure of a late finisher touches what came after it.
+#[test]
+fn a_late_finisher_is_fenced_once_the_call_was_settled_or_claimed_again() {
+    for owner in OWNERS {
+        for then in [Then::SettledAsDone, Then::ClaimedAgain, Then::Rerun] {
+            for end in ["ok", "err", "panic"] {
+                steal(owner, then, end);
             }
-            let store = place.open();
-            assert_eq!(status(&store, "k"), Status::Running, "after {ending}");
-            owner.tell("new end ok");
-            let value = owner.hear("new ok");
-            assert_eq!(place.effects("k").last(), Some(&value));
-            operator.call("later", form, "refuse", "k", "quick");
-            assert_eq!(operator.hear("later ok"), value, "after {ending}");
-            assert_eq!(place.effects("k").len(), 2);
         }
     }
 }
@@ -160,6 +252,7 @@ fn a_stolen_call_that_ran_again_fences_the_first_one_wherever_it_runs() {
         });
         let error = first.unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Fenced, Ran::Yes));
+        assert!(error.to_string().contains("steal"), "{error}");
         let stands = store.get(NAME, "k").unwrap().unwrap();
         assert_eq!((stands.status(), stands.attempt()), (Status::Done, 2));
     }

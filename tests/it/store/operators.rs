@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Error, ErrorKind, Filter, Lifetime, OnInterrupt, Ran, Settled, Status, Store, Verdict, call,
-    idempotent, observe, observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
+    Call, Error, ErrorKind, Filter, Lifetime, Ran, Settled, Status, Store, Verdict, call, idempotent,
+    observe, observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
 };
 use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Halt, eventually};
@@ -287,74 +287,6 @@ fn a_verdict_that_cannot_be_stored_settles_nothing() {
     let error = settle(verdict, || call().run(|| Ok::<_, String>(String::new()))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadArgument);
     assert_eq!(store.get(NAME, "A-17").unwrap().unwrap().status(), Status::InDoubt);
-}
-
-// Rule 2 and 3. Field 5.
-#[test]
-fn a_stolen_call_may_still_finish_while_nobody_has_touched_it() {
-    in_every_form(|form| {
-        let store = Store::temporary().unwrap();
-        assert!(!store.steal(NAME, "A-17").unwrap(), "there is none");
-        let answer = while_it_runs(&store, form, || {
-            assert!(store.steal(NAME, "A-17").unwrap());
-            assert!(!store.steal(NAME, "A-17").unwrap(), "it does not run any more");
-            let record = store.get(NAME, "A-17").unwrap().unwrap();
-            assert_eq!(record.status(), Status::InDoubt);
-            assert!(record.reason().unwrap().contains("operator"), "{:?}", record.reason());
-        });
-        assert_eq!(answer, Ok(1), "its outcome is recorded");
-        assert_eq!(form.make(pay(&store).map_err(kind), || Ok(2_u32)), Ok(1));
-        assert!(!store.steal(NAME, "A-17").unwrap(), "a done call is not stolen");
-    });
-}
-
-// Rule 2. Field 5.
-#[test]
-fn a_stolen_call_that_was_settled_is_fenced() {
-    in_every_form(|form| {
-        for verdict in [Verdict::Done(42), Verdict::NotDone] {
-            let store = Store::temporary().unwrap();
-            let made = |n: u32| form.make(pay(&store).map_err(kind), || Ok(n));
-            let late = while_it_runs(&store, form, || {
-                store.steal(NAME, "A-17").unwrap();
-                settle(verdict, || made(9)).unwrap();
-                if verdict == Verdict::NotDone {
-                    // Claimed again in the same process, under a number that was never used before.
-                    assert_eq!(made(42), Ok(42));
-                }
-            });
-            assert_eq!(late, Err(ErrorKind::Fenced));
-            assert_eq!(made(3), Ok(42), "nothing was overwritten");
-        }
-    });
-}
-
-// Rule 2. Field 5: neither the success nor the failure of a late finisher touches a newer claim.
-#[test]
-fn a_late_failure_does_not_free_the_key_of_a_newer_claim() {
-    in_every_form(|form| {
-        let store = Store::temporary().unwrap();
-        let (old, new) = (Halt::new(), Halt::new());
-        let (in_old, in_new) = (Arc::clone(&old), Arc::clone(&new));
-        let hung = form.spawn(pay(&store), move || {
-            in_old.stand();
-            Err::<u32, _>("late".to_owned())
-        });
-        old.wait_for(1);
-        store.steal(NAME, "A-17").unwrap();
-        let rerun = pay(&store).on_interrupt(OnInterrupt::rerun());
-        let rerun = form.spawn(rerun, move || {
-            in_new.stand();
-            Ok::<u32, String>(2)
-        });
-        new.wait_for(1);
-        old.let_all_go();
-        assert_eq!(hung.join().unwrap().0, Err("late".to_owned()), "an `Err` stays its caller's");
-        let record = store.get(NAME, "A-17").unwrap().unwrap();
-        assert_eq!((record.status(), record.attempt()), (Status::Running, 2));
-        new.let_all_go();
-        assert_eq!(rerun.join().unwrap().0, Ok(2));
-    });
 }
 
 #[test]

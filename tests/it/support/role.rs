@@ -83,9 +83,14 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Closes its input: the part hears nothing more.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Closes its input and waits for its end.
     pub(crate) fn leave(mut self) -> ExitStatus {
-        drop(self.input.take());
+        self.end_input();
         deadline::start();
         self.child.wait().unwrap()
     }

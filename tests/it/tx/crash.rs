@@ -9,7 +9,8 @@ use idem_tests::form::Form;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use crate::support::ledger::{Books, DONE, Posted, booking, not_run, open, post, postings, refused, status};
-use crate::support::role::{self, skip};
+use crate::support::role;
+use crate::support::strace::strace;
 
 const COMMITS: &str = "tx::crash::the_program_that_commits_in_its_body";
 const PART: &str = "tx::crash::the_program_that_is_killed";
@@ -165,9 +166,6 @@ fn without_a_common_transaction_they_disagree() {
 /// The program under `strace`, killed at its nth write to the disk: in the middle of a commit.
 #[test]
 fn killed_in_the_middle_of_a_commit_rows_and_records_agree() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skip("there is no strace");
-    }
     for journal in ["WAL", "DELETE"] {
         let books = Books::in_mode(journal);
         let mut killed = 0;
@@ -176,15 +174,10 @@ fn killed_in_the_middle_of_a_commit_rows_and_records_agree() {
             let path = books.path();
             let part = role::command(PART, &[path.to_str().unwrap(), "Autocommit", &key, "0"]);
             let calls = "pwrite64,fdatasync,fsync,ftruncate,unlink";
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-            strace.args(["-e", &format!("inject={calls}:signal=SIGKILL:when={nth}")]);
-            strace.arg(part.get_program()).args(part.get_args());
-            strace.envs(part.get_envs().map(|(name, value)| (name, value.unwrap())));
-            let output = strace.output().unwrap();
-            if String::from_utf8_lossy(&output.stderr).contains("ptrace") {
-                return skip("strace may not trace here");
-            }
+            let (trace, inject) =
+                (format!("trace={calls}"), format!("inject={calls}:signal=SIGKILL:when={nth}"));
+            let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let Some(output) = strace(&options, &part) else { return };
             let (rows, is_done) = found(&books, &key);
             assert_eq!(rows, if is_done { 2 } else { 0 }, "killed at write {nth} in {journal}");
             if output.status.success() {

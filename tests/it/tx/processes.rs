@@ -1,7 +1,6 @@
 //! `tx` between several processes, and what a batch costs.
 
 use std::fmt::Write;
-use std::process::Command;
 
 use idem_runtime::ErrorKind;
 use rusqlite::{Connection, TransactionBehavior};
@@ -9,7 +8,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::support::ledger::{
     Books, Failure, Posted, booking, not_run, open, post, postings, refused, status,
 };
-use crate::support::role::{self, Program, skip};
+use crate::support::role::{self, Program};
+use crate::support::strace::strace;
 use idem_tests::halt::pause;
 
 const STORM: &str = "tx::processes::the_program_with_a_connection_of_its_own";
@@ -135,16 +135,8 @@ fn syncs(batches: usize) -> Option<usize> {
     let path = books.path();
     let log = path.with_extension("strace");
     let part = role::command(BATCH, &[path.to_str().unwrap(), &batches.to_string()]);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=fsync,fdatasync", "-o", log.to_str()?]);
-    strace.arg(part.get_program()).args(part.get_args());
-    strace.envs(part.get_envs().map(|(name, value)| (name, value.unwrap())));
-    let output = strace.output().ok()?;
-    if !String::from_utf8_lossy(&output.stdout).contains(">> done") {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("ptrace"), "{said}");
-        return None;
-    }
+    let output = strace(&["-e", "trace=fsync,fdatasync", "-o", log.to_str()?], &part)?;
+    assert!(String::from_utf8_lossy(&output.stdout).contains(">> done"), "{output:?}");
     assert_eq!(postings(&books.open()).len(), if batches == 0 { 1 } else { 200 });
     let log = std::fs::read_to_string(log).unwrap();
     Some(log.lines().filter(|line| line.contains("sync(")).count())
@@ -152,9 +144,7 @@ fn syncs(batches: usize) -> Option<usize> {
 
 #[test]
 fn a_batch_of_two_hundred_messages_is_forced_to_disk_as_often_as_a_single_row() {
-    let (Some(row), Some(one), Some(many)) = (syncs(0), syncs(1), syncs(200)) else {
-        return skip("there is no strace, or it may not trace here");
-    };
+    let (Some(row), Some(one), Some(many)) = (syncs(0), syncs(1), syncs(200)) else { return };
     assert_eq!(one, row, "{many} in 200 transactions");
     assert!(many >= row + 199, "{many} syncs for 200 commits: they are not counted");
 }

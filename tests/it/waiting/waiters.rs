@@ -1,423 +1,442 @@
-//! What callers get who wait for a running call of the same process: the contract's table of waiters, cell by cell.
+//! The contract's table of waiters: what a caller gets that waits for a running call, as a thread or a task of the same
+//! process and as another process.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::task::Poll;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use idem_runtime::{
-    Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Store, call, on_err, with_store_async,
+    Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Settled, Status, Store, Verdict, call,
 };
-use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
-use idem_tests::halt::{Halt, LONG, Runs, pause};
-use idem_tests::hand_clock::HandClock;
-use idem_tests::plain::{self, poll_once};
+use idem_runtime::{observe, on_err, settle};
+use idem_tests::form::Form;
+use idem_tests::halt::{Halt, LONG, Runs, eventually, pause};
+use idem_tests::plain::poll_once;
 
+use crate::support::role::{self, Program};
+
+const WAITS: &str = "waiting::waiters::the_program_that_waits";
 const NAME: &str = "waiters.pay";
-/// Longer than any test may take: whoever waits it out has not been woken.
+/// Longer than a test takes: a caller that waits it out was not woken.
 const FOREVER: Duration = Duration::from_secs(600);
+
+type Paid = Result<u32, String>;
+
+/// How a caller makes the call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Plain,
+    /// Its result is not kept.
+    Unkept,
+    /// Its result and its record expire at once.
+    Short,
+    Remember,
+    InDoubt,
+    Rerun,
+    /// It does not wait.
+    AtOnce,
+}
+
+impl How {
+    const ALL: [How; 7] =
+        [How::Plain, How::Unkept, How::Short, How::Remember, How::InDoubt, How::Rerun, How::AtOnce];
+
+    fn make(self, form: Form, store: &Store, body: impl FnOnce() -> Paid) -> Paid {
+        let call = pay(store).map_err(|error: Error| format!("{:?}", error.kind()));
+        let instant = Duration::from_millis(1);
+        match self {
+            How::Plain => form.make(call, body),
+            How::Unkept => form.make(call.keep_result(Lifetime::ZERO), body),
+            How::Short => form.make(call.keep_result(instant).ttl(instant), body),
+            How::Remember => form.make(call.on_err(on_err::Remember), body),
+            How::InDoubt => form.make(call.on_err(on_err::InDoubt), body),
+            How::Rerun => form.make(call.on_interrupt(OnInterrupt::rerun()), body),
+            How::AtOnce => form.make(call.wait(Duration::ZERO), body),
+        }
+    }
+}
+
+/// How the running call ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Ok,
+    Err,
+    Panic,
+    /// Its future is dropped.
+    Dropped,
+    /// An operator steals it; its body returns `Ok` after that.
+    Stolen,
+}
+
+/// Where the waiters are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Side {
+    /// Threads or tasks of this process.
+    Here,
+    /// Another process each.
+    Elsewhere,
+}
+
+#[cfg(unix)]
+const SIDES: &[Side] = &[Side::Here, Side::Elsewhere];
+#[cfg(not(unix))]
+const SIDES: &[Side] = &[Side::Here];
 
 fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17").wait(FOREVER)
 }
 
-/// What a body of these tests returns.
-type Paid = Result<usize, String>;
+/// Makes the call once, as a duplicate of one that runs in another process.
+#[test]
+fn the_program_that_waits() {
+    let Some(words) = role::words() else { return };
+    let [path, how, form] = words.try_into().unwrap();
+    let how = How::ALL.into_iter().find(|known| format!("{known:?}") == how).unwrap();
+    let form = Form::ALL.into_iter().find(|known| format!("{known:?}") == form).unwrap();
+    let store = Store::open(path).unwrap();
+    role::say("calls");
+    let answer = how.make(form, &store, || {
+        role::say("ran");
+        role::listen();
+        Ok(2)
+    });
+    role::say(&format!("got {answer:?}"));
+}
 
-/// A store, a place where the first body stands, and a count of the bodies.
+/// A store with a running call, and callers that wait for it.
 struct Scene {
     form: Form,
+    folder: tempfile::TempDir,
     store: Store,
-    halt: Arc<Halt>,
-    runs: Arc<Runs>,
+    /// Where the running call stands in its body.
+    first: Arc<Halt>,
+    waiters: Waiters,
+}
+
+enum Waiters {
+    Here { answers: Vec<Receiver<(Paid, Option<Duration>)>>, halt: Arc<Halt>, runs: Arc<Runs> },
+    Elsewhere(Vec<Program>),
 }
 
 impl Scene {
-    fn new(form: Form) -> Scene {
-        Scene { form, store: Store::temporary().unwrap(), halt: Halt::new(), runs: Runs::new() }
+    fn new(form: Form, side: Side) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("idem.db")).unwrap();
+        let waiters = match side {
+            Side::Here => Waiters::Here { answers: Vec::new(), halt: Halt::new(), runs: Runs::new() },
+            Side::Elsewhere => Waiters::Elsewhere(Vec::new()),
+        };
+        Scene { form, folder, store, first: Halt::new(), waiters }
     }
 
-    /// A body that stands at the halt and then ends as it is told by its number.
-    fn body<R: 'static>(&self, end: fn(usize) -> R) -> impl FnOnce() -> R + Send + use<R> {
-        let (halt, runs) = (Arc::clone(&self.halt), Arc::clone(&self.runs));
-        move || {
-            runs.count(|number| {
+    /// Starts the call and waits until it stands in its body.
+    fn start(&self, how: How, end: End) -> JoinHandle<Paid> {
+        let (form, store, halt) = (self.form, self.store.clone(), Arc::clone(&self.first));
+        let running = thread::spawn(move || match end {
+            End::Dropped => {
+                let body = async || {
+                    drop(thread::spawn({
+                        let halt = Arc::clone(&halt);
+                        move || halt.stand()
+                    }));
+                    std::future::pending::<Paid>().await
+                };
+                let mut future = Box::pin(pay(&store).run_async(body));
+                eventually("the body starts", || {
+                    assert!(poll_once(future.as_mut()).is_pending());
+                    halt.arrived() > 0
+                });
                 halt.stand();
-                end(number)
-            })
-        }
+                Err("dropped".to_owned())
+            }
+            _ => how.make(form, &store, || {
+                halt.stand();
+                match end {
+                    End::Ok | End::Stolen => Ok(1),
+                    End::Err => Err("declined".to_owned()),
+                    End::Panic | End::Dropped => resume_unwind(Box::new("as asked")),
+                }
+            }),
+        });
+        self.first.wait_for(if end == End::Dropped { 2 } else { 1 });
+        running
     }
-}
 
-/// Callers on threads of their own, and a channel of their answers.
-struct Waiters {
-    answers: mpsc::Receiver<(Paid, bool)>,
-}
-
-impl Waiters {
-    fn new<P>(scene: &Scene, count: usize, call: impl Fn() -> Call<P>, end: fn(usize) -> Paid) -> Waiters
-    where
-        P: on_err::ErrPolicy<String> + Send + 'static,
-    {
-        let (sender, answers) = mpsc::channel();
-        for _ in 0..count {
-            let (sender, form, body) = (sender.clone(), scene.form, scene.body(end));
-            let caller = form.spawn(call(), body);
-            std::thread::spawn(move || {
-                let (paid, seen) = caller.join().unwrap();
-                let did_wait = seen.is_some_and(|seen| !seen.waited.is_zero());
-                // The test may have ended.
-                let _ = sender.send((paid, did_wait));
-            });
+    /// Starts callers that make the same call.
+    fn wait(&mut self, hows: &[How]) {
+        let (form, path) = (self.form, self.folder.path().join("idem.db"));
+        match &mut self.waiters {
+            Waiters::Here { answers, halt, runs, .. } => {
+                for how in hows.iter().copied().cycle().take(6) {
+                    let (sender, receiver) = channel();
+                    let (store, halt, runs) = (self.store.clone(), Arc::clone(halt), Arc::clone(runs));
+                    thread::spawn(move || {
+                        let body = || {
+                            runs.count(|_| halt.stand());
+                            Ok(2)
+                        };
+                        let (paid, seen) = observe(|| how.make(form, &store, body));
+                        // The test may have ended.
+                        let _ = sender.send((paid, seen.map(|seen| seen.waited)));
+                    });
+                    answers.push(receiver);
+                }
+            }
+            Waiters::Elsewhere(programs) => {
+                for how in hows.iter().cycle().take(2) {
+                    let words = [path.to_str().unwrap(), &format!("{how:?}"), &format!("{form:?}")];
+                    let mut program = Program::start(WAITS, &words);
+                    program.hear("calls");
+                    programs.push(program);
+                }
+            }
         }
         pause();
-        Waiters { answers }
     }
 
-    fn next(&self) -> Paid {
-        self.answers.recv_timeout(LONG).expect("a waiter was never woken").0
+    /// Whether no waiter has an answer.
+    fn all_wait(&mut self) -> bool {
+        match &mut self.waiters {
+            Waiters::Here { answers, .. } => answers.iter().all(|answer| answer.try_recv().is_err()),
+            Waiters::Elsewhere(programs) => !programs.iter_mut().any(|program| program.has_said("got")),
+        }
     }
 
-    fn no_answer_yet(&self) {
-        assert!(self.answers.try_recv().is_err(), "a waiter got an answer while a body runs");
+    /// How many waiters have run the body.
+    fn ran(&mut self) -> usize {
+        match &mut self.waiters {
+            Waiters::Here { runs, .. } => runs.started(),
+            Waiters::Elsewhere(programs) => {
+                programs.iter_mut().filter_map(|program| program.has_said("ran").then_some(())).count()
+            }
+        }
+    }
+
+    /// Lets the bodies of waiters end, and gives what the waiters got.
+    fn answers(&mut self) -> Vec<Paid> {
+        match &mut self.waiters {
+            Waiters::Here { answers, halt, runs, .. } => {
+                halt.let_all_go();
+                let got =
+                    answers.iter().map(|answer| answer.recv_timeout(LONG).expect("a waiter was not woken"));
+                let (got, waited): (Vec<_>, Vec<_>) = got.unzip();
+                let observed: Vec<_> = waited.into_iter().flatten().collect();
+                let did_wait = observed.is_empty() || observed.iter().any(|waited| !waited.is_zero());
+                assert!(did_wait, "no caller waited: the test shows nothing");
+                assert!(runs.most_at_once() <= 1, "two bodies ran side by side");
+                got
+            }
+            Waiters::Elsewhere(programs) => {
+                programs.iter_mut().for_each(Program::end_input);
+                programs.iter_mut().map(|program| paid(&program.hear("got"))).collect()
+            }
+        }
+    }
+
+    /// What a later call gets that does not run.
+    fn later(&self) -> Paid {
+        How::AtOnce.make(self.form, &self.store, || Err("the body ran".to_owned()))
     }
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "it is the end of a body")]
-fn ok(number: usize) -> Paid {
-    Ok(number)
+/// The answer that a program has printed.
+fn paid(answer: &str) -> Paid {
+    let inner = |rest: &str| rest.trim_end_matches(')').trim_matches('"').to_owned();
+    match answer.split_once('(').unwrap() {
+        ("Ok", rest) => Ok(inner(rest).parse().unwrap()),
+        (_, rest) => Err(inner(rest)),
+    }
+}
+
+/// One cell of the table.
+struct Cell {
+    first: How,
+    end: End,
+    /// What the caller of the running call gets; `None` if it panics.
+    gets: Option<Paid>,
+    /// All of these get `answer`.
+    waiters: &'static [How],
+    answer: Paid,
+    /// How many waiters run the body.
+    runs: usize,
+}
+
+fn refused(kind: ErrorKind) -> Paid {
+    Err(format!("{kind:?}"))
+}
+
+fn declined() -> Paid {
+    Err("declined".to_owned())
+}
+
+/// Runs a test for every form of the running call and every side of the waiters, on a thread that is named by them.
+fn everywhere(test: impl Fn(&mut Scene) + Send + Sync + 'static) {
+    let test = Arc::new(test);
+    for &side in SIDES {
+        for form in Form::ALL {
+            let test = Arc::clone(&test);
+            let named = thread::Builder::new().name(format!("{form:?}, waiters {side:?}"));
+            let run = named.spawn(move || test(&mut Scene::new(form, side))).unwrap();
+            assert!(run.join().is_ok(), "failed in the form {form:?} with waiters {side:?}");
+        }
+    }
+}
+
+fn check(cell: Cell) {
+    everywhere(move |scene| {
+        let running = scene.start(cell.first, cell.end);
+        scene.wait(cell.waiters);
+        assert!(scene.all_wait(), "a waiter got an answer while the body runs");
+        assert_eq!(scene.ran(), 0, "two bodies ran side by side");
+        if cell.end == End::Stolen {
+            assert!(scene.store.steal(NAME, "A-17").unwrap());
+        } else {
+            scene.first.let_all_go();
+        }
+        if cell.runs > 0 {
+            eventually("a waiter runs", || scene.ran() > 0);
+            pause();
+            assert!(scene.all_wait(), "a waiter got an answer while another runs");
+            assert_eq!(scene.store.get(NAME, "A-17").unwrap().unwrap().status(), Status::Running);
+        }
+        let answers = scene.answers();
+        scene.first.let_all_go();
+        assert!(answers.iter().all(|answer| *answer == cell.answer), "{answers:?}, not {:?}", cell.answer);
+        assert_eq!(scene.ran(), cell.runs, "bodies that ran");
+        assert_eq!(running.join().ok(), cell.gets, "the caller of the running call");
+        if cell.waiters == [How::Rerun] {
+            assert_eq!(scene.store.get(NAME, "A-17").unwrap().unwrap().attempt(), 2);
+            assert_eq!(scene.later(), Ok(2));
+        }
+    });
 }
 
 // Field 10, 18.
 #[test]
 fn every_waiter_gets_the_result_of_the_one_run() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let first = form.spawn(pay(&scene.store), scene.body(ok));
-        scene.halt.wait_for(1);
-        let waiters = Waiters::new(&scene, 8, || pay(&scene.store), ok);
-        waiters.no_answer_yet();
-        scene.halt.let_all_go();
-        assert_eq!(first.join().unwrap().0, Ok(1));
-        let mut waited = 0;
-        for _ in 0..8 {
-            let (paid, did_wait) = waiters.answers.recv_timeout(LONG).unwrap();
-            assert_eq!(paid, Ok(1));
-            waited += usize::from(did_wait);
-        }
-        assert_eq!(scene.runs.started(), 1);
-        assert!(waited > 0, "nobody waited: the test shows nothing");
-    });
+    let (first, waiters) = (How::Plain, &[How::Plain]);
+    check(Cell { first, end: End::Ok, gets: Some(Ok(1)), waiters, answer: Ok(1), runs: 0 });
 }
 
 #[test]
 fn a_result_that_is_not_kept_is_gone_for_waiters_too() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let unkept = || pay(&scene.store).keep_result(Lifetime::ZERO).map_err(kind);
-        let first = form.spawn(unkept(), scene.body(|_| Ok(1)));
-        scene.halt.wait_for(1);
-        let waiters: Vec<_> = (0..3).map(|_| form.spawn(unkept(), scene.body(|_| Ok(2)))).collect();
-        pause();
-        scene.halt.let_all_go();
-        assert_eq!(first.join().unwrap().0, Ok(1), "the first caller gets its value");
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap().0, Err(ErrorKind::ResultGone));
-        }
-        assert_eq!(scene.runs.started(), 1);
-    });
+    let (first, waiters) = (How::Unkept, &[How::Unkept, How::Plain]);
+    let answer = refused(ErrorKind::ResultGone);
+    check(Cell { first, end: End::Ok, gets: Some(Ok(1)), waiters, answer, runs: 0 });
 }
 
 #[test]
-fn waiters_get_the_result_whatever_its_lifetimes_say_by_then() {
-    in_every_form(|form| {
-        let clock = HandClock::summer();
-        let (_folder, store) = clock.store();
-        let scene = Scene { store, ..Scene::new(form) };
-        let short = || {
-            let second = Duration::from_secs(1);
-            pay(&scene.store).ttl(second).keep_result(second).map_err(kind)
-        };
-        let first = form.spawn(short(), scene.body(|_| Ok(1_usize)));
-        scene.halt.wait_for(1);
-        let mut waiter = Box::pin(short().run_async(async || Ok::<usize, ErrorKind>(2)));
-        assert!(poll_once(waiter.as_mut()).is_pending(), "it takes its place among the waiters");
-        // Whoever looks at the clock from now on finds an hour gone since the look before.
-        clock.step(Duration::from_secs(3_600));
-        scene.halt.let_all_go();
-        assert_eq!(first.join().unwrap().0, Ok(1));
-        assert_eq!(plain::block_on(waiter), Ok(1), "the waiter gets what it waited for");
-        assert_eq!(form.make(short(), || Ok(3_usize)), Ok(3), "who comes later runs");
-    });
+fn a_result_whose_lifetime_is_over_by_then_still_reaches_those_who_waited() {
+    let (first, waiters) = (How::Short, &[How::Plain]);
+    check(Cell { first, end: End::Ok, gets: Some(Ok(1)), waiters, answer: Ok(1), runs: 0 });
 }
 
+// Field 10.
 #[test]
 fn a_released_call_lets_exactly_one_waiter_run_and_the_others_wait_on() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let fails_first = |number| if number == 1 { Err("declined".to_owned()) } else { Ok(number) };
-        let first = form.spawn(pay(&scene.store), scene.body(fails_first));
-        scene.halt.wait_for(1);
-        let waiters = Waiters::new(&scene, 8, || pay(&scene.store), fails_first);
-        scene.halt.let_one_go();
-        assert_eq!(first.join().unwrap().0, Err("declined".to_owned()));
-        scene.halt.wait_for(2);
-        pause();
-        waiters.no_answer_yet();
-        assert_eq!(scene.runs.started(), 2, "one waiter runs");
-        scene.halt.let_all_go();
-        for _ in 0..8 {
-            assert_eq!(waiters.next(), Ok(2));
-        }
-        assert_eq!((scene.runs.started(), scene.runs.most_at_once()), (2, 1));
-    });
-}
-
-#[test]
-fn waiters_of_calls_that_all_fail_run_one_after_the_other() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let fails = |number: usize| Err(number.to_string());
-        let first = form.spawn(pay(&scene.store), scene.body(fails));
-        scene.halt.wait_for(1);
-        let waiters = Waiters::new(&scene, 8, || pay(&scene.store), fails);
-        scene.halt.let_all_go();
-        first.join().unwrap().0.unwrap_err();
-        let mut answers: Vec<_> = (0..8).map(|_| waiters.next().unwrap_err()).collect();
-        answers.sort();
-        assert_eq!(answers, ["2", "3", "4", "5", "6", "7", "8", "9"], "each got the error of its own run");
-        assert_eq!(scene.runs.most_at_once(), 1);
-    });
-}
-
-#[test]
-fn waiters_behind_a_released_call_keep_to_their_own_wait() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let first =
-            form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Err::<usize, _>(ErrorKind::Store)));
-        scene.halt.wait_for(1);
-        let patient = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(2)));
-        pause();
-        // The patient one must run next, so it alone waits when the first one ends.
-        scene.halt.let_one_go();
-        assert_eq!(first.join().unwrap().0, Err(ErrorKind::Store));
-        scene.halt.wait_for(2);
-        let short = Duration::from_millis(50);
-        let hasty = form.spawn(pay(&scene.store).wait(short).map_err(kind), scene.body(|_| Ok(3)));
-        let (answer, _) = hasty.join().unwrap();
-        assert_eq!(answer, Err(ErrorKind::Running));
-        scene.halt.let_all_go();
-        assert_eq!(patient.join().unwrap().0, Ok(2));
-    });
+    let (first, waiters) = (How::Plain, &[How::Plain]);
+    check(Cell { first, end: End::Err, gets: Some(declined()), waiters, answer: Ok(2), runs: 1 });
 }
 
 // Field 8.
 #[test]
 fn a_remembered_error_is_every_waiters_answer() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let remembering = || pay(&scene.store).on_err(on_err::Remember);
-        let declined = |_| Err("declined".to_owned());
-        let first = form.spawn(remembering(), scene.body(declined));
-        scene.halt.wait_for(1);
-        let waiters = Waiters::new(&scene, 8, remembering, declined);
-        scene.halt.let_all_go();
-        assert_eq!(first.join().unwrap().0, Err("declined".to_owned()));
-        for _ in 0..8 {
-            assert_eq!(waiters.next(), Err("declined".to_owned()));
-        }
-        assert_eq!(scene.runs.started(), 1);
-    });
-}
-
-/// Starts a call that will be cut off by a panic once the halt lets it go.
-fn start_a_doomed_call(scene: &Scene) -> std::thread::JoinHandle<()> {
-    let (form, call) = (scene.form, pay(&scene.store));
-    let body = scene.body(|_| -> Paid { panic!("cut off on purpose") });
-    let doomed = std::thread::spawn(move || {
-        assert!(catch_unwind(AssertUnwindSafe(|| form.make(call, body))).is_err());
-    });
-    scene.halt.wait_for(1);
-    doomed
+    let (first, waiters) = (How::Remember, &[How::Remember]);
+    check(Cell { first, end: End::Err, gets: Some(declined()), waiters, answer: declined(), runs: 0 });
 }
 
 // Rule 4. Field 2.
 #[test]
 fn waiters_of_a_call_that_is_cut_off_refuse_at_once() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let doomed = start_a_doomed_call(&scene);
-        let waiters: Vec<_> =
-            (0..4).map(|_| form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(2)))).collect();
-        pause();
-        scene.halt.let_all_go();
-        doomed.join().unwrap();
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap().0, Err(ErrorKind::InDoubt));
-        }
-        assert_eq!(scene.runs.started(), 1);
-    });
+    let (first, waiters, answer) = (How::Plain, &[How::Plain], refused(ErrorKind::InDoubt));
+    check(Cell { first, end: End::Panic, gets: None, waiters, answer, runs: 0 });
 }
 
 // Rule 4: the mode is the waiter's own.
 #[test]
-fn waiters_that_may_rerun_do_it_once_and_the_others_refuse_or_get_its_result() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let doomed = start_a_doomed_call(&scene);
-        let rerun = || pay(&scene.store).on_interrupt(OnInterrupt::rerun());
-        let waiters = Waiters::new(&scene, 6, rerun, ok);
-        scene.halt.let_one_go();
-        doomed.join().unwrap();
-        scene.halt.wait_for(2);
-        pause();
-        waiters.no_answer_yet();
-        scene.halt.let_all_go();
-        for _ in 0..6 {
-            assert_eq!(waiters.next(), Ok(2));
-        }
-        assert_eq!((scene.runs.started(), scene.runs.most_at_once()), (2, 1));
-        assert_eq!(scene.store.get(NAME, "A-17").unwrap().unwrap().attempt(), 2);
-    });
+fn waiters_that_may_rerun_do_it_once_and_the_others_get_its_result() {
+    let (first, waiters) = (How::Plain, &[How::Rerun]);
+    check(Cell { first, end: End::Panic, gets: None, waiters, answer: Ok(2), runs: 1 });
 }
 
+// Rule 4.
 #[test]
-fn waiters_of_a_stolen_call_go_on_as_their_on_interrupt_says() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let hung = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(1)));
-        scene.halt.wait_for(1);
-        let refuses = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(9)));
-        pause();
-        assert!(scene.store.steal(NAME, "A-17").unwrap());
-        assert_eq!(refuses.join().unwrap().0, Err(ErrorKind::InDoubt));
-        let again = pay(&scene.store).on_interrupt(OnInterrupt::rerun()).map_err(kind);
-        let again = form.spawn(again, scene.body(|_| Ok(2)));
-        scene.halt.wait_for(2);
-        scene.halt.let_all_go();
-        let (hung, again) = (hung.join().unwrap().0, again.join().unwrap().0);
-        // Rule 2. Field 5: the late finisher is told and overwrites nothing.
-        assert_eq!(hung, Err(ErrorKind::Fenced));
-        assert_eq!(again, Ok(2));
-        assert_eq!(form.make(pay(&scene.store).map_err(kind), || Ok(3)), Ok(2));
-    });
+fn waiters_of_an_error_in_doubt_do_as_their_on_interrupt_says() {
+    let (first, end) = (How::InDoubt, End::Err);
+    let answer = refused(ErrorKind::InDoubt);
+    check(Cell { first, end, gets: Some(declined()), waiters: &[How::Plain], answer, runs: 0 });
+    check(Cell { first, end, gets: Some(declined()), waiters: &[How::Rerun], answer: Ok(2), runs: 1 });
 }
 
 // Field 9.
 #[test]
-fn waiters_of_a_dropped_future_go_on_at_once() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let (started, start) = mpsc::channel();
-        let runner = pay(&scene.store).run_async(async || {
-            started.send(()).unwrap();
-            std::future::pending::<Paid>().await
-        });
-        let mut runner = Box::pin(runner);
-        while start.try_recv().is_err() {
-            assert!(poll_once(runner.as_mut()).is_pending());
-        }
-        let refuses = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(9)));
-        let reruns = pay(&scene.store).on_interrupt(OnInterrupt::rerun()).map_err(kind);
-        scene.halt.let_all_go();
-        pause();
-        drop(runner);
-        assert!(matches!(refuses.join().unwrap().0, Err(ErrorKind::InDoubt)));
-        assert_eq!(form.make(reruns, || Ok(2)), Ok(2));
-    });
+fn waiters_of_a_dropped_future_do_as_their_on_interrupt_says() {
+    let (first, end, gets) = (How::Plain, End::Dropped, Some(Err("dropped".to_owned())));
+    let answer = refused(ErrorKind::InDoubt);
+    check(Cell { first, end, gets: gets.clone(), waiters: &[How::Plain], answer, runs: 0 });
+    check(Cell { first, end, gets, waiters: &[How::Rerun], answer: Ok(2), runs: 1 });
+}
+
+// Rule 2. Field 5: the late finisher is told and overwrites nothing.
+#[test]
+fn waiters_of_a_stolen_call_do_as_their_on_interrupt_says() {
+    let (first, end) = (How::Plain, End::Stolen);
+    let answer = refused(ErrorKind::InDoubt);
+    check(Cell { first, end, gets: Some(Ok(1)), waiters: &[How::Plain], answer, runs: 0 });
+    let gets = Some(refused(ErrorKind::Fenced));
+    check(Cell { first, end, gets, waiters: &[How::Rerun], answer: Ok(2), runs: 1 });
 }
 
 // Field 10.
 #[test]
-fn a_wait_that_is_over_disturbs_nothing() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let first = form.spawn(pay(&scene.store), scene.body(ok));
-        scene.halt.wait_for(1);
+fn a_caller_whose_wait_is_over_disturbs_nothing() {
+    everywhere(|scene| {
+        let running = scene.start(How::Plain, End::Ok);
         let before = scene.store.get(NAME, "A-17").unwrap().unwrap();
         for wait in [Duration::ZERO, Duration::from_millis(30)] {
             let begun = Instant::now();
-            let refused = form.make(pay(&scene.store).wait(wait), || Err::<usize, _>(kind_is_not_used()));
-            let error = refused.unwrap_err();
+            let body = || -> Result<u32, Error> { unreachable!("the body of a duplicate ran") };
+            let error = scene.form.make(pay(&scene.store).wait(wait), body).unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
             assert!(error.retry_after().is_some());
             assert!(begun.elapsed() >= wait, "it gave up before its time");
         }
+        scene.wait(&[How::Plain, How::AtOnce]);
         let after = scene.store.get(NAME, "A-17").unwrap().unwrap();
         assert_eq!((before.status(), before.attempt()), (after.status(), after.attempt()));
-        let waiters = Waiters::new(&scene, 2, || pay(&scene.store), ok);
-        scene.halt.let_all_go();
-        assert_eq!(first.join().unwrap().0, Ok(1));
-        assert_eq!([waiters.next(), waiters.next()], [Ok(1), Ok(1)]);
-        assert_eq!(scene.runs.started(), 1);
-    });
-}
-
-fn kind_is_not_used() -> Error {
-    unreachable!("the body of a duplicate must not run")
-}
-
-// Field 10: the one who gives up takes nobody's wake-up along.
-#[test]
-fn waiters_that_go_away_leave_the_wake_up_to_the_others() {
-    in_every_form(|form| {
-        let scene = Scene::new(form);
-        let fails_first = |number| if number == 1 { Err("declined".to_owned()) } else { Ok(number) };
-        let first = form.spawn(pay(&scene.store), scene.body(fails_first));
-        scene.halt.wait_for(1);
-        let stays = Waiters::new(&scene, 2, || pay(&scene.store), fails_first);
-        let mut go_away = Vec::new();
-        for _ in 0..4 {
-            let mut duplicate = Box::pin(pay(&scene.store).run_async(async || Ok::<usize, String>(0)));
-            assert!(poll_once(duplicate.as_mut()).is_pending());
-            go_away.push(duplicate);
+        scene.first.let_all_go();
+        assert_eq!(running.join().unwrap(), Ok(1));
+        for (number, answer) in scene.answers().into_iter().enumerate() {
+            let expected = if number % 2 == 0 { Ok(1) } else { refused(ErrorKind::Running) };
+            assert_eq!(answer, expected);
         }
-        // Two leave before the end, two after it: one of these may have been woken already.
-        go_away.drain(..2);
-        scene.halt.let_one_go();
-        first.join().unwrap().0.unwrap_err();
-        pause();
-        drop(go_away);
-        scene.halt.let_all_go();
-        assert_eq!([stays.next(), stays.next()], [Ok(2), Ok(2)]);
+        assert_eq!((scene.ran(), scene.later()), (0, Ok(1)));
     });
 }
 
 #[test]
-fn tasks_of_one_thread_wait_for_each_other() {
-    let store = Store::temporary().unwrap();
-    let runs = Runs::new();
-    let paid = tokio_alone().block_on(with_store_async(&store, async {
-        let one = || async {
-            let call = call(NAME).key("A-17").wait(FOREVER);
-            let body = async || {
-                runs.count(|_| ());
-                tokio::task::yield_now().await;
-                Ok::<usize, String>(7)
-            };
-            call.run_async(body).await
-        };
-        tokio::join!(one(), one(), one(), one())
-    }));
-    assert_eq!(paid, (Ok(7), Ok(7), Ok(7), Ok(7)));
-    assert_eq!(runs.started(), 1);
-}
-
-#[test]
-fn a_task_that_waits_can_be_polled_by_anybody() {
-    let scene = Scene::new(Form::Sync);
-    let first = scene.form.spawn(pay(&scene.store), scene.body(ok));
-    scene.halt.wait_for(1);
-    let mut duplicate = Box::pin(pay(&scene.store).run_async(async || Ok::<usize, String>(2)));
-    assert!(poll_once(duplicate.as_mut()).is_pending());
-    // From here on another thread, with another waker.
-    let moved = std::thread::spawn(move || plain::block_on(duplicate));
-    pause();
-    scene.halt.let_all_go();
-    assert_eq!(first.join().unwrap().0, Ok(1));
-    assert_eq!(moved.join().unwrap(), Ok(1));
-    let mut late = Box::pin(pay(&scene.store).run_async(async || Ok::<usize, String>(3)));
-    assert_eq!(poll_once(late.as_mut()), Poll::Ready(Ok(1)), "a replay is ready at once");
+fn a_settled_call_wakes_its_waiters() {
+    for (verdict, expected) in
+        [(Verdict::Done(9), Ok(9)), (Verdict::DoneWithoutResult, refused(ErrorKind::ResultGone))]
+    {
+        everywhere(move |scene| {
+            let running = scene.start(How::Plain, End::Stolen);
+            scene.wait(&[How::Rerun]);
+            assert!(scene.store.steal(NAME, "A-17").unwrap());
+            // Between the two a waiter may already be on its way: it runs, or finds the verdict.
+            let settled = settle(verdict, || pay(&scene.store).run(|| Ok::<u32, Error>(0)));
+            let answers = scene.answers();
+            let expected =
+                if settled.as_ref().is_ok_and(|_| scene.ran() == 0) { expected.clone() } else { Ok(2) };
+            assert!(answers.iter().all(|answer| *answer == expected), "{answers:?}, not {expected:?}");
+            match settled {
+                Ok(settled) => assert_eq!((settled, scene.ran()), (Settled::Done, scene.ran().min(1))),
+                Err(error) => assert_eq!((error.kind(), scene.ran()), (ErrorKind::Running, 1)),
+            }
+            scene.first.let_all_go();
+            assert_eq!(running.join().unwrap(), refused(ErrorKind::Fenced));
+        });
+    }
 }
