@@ -337,7 +337,7 @@ fn a_process_that_exits_leaves_its_call_in_doubt_if_its_body_had_begun_and_no_tr
         match at {
             At::ClaimQueued | At::ClaimCommitting => assert_released(&scene, &format!("{at:?}")),
             At::Body | At::CompletionQueued => {
-                assert_in_doubt(&scene, "the process that ran it ended", &format!("{at:?}"));
+                assert_in_doubt(&scene, "the process of the owner ended", &format!("{at:?}"));
             }
         }
     }

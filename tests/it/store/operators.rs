@@ -257,7 +257,7 @@ fn a_running_call_is_not_settled() {
             let settled = settle(Verdict::Done(9_u32), || pay(&store).map_err(kind).run(|| Ok(2)));
             let error = settled.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Running);
-            assert!(error.to_string().contains("steal"), "{error}");
+            assert!(error.help().contains("steal"), "{error:?}");
         });
         assert_eq!(answer, Ok(1));
     });
