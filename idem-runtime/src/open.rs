@@ -28,9 +28,11 @@ use crate::open::register::{Registered, Registration};
 use crate::scope::context;
 use crate::sqlite::backend::SqliteBackend;
 use crate::sqlite::commit::{Committer, Files};
+use crate::sqlite::connection;
+use crate::sqlite::connection::Role;
 use crate::sqlite::failure::opening;
 use crate::sqlite::schema;
-use crate::sqlite::schema::{Role, Tenancy};
+use crate::sqlite::schema::Tenancy;
 use crate::store::{Inner, Store};
 use crate::sync::lock;
 
@@ -209,7 +211,7 @@ impl StoreBuilder {
     /// [`ErrorKind::Store`](crate::ErrorKind::Store) with what is wrong with the path, the file or the disk. Nothing
     /// was changed then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
-        schema::check_library()?;
+        connection::check_library()?;
         let path = StorePath::resolve(path.as_ref()).map_err(unusable)?;
         if !self.remote {
             path.refuse_remote().map_err(unusable)?;
@@ -273,7 +275,7 @@ impl StoreBuilder {
         }
         .register(&conn, had_log, &sidecar, &mut high_water)?;
         sidecar.finish_creation().map_err(io)?;
-        conn.busy_timeout(schema::BUSY).map_err(opening)?;
+        conn.busy_timeout(connection::BUSY).map_err(opening)?;
         if had_log || creation != Creation::Existing {
             // What recovery brought back was never forced to disk; this does it before anything is answered from it. And
             // the tables of a new store stand in the database from the start, so that a lost log does not take them.
@@ -318,17 +320,17 @@ impl StoreBuilder {
     }
 
     fn connect(&self, path: &StorePath, creation: Creation) -> Result<Connection, Error> {
-        let conn = schema::connect(path.database())?;
+        let conn = connection::connect(path.database())?;
         conn.busy_timeout(OPEN_WAIT).map_err(opening)?;
-        let bare = schema::check_file(&conn, self.tenancy)?;
-        if bare && creation == Creation::Existing && self.tenancy == Tenancy::Own {
+        let is_store = schema::check_file(&conn, self.tenancy)?;
+        if !is_store && creation == Creation::Existing && self.tenancy == Tenancy::Own {
             let message = format!(
                 "`{}` is an SQLite database without the tables of a store",
                 path.database().display()
             );
             return Err(Error::store(message).advise(Advice::RestoreEmptied));
         }
-        schema::set_modes(&conn, self.tenancy, Role::Writer)?;
+        connection::set_modes(&conn, self.tenancy, Role::Writer)?;
         Ok(conn)
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
+pub(crate) mod connection;
 pub(crate) mod counters;
 pub(crate) mod failure;
 pub(crate) mod owners;
@@ -14,4 +15,5 @@ pub(crate) mod schema;
 pub(crate) mod store_clock;
 pub(crate) mod timeline;
 pub(crate) mod verify;
+pub(crate) mod wal;
 pub(crate) mod write_transaction;

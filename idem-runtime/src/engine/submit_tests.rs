@@ -19,7 +19,7 @@ use crate::host::store_path::StorePath;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Status;
 use crate::sqlite::commit::Committer;
-use crate::sqlite::schema;
+use crate::sqlite::connection;
 use crate::store::{Inner, Store};
 
 const MOMENT: Duration = Duration::from_millis(50);
@@ -70,7 +70,7 @@ impl Threadless {
 
     /// Another program that holds the write lock.
     fn locked(&self) -> Connection {
-        let conn = schema::connect(self.store.path()).unwrap();
+        let conn = connection::connect(self.store.path()).unwrap();
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         conn
     }
@@ -189,7 +189,7 @@ mod panics {
         for request in requests {
             place.engine().state.queue.push(request);
         }
-        let conn = schema::connect(place.store.path()).unwrap();
+        let conn = connection::connect(place.store.path()).unwrap();
         conn.execute_batch("ALTER TABLE idem_record RENAME TO gone").unwrap();
         // By the third failure one is stuck, one is being written and one is pending.
         let third = PanicAt(3, AtomicU32::new(0));
@@ -335,7 +335,7 @@ fn sixty_four_callers_share_their_commits() {
     let store = Store::open(folder.path().join("idem.db")).unwrap();
     let (all_run, all_end) = (Barrier::new(65), Barrier::new(65));
     let lock = || {
-        let conn = schema::connect(store.path()).unwrap();
+        let conn = connection::connect(store.path()).unwrap();
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         conn
     };

@@ -131,7 +131,7 @@ impl Registration {
             event::check_skipped(bytes);
             return Ok(());
         }
-        if let Some(flaw) = schema::integrity_flaw(conn).map_err(opening)? {
+        if let Some(flaw) = schema::integrity_problem(conn).map_err(opening)? {
             return Err(Error::store(format!("the store is damaged ({flaw})")).advise(Advice::RestoreDamaged));
         }
         let Some((found, expected)) = counters::lost_records(conn).map_err(opening)? else { return Ok(()) };

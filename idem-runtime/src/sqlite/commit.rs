@@ -24,11 +24,12 @@ use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::Record;
 use crate::sqlite::backend::SqliteBackend;
 use crate::sqlite::checkpoint::{Added, Checkpoints};
+use crate::sqlite::connection::Role;
 use crate::sqlite::records::{Changes, ReadError};
-use crate::sqlite::schema::{Role, Tenancy};
+use crate::sqlite::schema::Tenancy;
 use crate::sqlite::timeline::BootRow;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{checkpoint, counters, failure, owners, purge, records, schema, store_clock};
+use crate::sqlite::{checkpoint, connection, counters, failure, owners, purge, records, store_clock, wal};
 use crate::waiting::in_flight::InFlight;
 
 /// How long to queue behind other processes before taking the write lock without a turn.
@@ -74,7 +75,7 @@ impl Committer {
         files: Files,
         wal_bytes: u64,
     ) -> Result<Committer, Error> {
-        let checkpoints = Checkpoints::new(wal_bytes, schema::page_bytes(&files.conn)?);
+        let checkpoints = Checkpoints::new(wal_bytes, connection::page_bytes(&files.conn)?);
         limit_wal(&files.conn, backend.tenancy, wal_bytes)?;
         Ok(Committer {
             backend,
@@ -127,7 +128,7 @@ impl Committer {
     /// be forced ever goes without.
     fn sync_commits(&mut self, syncing: bool) -> Result<(), Failure> {
         if self.syncing != syncing {
-            schema::set_forcing(&self.files.conn, syncing).map_err(of_statement)?;
+            connection::set_syncing(&self.files.conn, syncing).map_err(of_statement)?;
             self.syncing = syncing;
         }
         Ok(())
@@ -142,14 +143,14 @@ impl Committer {
 
     fn reopen(&mut self) -> Result<(), Failure> {
         self.stop_checkpoint();
-        let mut fresh = schema::connect(self.backend.path.database()).map_err(refused)?;
-        schema::set_modes(&fresh, self.backend.tenancy, Role::Writer).map_err(refused)?;
+        let mut fresh = connection::connect(self.backend.path.database()).map_err(refused)?;
+        connection::set_modes(&fresh, self.backend.tenancy, Role::Writer).map_err(refused)?;
         limit_wal(&fresh, self.backend.tenancy, self.wal_bytes).map_err(refused)?;
         if self.may_miss_pages {
-            let source = schema::connect(self.backend.path.database()).map_err(refused)?;
-            schema::rewrite(&source, &mut fresh).map_err(of_statement)?;
+            let source = connection::connect(self.backend.path.database()).map_err(refused)?;
+            wal::rewrite_database(&source, &mut fresh).map_err(of_statement)?;
         }
-        schema::restart_log(&fresh).map_err(|error| {
+        wal::reset(&fresh).map_err(|error| {
             self.note_failed_checkpoint(&error);
             of_statement(error)
         })?;
@@ -231,8 +232,8 @@ impl Commit for Committer {
         }
         let (backend, poison, identity) = (&self.backend, &self.poison, &mut self.files.identity);
         let connect = || {
-            let conn = schema::connect(backend.path.database())?;
-            schema::set_modes(&conn, backend.tenancy, Role::Reader)?;
+            let conn = connection::connect(backend.path.database())?;
+            connection::set_modes(&conn, backend.tenancy, Role::Reader)?;
             check_files(poison, identity).map_err(|failure| failure.error)?;
             Ok(conn)
         };
@@ -287,7 +288,7 @@ fn of_statement(error: rusqlite::Error) -> Failure {
 }
 
 fn limit_wal(conn: &Connection, tenancy: Tenancy, wal_bytes: u64) -> Result<(), Error> {
-    schema::set_log_limit(conn, tenancy, checkpoint::longest_log(wal_bytes))
+    wal::set_limit(conn, tenancy, checkpoint::longest_log(wal_bytes))
 }
 
 /// Deletes the owner's row, unless running records name it. Gives how many do.

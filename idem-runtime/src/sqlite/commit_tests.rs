@@ -84,7 +84,7 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
             );
             assert!(!committer.needs_maintenance(), "it is put off");
         });
-        let reader = schema::connect(place.store.path()).unwrap();
+        let reader = connection::connect(place.store.path()).unwrap();
         let frames =
             || -> u32 { reader.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1)).unwrap() };
         let before = frames();
@@ -98,7 +98,7 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
 fn after_a_force_that_failed_beside_every_page_is_written_again() {
     let place = Threadless::new();
     (10..20).for_each(|key| assert!(!rerun(&place, key)));
-    let reader = schema::connect(place.store.path()).unwrap();
+    let reader = connection::connect(place.store.path()).unwrap();
     let number =
         |pragma: &str, column| -> u32 { reader.query_row(pragma, [], |row| row.get(column)).unwrap() };
     let frames = || number("PRAGMA wal_checkpoint(NOOP)", 1);

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use crate::error::Error;
 use crate::sqlite::records::ReadError;
-use crate::sqlite::schema::{Role, Tenancy};
-use crate::sqlite::{failure, schema};
+use crate::sqlite::schema::Tenancy;
+use crate::sqlite::{connection, failure};
 use crate::sync::lock;
 
 /// How many idle connections are kept; more callers at once open one each for the time of their read.
@@ -53,9 +53,7 @@ impl Readers {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let conn = schema::connect(&self.path)?;
-        schema::set_modes(&conn, self.tenancy, Role::Reader)?;
-        Ok(conn)
+        connection::connect_reader(&self.path, self.tenancy)
     }
 
     /// Closes the idle connections, so that the writer's is the last and the WAL is folded in.

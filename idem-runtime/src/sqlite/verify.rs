@@ -11,7 +11,7 @@ const PAGE: u32 = 1_000;
 
 /// Everything that is wrong with a store, in words.
 pub(crate) fn flaws(conn: &Connection) -> Result<Vec<String>, ReadError> {
-    let mut flaws: Vec<String> = schema::integrity_flaw(conn)?.into_iter().collect();
+    let mut flaws: Vec<String> = schema::integrity_problem(conn)?.into_iter().collect();
     if let Some((found, expected)) = counters::lost_records(conn)? {
         flaws.push(format!("there are {found} records and should be {expected}"));
     }
