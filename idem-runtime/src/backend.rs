@@ -1,12 +1,12 @@
 //! The seam between the engine and the database below it.
 //!
-//! The engine decides what is claimed and how a call ends. A backend stores it: it stamps records with its own clock
-//! and owner, reads them together with their holder, and commits batches of requests. Nothing above this module names
-//! SQL, a file, a lock or a boot.
+//! The engine decides which calls are claimed and how they end. A backend stamps records with its own clock and owner,
+//! reads records together with their holder, and commits batches of requests. No module above this one names SQL, a file,
+//! a lock or a boot.
 //!
 //! # Reading
 //! [`Backend::visit`] answers on the caller's thread. [`Backend::find`] answers through a [`OneShot`], which a blocked
-//! caller waits for and a task awaits: a local backend sends the answer before it returns.
+//! caller waits for and a task awaits. A local backend sends the answer before `find` returns.
 //!
 //! # Writing
 //! Only the engine's writer holds the [`Commit`] half, so one thread at a time writes.
@@ -26,119 +26,119 @@ pub(crate) mod request;
 
 use request::Request;
 
-/// Reads records, knows their owners, and owns the clock that their marks are made with.
+/// Reads records and their owners, and makes the marks of records with its clock.
 pub(crate) trait Backend: Send + Sync + Debug {
-    /// Shows the record under the first of `slots` that has one, with its age in milliseconds, to `answer`.
+    /// Shows `answer` the record under the first of `slots` that has one, with its age in milliseconds.
     ///
-    /// Gives the record if `answer` returns false, and `None` if no record stands there or it was answered in place.
-    /// The outer `None` means that this backend cannot read without waiting: use [`find`](Backend::find).
+    /// Returns the record if `answer` returns false. Returns `None` if there is no record or `answer` returns true. The
+    /// outer `None` means that the backend cannot read without waiting: use [`find`](Backend::find).
     fn visit(&self, slots: &[Slot], answer: &mut Answer<'_>) -> Option<Result<Option<Arc<Record>>, Error>>;
 
-    /// Sends the record of `search` with its holder and age, all read so that they agree.
+    /// Sends the record of `search` with its holder and age. The three are read consistently.
     fn find(&self, search: Search, reply: Arc<OneShot<FindReply>>);
 
-    /// Looks at running claims that callers wait for. `None` for a claim that still runs.
+    /// Polls running claims that callers wait for. `None` for a claim that still runs.
     fn poll(&self, waited: &[(u64, Slot)]) -> Vec<Option<Ended>>;
 
-    /// A page of records.
+    /// Lists a page of records.
     fn page(&self, selection: &Selection<'_>) -> Result<Vec<Listed>, Error>;
 
-    /// Counts and sizes of the whole store.
+    /// Counts the records and measures the files of the whole store.
     fn totals(&self) -> Result<Totals, Error>;
 
-    /// The changes that purge up to `limit` expired records and results.
+    /// Returns the changes that purge up to `limit` expired records and results.
     fn expired(&self, limit: u32) -> Result<Vec<Change>, Error>;
 
-    /// Checks every record. Gives what is wrong, in words.
+    /// Checks every record. Describes each problem in words.
     fn verify(&self) -> Result<Vec<String>, Error>;
 
-    /// Marks a record that is about to be written: the time, the owner of a claim, the time of its purge.
+    /// Stamps a record before its write: the time, the owner of a claim, the time of its purge.
     ///
-    /// A record in doubt keeps the mark of when it was first known to be in doubt, or gets one.
+    /// A record in doubt keeps the mark of its first doubt, or gets one.
     fn stamp(&self, record: &mut Record);
 
-    /// How long ago a mark was made, in milliseconds; `None` if the clocks give no lower bound.
+    /// Time since a mark was made, in milliseconds. `None` if the clocks give no lower bound.
     fn age_ms(&self, mark: Mark) -> Option<i64>;
 
-    /// The wall time of a mark, to show to people.
+    /// Wall time of a mark, for display.
     fn wall_time(&self, mark: Mark) -> SystemTime;
 
-    /// How much of the settle `window` is left after a doubt that began at `since`.
+    /// Time left of the settle `window` of a doubt that began at `since`.
     fn settles_in(&self, since: Mark, window: Duration) -> Duration;
 
-    /// The number of the owner that this open store is.
+    /// Owner number of this open store.
     fn owner(&self) -> i64;
 
-    /// An owner in words: process and host. `None` if its row is gone.
+    /// Describes an owner in words: process and host. `None` if its row is gone.
     fn owner_text(&self, owner: i64) -> Option<String>;
 
-    /// Closes what only reads. The writer closes last.
+    /// Closes the connections that only read. The writer closes last.
     fn close_reads(&self);
 
-    /// Leaves connections open that must not be closed: after a fork, or after the files were replaced.
+    /// Leaves the connections that only read open, after a fork or after the files were replaced.
     fn leak_reads(&self);
 
-    /// Ends the owner after everything is written.
+    /// Ends the owner after the last write.
     fn release_owner(&self) -> Result<(), Error>;
 
-    /// Ends the owner whose last outcomes could not be written: its running calls are in doubt.
+    /// Ends the owner without its last writes. Its running calls become in doubt.
     fn abandon_owner(&self);
 }
 
-/// Judges a record in place, with its age in milliseconds. True if the record answers the caller.
+/// Answers a caller from a record in place, with its age in milliseconds. False if the caller needs the record.
 pub(crate) type Answer<'a> = dyn FnMut(&RecordRef<'_>, Option<i64>) -> bool + 'a;
 
-/// What [`Backend::find`] sends.
+/// The answer of [`Backend::find`].
 pub(crate) type FindReply = Result<Option<Found>, ReadFailure>;
 
 /// The writing half of a backend.
 pub(crate) trait Commit: Send + Debug {
-    /// Numbers the claims of a batch, makes them known in memory, and commits all requests or none.
+    /// Numbers the claims of a batch, registers them in memory, and commits all requests or none.
     ///
-    /// The commit is on disk when this returns, unless every request is repeatable.
+    /// On return the commit is on disk, unless every request is repeatable.
     fn commit(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure>;
 
-    /// Whether [`maintain`](Commit::maintain) has something to do before the next commit.
+    /// Whether [`maintain`](Commit::maintain) has work to do before the next commit.
     fn needs_maintenance(&self) -> bool;
 
-    /// Whether maintenance runs beside the commits right now.
+    /// Whether maintenance runs on another thread at the moment.
     fn is_maintaining(&self) -> bool;
 
-    /// Does what is due between two commits.
+    /// Runs the maintenance that is due between two commits.
     fn maintain(&mut self);
 
-    /// The changes that purge or put off up to `limit` records whose purge time has come.
+    /// Returns the changes that purge or postpone up to `limit` records whose purge time has come.
     fn purgeable(&mut self, limit: usize) -> Vec<Change>;
 
-    /// Closes in good order within `limit`.
+    /// Closes after the last write, within `limit`.
     fn close(self: Box<Self>, limit: Duration) -> Result<(), Error>;
 
-    /// Closes without the promise that everything is written.
-    fn let_go(self: Box<Self>);
+    /// Closes at once. Requests may be unwritten.
+    fn close_now(self: Box<Self>);
 
-    /// Leaves everything open: what stands in the place of the files is not ours.
+    /// Leaves everything open, after the store was poisoned: its files may have been replaced.
     fn abandon(self: Box<Self>);
 
-    /// The half as its own type, for tests that look inside.
+    /// The committer as its own type, for tests of its state.
     #[cfg(test)]
     fn as_any(&mut self) -> &mut dyn std::any::Any;
 }
 
-/// What to find.
+/// The record to find.
 #[derive(Clone, Debug)]
 pub(crate) enum Search {
     /// The record under the first of these slots that has one.
     Slots(Vec<Slot>),
-    /// The holder of a record that was just read, or the record that has taken its place.
+    /// A record that was just read, or the record that has replaced it.
     Holder(Arc<Record>),
 }
 
-/// A record, who holds it, and how old it is.
+/// A record with its holder and age.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) record: Arc<Record>,
     pub(crate) holder: Holder,
-    /// Time since the record entered its status; `None` if the clocks give no lower bound.
+    /// Time since the record entered its status. `None` if the clocks give no lower bound.
     pub(crate) age_ms: Option<i64>,
 }
 
@@ -147,25 +147,25 @@ impl Found {
         Expired::of(&self.record.borrowed(), self.age_ms)
     }
 
-    /// Whether the record says that it runs and its holder is gone.
+    /// Whether the call was cut off: the record is running and its holder is gone.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.record.status == Status::Running && self.holder.is_gone()
     }
 
-    /// Whether somebody runs the call now, or may.
+    /// Whether an owner runs the call, or may run it.
     pub(crate) fn is_held(&self) -> bool {
         self.record.status == Status::Running && !self.holder.is_gone()
     }
 }
 
-/// The end of a polled claim: the record that stands now, if there is one.
+/// The end of a polled claim, with the present record of its slot.
 #[derive(Debug)]
 pub(crate) struct Ended(pub(crate) Option<Record>);
 
-/// Why a record could not be read.
+/// Why a record was not read.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadFailure {
-    /// The row is there, and is not to be believed.
+    /// The row exists and fails its checks.
     Damaged(&'static str),
     Store(Error),
 }
@@ -180,7 +180,7 @@ impl ReadFailure {
     }
 }
 
-/// The error of a call that met a damaged record.
+/// The error of a call whose record is damaged.
 pub(crate) fn damaged(what: &str, doing: &str) -> Error {
     Error::store(format!("{doing} failed: the record is damaged ({what})")).advise(Advice::RestoreRecord)
 }
@@ -192,13 +192,13 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
 }
 
-/// What is known of a write that failed.
+/// The outcome of a write that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOutcome {
     /// Another process holds the write lock: the same write may succeed later.
     Busy,
     NotWritten,
-    /// The commit may or may not be on disk: read again after reopening.
+    /// The commit may be on disk. Only a new connection can tell.
     Unknown,
 }
 
@@ -211,21 +211,21 @@ pub(crate) struct Totals {
     pub(crate) wal_bytes: u64,
 }
 
-/// Which records to list, in the order of their numbers.
+/// The records to list, in the order of their numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection<'a> {
     pub(crate) after: i64,
     pub(crate) name: Option<&'a str>,
     pub(crate) key_prefix: Option<&'a str>,
-    /// Only running and in-doubt records.
+    /// Lists only records that are running or in doubt.
     pub(crate) unfinished: bool,
     pub(crate) limit: u32,
 }
 
-/// A record with its number and holder. `None` for a record that is damaged or has just gone.
+/// A record with its number and holder. `None` for a record that is damaged or was just deleted.
 pub(crate) type Listed = (i64, Option<Found>);
 
-/// The error after which nothing is written any more. The first one stays.
+/// The error after which the store writes nothing. The first error stays.
 #[derive(Debug, Default)]
 pub(crate) struct Poison(OnceLock<Error>);
 

@@ -1,6 +1,7 @@
 //! Tables, statements and connections.
 
 pub(crate) mod backend;
+pub(crate) mod changes;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod connection;

@@ -1,4 +1,4 @@
-//! What is asked of the writer, and what it answers.
+//! The requests to the writer, and its replies.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,28 +10,29 @@ use crate::protocol::record::{Record, Status};
 use crate::waiting::in_flight::Handoff;
 use crate::waiting::oneshot::OneShot;
 
-/// What becomes of a request that cannot be written now.
+/// What the writer does with a request whose write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnFailure {
-    /// It fails: its caller has not started anything yet.
+    /// Fails the request at this time. Its body has not started.
     FailAfter(Instant),
-    /// It is kept and tried again while the process lives: a body has run.
+    /// Tries again while the process lives. The body has run.
     RetryForever,
 }
 
+/// One change to write, with its caller's terms.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
-    /// For a claim: the record to restore if the body is never started.
+    /// For a claim: the record to restore if the body never starts.
     pub(crate) before: Option<Record>,
-    /// For a claim: those who wait behind its caller.
+    /// For a claim: the callers that wait behind its caller.
     pub(crate) handoff: Option<Handoff>,
     pub(crate) on_failure: OnFailure,
-    /// For a claim: the call may run again anyway if a power cut takes this away.
+    /// For a claim: whether the call may run again if a power cut takes the claim.
     pub(crate) repeatable: bool,
-    /// For a claim: where it is given back if nobody takes it.
+    /// For a claim: takes the claim back if its caller is gone.
     pub(crate) back: Option<Arc<dyn Submit>>,
-    /// It is part of a call that runs, which a closing store waits for.
+    /// Whether the request is part of a running call. A closing store waits for running calls.
     pub(crate) inside: bool,
     pub(crate) reply: Option<Arc<OneShot<Reply>>>,
 }
@@ -51,17 +52,18 @@ impl Request {
         }
     }
 
-    /// Whether it starts a call, and so needs a claim number and gives a claim.
+    /// Whether the request claims a call. Such a request gets a claim number.
     pub(crate) fn is_claim(&self) -> bool {
         self.change.new.as_ref().is_some_and(|new| new.status == Status::Running)
     }
 
-    /// Nobody waits for it any more, and nothing is lost without it.
+    /// Whether the request can be dropped: no caller waits for it, and no body has run.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.on_failure != OnFailure::RetryForever
             && self.reply.as_ref().is_some_and(|reply| Arc::strong_count(reply) == 1)
     }
 
+    /// Sends the reply to the caller, if one waits.
     pub(crate) fn answer(self, reply: Reply) {
         if let Some(signal) = self.reply {
             signal.send(reply);
@@ -69,37 +71,37 @@ impl Request {
     }
 }
 
-/// Who sends a request, and so who may write it.
+/// The kind of caller that submits a request, which decides who may write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// A thread that waits for the reply: it writes by itself if it is alone.
+    /// A thread that waits for the reply. A lone caller writes its own request.
     Blocking,
-    /// A task, whose executor must not wait for a disk; or somebody who waits for nothing.
+    /// A task, whose executor must not wait for a disk, or a caller that does not wait.
     Async,
 }
 
-/// What the writer answers.
+/// The answer of the writer.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// The call is this caller's to run.
+    /// The caller runs the call.
     Granted(Grant),
     Written,
-    /// Not written: this record stands instead, or none.
+    /// Not written. The slot holds this record, or none.
     Stands(Option<Box<Record>>),
     Failed(Error),
 }
 
-/// Takes requests for one open store.
+/// Submits requests to one open store.
 pub(crate) trait Submit: Send + Sync + Debug {
     fn submit(&self, request: Request, caller: Caller);
 }
 
-/// A claim that is on disk and that nobody has taken yet. Dropped, it is given back.
+/// A claim on disk that no caller has taken yet. Dropping the grant gives the claim back.
 #[derive(Debug)]
-pub(crate) struct Grant(Option<Terms>);
+pub(crate) struct Grant(Option<Granted>);
 
 #[derive(Debug)]
-struct Terms {
+struct Granted {
     record: Arc<Record>,
     before: Option<Box<Record>>,
     back: Arc<dyn Submit>,
@@ -107,18 +109,18 @@ struct Terms {
 
 impl Grant {
     pub(crate) fn new(record: Record, before: Option<Record>, back: Arc<dyn Submit>) -> Grant {
-        Grant(Some(Terms { record: Arc::new(record), before: before.map(Box::new), back }))
+        Grant(Some(Granted { record: Arc::new(record), before: before.map(Box::new), back }))
     }
 
-    /// The record that runs, and what it was before where it has to come back if the body is never started.
+    /// Takes the running record, and the record to restore if the body never starts.
     pub(crate) fn take(mut self) -> Option<(Arc<Record>, Option<Box<Record>>)> {
-        self.0.take().map(|Terms { record, before, .. }| (record, before))
+        self.0.take().map(|Granted { record, before, .. }| (record, before))
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some(Terms { record, before, back }) = self.0.take() {
+        if let Some(Granted { record, before, back }) = self.0.take() {
             back.submit(
                 Request::new(give_back(&record, before.map(|before| *before)), OnFailure::RetryForever, None),
                 Caller::Async,
@@ -127,7 +129,7 @@ impl Drop for Grant {
     }
 }
 
-/// The change that takes back a claim whose body was not started.
+/// The change that gives back a claim whose body has not started.
 pub(crate) fn give_back(record: &Record, before: Option<Record>) -> Change {
     let expect = Expect::Unfinished { claim: record.claim, owner: record.owner };
     let new = before.map(|before| Record { claim: record.claim, ..before });

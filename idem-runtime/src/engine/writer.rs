@@ -120,7 +120,7 @@ impl Writer {
         if all_written {
             return self.committer.close(state.give_up_in());
         }
-        self.committer.let_go();
+        self.committer.close_now();
         Err(not_recorded())
     }
 
@@ -130,7 +130,7 @@ impl Writer {
         for request in batch.into_iter().chain(pending).chain(stuck) {
             request.answer(Reply::Failed(error.clone()));
         }
-        committer.let_go();
+        committer.close_now();
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.

@@ -23,7 +23,7 @@ use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{counters, owners, records, schema};
+use crate::sqlite::{changes, counters, owners, records, schema};
 
 /// After an unclean end a store up to this size is checked before it is used: about a second per 150 MB.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
@@ -185,7 +185,7 @@ fn settle_running(conn: &Connection, owner: i64, clock: &StoreClock) -> Result<b
         clock.stamp(&mut doubt);
         let new = Some(doubt);
         let expect = Expect::Exactly(record.claim, record.status);
-        records::apply(conn, &mut Change { slot, expect, new }, None)?;
+        changes::apply(conn, &mut Change { slot, expect, new }, None)?;
     }
     Ok(whole)
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads run on the caller's thread, on connections of their own (see [`ReadPool`]).
 //!
-//! [`ReadPool`]: crate::sqlite::read_pool::Readers
+//! [`ReadPool`]: crate::sqlite::read_pool::ReadPool
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::Change;
 use crate::protocol::decide::Holder;
 use crate::protocol::record::{Mark, NO_OWNER, Record, RecordRef, Status};
-use crate::sqlite::read_pool::Readers;
+use crate::sqlite::read_pool::ReadPool;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::StoreClock;
@@ -37,7 +37,7 @@ pub(crate) struct SqliteBackend {
     /// The row of this open store in `idem_owner`.
     pub(crate) owner: i64,
     pub(crate) clock: StoreClock,
-    readers: Readers,
+    read_pool: ReadPool,
     probe: LivenessProbe,
     /// Which running claims are calls of this process.
     in_flight: Arc<InFlight>,
@@ -62,7 +62,7 @@ impl SqliteBackend {
         in_flight: Arc<InFlight>,
     ) -> SqliteBackend {
         SqliteBackend {
-            readers: Readers::new(path.database().to_owned(), tenancy),
+            read_pool: ReadPool::new(path.database().to_owned(), tenancy),
             path,
             tenancy,
             owner: owner.number,
@@ -75,7 +75,7 @@ impl SqliteBackend {
     }
 
     fn read(&self, slots: &[Slot]) -> Result<Option<Record>, ReadFailure> {
-        self.readers.read_record(|conn| {
+        self.read_pool.read_record(|conn| {
             for slot in slots {
                 if let Some(record) = records::get(conn, slot)? {
                     return Ok(Some(record));
@@ -141,7 +141,7 @@ impl SqliteBackend {
         if let Some(known) = lock(&self.owners).get(&number) {
             return Ok(Some(known.clone()));
         }
-        let found = self.readers.read("reading an owner", |conn| owners::get(conn, number))?;
+        let found = self.read_pool.read("reading an owner", |conn| owners::get(conn, number))?;
         if let Some(owner) = &found {
             lock(&self.owners).insert(number, owner.clone());
         }
@@ -162,12 +162,12 @@ impl SqliteBackend {
 
 impl Backend for SqliteBackend {
     fn visit(&self, slots: &[Slot], answer: &mut Answer<'_>) -> Option<Result<Option<Arc<Record>>, Error>> {
-        Some(self.readers.read("reading a record", |conn| {
+        Some(self.read_pool.read("reading a record", |conn| {
             for slot in slots {
                 let unanswered = |record: &RecordRef<'_>| {
                     (!answer(record, self.age_ms(record.at))).then(|| Arc::new(record.to_record()))
                 };
-                if let Some(record) = records::look(conn, slot, unanswered)? {
+                if let Some(record) = records::visit(conn, slot, unanswered)? {
                     return Ok(record);
                 }
             }
@@ -184,7 +184,7 @@ impl Backend for SqliteBackend {
     }
 
     fn page(&self, selection: &Selection<'_>) -> Result<Vec<Listed>, Error> {
-        let page = self.readers.read("listing records", |conn| records::select(conn, selection))?;
+        let page = self.read_pool.read("listing records", |conn| records::select(conn, selection))?;
         page.into_iter()
             .map(|(number, record)| match record {
                 Ok(record) => {
@@ -196,8 +196,11 @@ impl Backend for SqliteBackend {
     }
 
     fn totals(&self) -> Result<Totals, Error> {
-        let (records, unfinished) = self.readers.read("counting records", |conn| {
-            Ok((counters::records(conn)?.unsigned_abs(), records::count_unfinished(conn)?.unsigned_abs()))
+        let (records, unfinished) = self.read_pool.read("counting records", |conn| {
+            Ok((
+                counters::expected_records(conn)?.unsigned_abs(),
+                records::count_unfinished(conn)?.unsigned_abs(),
+            ))
         })?;
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (database_bytes, wal_bytes) = (bytes(self.path.database()), bytes(&self.path.wal()));
@@ -206,12 +209,12 @@ impl Backend for SqliteBackend {
 
     fn expired(&self, limit: u32) -> Result<Vec<Change>, Error> {
         let before_ms = self.clock.horizon_ms();
-        let found = self.readers.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
+        let found = self.read_pool.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
         Ok(purge::expired(&self.clock, &|mark| self.age_ms(mark), found))
     }
 
     fn verify(&self) -> Result<Vec<String>, Error> {
-        self.readers.read("checking the store", verify::flaws)
+        self.read_pool.read("checking the store", verify::problems)
     }
 
     fn stamp(&self, record: &mut Record) {
@@ -223,7 +226,8 @@ impl Backend for SqliteBackend {
 
     fn age_ms(&self, mark: Mark) -> Option<i64> {
         let load = || {
-            let rows = self.readers.read("reading the clock rows", |conn| Ok(store_clock::read_boots(conn)?));
+            let rows =
+                self.read_pool.read("reading the clock rows", |conn| Ok(store_clock::read_boots(conn)?));
             // Without the row the age is unknown, and an unknown age expires nothing.
             rows.ok()
         };
@@ -254,11 +258,11 @@ impl Backend for SqliteBackend {
     }
 
     fn close_reads(&self) {
-        self.readers.close();
+        self.read_pool.close();
     }
 
     fn leak_reads(&self) {
-        self.readers.leak();
+        self.read_pool.leak();
     }
 
     fn release_owner(&self) -> Result<(), Error> {
@@ -274,7 +278,7 @@ impl Backend for SqliteBackend {
 }
 
 /// Reads a record; a damaged row is told apart from a read that failed.
-impl Readers {
+impl ReadPool {
     fn read_record<T>(
         &self,
         query: impl FnOnce(&rusqlite::Connection) -> Result<T, ReadError>,

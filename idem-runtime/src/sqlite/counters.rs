@@ -1,23 +1,23 @@
-//! The two numbers of a store: the highest claim number ever given, and how many records there are.
+//! The two counters of a store: the highest claim number ever issued, and the number of records.
 //!
-//! They stand in one row, so a claim changes one page and one statement writes both. Who changes records in a
-//! transaction ends it with [`write`].
+//! One row holds both, so a claim changes one page and one statement writes both. A transaction that changes records ends
+//! with [`write`].
 
 use rusqlite::{Connection, params};
 
-/// The highest claim number ever issued. It never goes down: deleting a record does not make its number free.
+/// The highest claim number ever issued. Deleting a record does not free its number.
 pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
     let issued: i64 =
         conn.prepare_cached("SELECT claims FROM idem_count WHERE id = 1")?.query_row([], |row| row.get(0))?;
     u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
 }
 
-/// How many records there should be.
-pub(crate) fn records(conn: &Connection) -> rusqlite::Result<i64> {
+/// The number of records that the counter expects.
+pub(crate) fn expected_records(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("SELECT records FROM idem_count WHERE id = 1", [], |row| row.get(0))
 }
 
-/// Writes the highest claim number, if one was issued, and by how many the records have become more or fewer.
+/// Writes the highest claim number issued, and adds `added` to the number of records.
 pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusqlite::Result<()> {
     const WRITE: &str = "UPDATE idem_count SET claims = max(claims, ?1), records = records + ?2 WHERE id = 1";
     if issued.is_none() && added == 0 {
@@ -27,13 +27,12 @@ pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusql
     if written == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }
 
-/// How many records there are and how many there should be, if they are not as many.
+/// The records found and the records expected, if the two differ.
 ///
-/// An old copy of the database beside a newer log can be whole as far as `SQLite` sees. The number stands on the page that
-/// every claim writes, so it comes from the log, and the records from the copy.
+/// SQLite accepts an old copy of the database beside a newer WAL. The counter then comes from the WAL, because every claim
+/// writes its page, and the records come from the copy.
 pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
-    // The table itself is counted: its indexes were compared with it.
-    // Both in one statement, which sees one state of the store.
+    // One statement sees one state of the store. It counts the table; the integrity check compares the indexes with it.
     let counts = conn.query_row(
         "SELECT (SELECT count(*) FROM idem_record NOT INDEXED), (SELECT records FROM idem_count WHERE id = 1)",
         [],
@@ -42,7 +41,7 @@ pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i
     Ok((counts.0 != counts.1).then_some(counts))
 }
 
-/// Takes the records there are for all there should be.
+/// Sets the expected number of records to the number found.
 pub(crate) fn accept_records(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute("UPDATE idem_count SET records = (SELECT count(*) FROM idem_record) WHERE id = 1", [])
         .map(drop)

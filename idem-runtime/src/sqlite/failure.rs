@@ -1,23 +1,24 @@
-//! What `SQLite`'s answers mean for a call.
+//! Errors of SQLite: the outcome of a failed write, and the error that a caller gets.
 
 use rusqlite::ffi;
 
-use crate::backend::{self, WriteOutcome};
+use crate::backend::{self, Failure, WriteOutcome};
 use crate::error::{Advice, Error};
 use crate::sqlite::records::ReadError;
 
-/// How a failed COMMIT left things. One that failed in an fsync was found on disk after recovery in 25 of 31 cases:
-/// its outcome is unknown, never "did not happen".
+/// The outcome of a failed COMMIT.
+///
+/// A COMMIT that fails in its fsync may still be on disk: recovery found 25 of 31 such commits. So its outcome is unknown.
 pub(crate) fn of_commit(error: &rusqlite::Error) -> WriteOutcome {
     match primary_code(error) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => WriteOutcome::Busy,
-        // A deferred constraint or a commit hook says no before anything is written.
+        // A deferred constraint or a commit hook refuses the COMMIT before anything is written.
         ffi::SQLITE_FULL | ffi::SQLITE_CONSTRAINT => WriteOutcome::NotWritten,
         _ => WriteOutcome::Unknown,
     }
 }
 
-/// How a statement that failed before the COMMIT left things.
+/// The outcome of a write in which a statement before the COMMIT failed.
 pub(crate) fn of_statement(error: &rusqlite::Error) -> WriteOutcome {
     match primary_code(error) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => WriteOutcome::Busy,
@@ -29,7 +30,22 @@ fn primary_code(error: &rusqlite::Error) -> i32 {
     error.sqlite_error().map_or(0, |error| error.extended_code & 0xff)
 }
 
-/// The error of a call whose store failed before the body ran.
+/// Wraps an error that happened before anything was written.
+pub(crate) fn not_written(error: Error) -> Failure {
+    Failure { outcome: WriteOutcome::NotWritten, error }
+}
+
+/// The failure of a batch in which a statement before the COMMIT failed.
+pub(crate) fn statement_failed(error: rusqlite::Error) -> Failure {
+    Failure { outcome: of_statement(&error), error: self::error(error, "writing to the store") }
+}
+
+/// The failure of a batch whose COMMIT failed.
+pub(crate) fn commit_failed(error: rusqlite::Error) -> Failure {
+    Failure { outcome: of_commit(&error), error: self::error(error, "committing to the store") }
+}
+
+/// The error of a call whose store failed while `doing` something, before the body ran.
 pub(crate) fn error(error: rusqlite::Error, doing: &str) -> Error {
     let Some((fact, advice)) = explanation(&error) else {
         return Error::store(format!("{doing} failed")).because(error);
@@ -54,7 +70,7 @@ fn explanation(error: &rusqlite::Error) -> Option<(&'static str, Advice)> {
     })
 }
 
-/// The error of a read, which can also find a damaged record. The store keeps such a record as it is.
+/// The error of a read. The store keeps a damaged record unchanged.
 pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
     match failure {
         ReadError::Sqlite(sqlite) => error(sqlite, doing),
@@ -62,17 +78,17 @@ pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
     }
 }
 
-/// The error of an open that failed.
+const OPENING: &str = "opening the store";
+
+/// The error of a failed open.
 pub(crate) fn opening(error: rusqlite::Error) -> Error {
     self::error(error, OPENING)
 }
 
-/// The error of a read while the store is opened.
+/// The error of a failed read during an open.
 pub(crate) fn opening_read(failure: ReadError) -> Error {
     of_read(failure, OPENING)
 }
-
-const OPENING: &str = "opening the store";
 
 #[cfg(test)]
 mod tests {
@@ -82,9 +98,8 @@ mod tests {
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
     }
 
-    // "Did not happen" would be a guess for all but the first ones: the frames may be in the log.
     #[test]
-    fn a_commit_that_failed_is_unknown_unless_it_is_known() {
+    fn a_failed_commit_is_unknown_unless_sqlite_refused_it_before_writing() {
         for (code, outcome) in [
             (ffi::SQLITE_BUSY, WriteOutcome::Busy),
             (ffi::SQLITE_FULL, WriteOutcome::NotWritten),
@@ -99,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_failed_wrote_nothing() {
+    fn a_failed_statement_wrote_nothing() {
         assert_eq!(of_statement(&failed_with(ffi::SQLITE_BUSY_SNAPSHOT)), WriteOutcome::Busy);
         assert_eq!(of_statement(&failed_with(ffi::SQLITE_IOERR_WRITE)), WriteOutcome::NotWritten);
     }

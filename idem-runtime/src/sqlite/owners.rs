@@ -4,7 +4,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::locks::owner_lock::OwnerFacts;
 use crate::sqlite::records::ReadError;
+use crate::sqlite::write_transaction::WriteTransaction;
 
+/// Makes a random token for a new owner.
+pub(crate) fn new_token(conn: &Connection) -> rusqlite::Result<String> {
+    conn.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0))
+}
+
+/// Reads the token and the facts of an owner. `None` if there is no row.
 pub(crate) fn get(conn: &Connection, number: i64) -> Result<Option<(String, OwnerFacts)>, ReadError> {
     let mut statement = conn.prepare_cached(
         "SELECT token, pid, pid_start, pid_space, boot_id, host FROM idem_owner WHERE number = ?1",
@@ -22,6 +29,7 @@ pub(crate) fn get(conn: &Connection, number: i64) -> Result<Option<(String, Owne
     Ok(owner.optional()?)
 }
 
+/// Inserts an owner. Returns its number.
 pub(crate) fn insert(conn: &Connection, token: &str, facts: &OwnerFacts) -> rusqlite::Result<i64> {
     let pid_start = facts.pid_start.map(u64::cast_signed);
     conn.execute(
@@ -31,12 +39,26 @@ pub(crate) fn insert(conn: &Connection, token: &str, facts: &OwnerFacts) -> rusq
     Ok(conn.last_insert_rowid())
 }
 
+/// The numbers of all owners.
 pub(crate) fn numbers(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
     let mut statement = conn.prepare("SELECT number FROM idem_owner")?;
     let numbers = statement.query_map([], |row| row.get(0))?;
     numbers.collect()
 }
 
+/// Deletes the row of an owner.
 pub(crate) fn delete(conn: &Connection, number: i64) -> rusqlite::Result<()> {
     conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map(drop)
+}
+
+/// Deletes the row of an owner in a transaction, unless running records name the owner. Returns how many do.
+pub(crate) fn delete_unless_running(conn: &Connection, number: i64) -> rusqlite::Result<i64> {
+    const RUNNING: &str = "SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1";
+    let transaction = WriteTransaction::begin(conn)?;
+    let running: i64 = transaction.query_row(RUNNING, [number], |row| row.get(0))?;
+    if running == 0 {
+        delete(&transaction, number)?;
+    }
+    transaction.commit()?;
+    Ok(running)
 }

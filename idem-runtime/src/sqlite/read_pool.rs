@@ -1,4 +1,4 @@
-//! Connections that only read, on the caller's own thread: a replay takes no hop to another one.
+//! A pool of connections that only read, each on the thread of its caller. A replay changes no thread.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,11 +11,12 @@ use crate::sqlite::schema::Tenancy;
 use crate::sqlite::{connection, failure};
 use crate::sync::lock;
 
-/// How many idle connections are kept; more callers at once open one each for the time of their read.
+/// Upper limit of idle connections. If more callers read at once, each opens a connection for its own read.
 const IDLE_MAX: usize = 16;
 
+/// The connections that read one store.
 #[derive(Debug)]
-pub(crate) struct Readers {
+pub(crate) struct ReadPool {
     path: PathBuf,
     tenancy: Tenancy,
     idle: Mutex<Idle>,
@@ -23,26 +24,26 @@ pub(crate) struct Readers {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// They come and go at every read.
-    #[expect(clippy::vec_box, reason = "a pointer is moved instead of two hundred bytes")]
+    #[expect(clippy::vec_box, reason = "every read moves a pointer instead of two hundred bytes")]
     connections: Vec<Box<Connection>>,
     closed: bool,
 }
 
-impl Readers {
-    pub(crate) fn new(path: PathBuf, tenancy: Tenancy) -> Readers {
-        Readers { path, tenancy, idle: Mutex::default() }
+impl ReadPool {
+    pub(crate) fn new(path: PathBuf, tenancy: Tenancy) -> ReadPool {
+        ReadPool { path, tenancy, idle: Mutex::default() }
     }
 
+    /// Runs `query` on an idle connection or a new one. `doing` names the action in an error.
     pub(crate) fn read<T>(
         &self,
         doing: &str,
         query: impl FnOnce(&Connection) -> Result<T, ReadError>,
     ) -> Result<T, Error> {
-        let pooled = lock(&self.idle).connections.pop();
-        let conn = match pooled {
+        let idle = lock(&self.idle).connections.pop();
+        let conn = match idle {
             Some(conn) => conn,
-            None => Box::new(self.connect()?),
+            None => Box::new(connection::connect_reader(&self.path, self.tenancy)?),
         };
         let answer = query(&conn).map_err(|failure| failure::of_read(failure, doing));
         let mut idle = lock(&self.idle);
@@ -52,19 +53,17 @@ impl Readers {
         answer
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
-        connection::connect_reader(&self.path, self.tenancy)
-    }
-
-    /// Closes the idle connections, so that the writer's is the last and the WAL is folded in.
+    /// Closes the idle connections, so that the writer's connection closes last and checkpoints the WAL.
     pub(crate) fn close(&self) {
         let mut idle = lock(&self.idle);
         idle.closed = true;
         idle.connections.clear();
     }
 
-    /// After a fork the connections belong to the parent: closing them here would take its locks away. After the files
-    /// were replaced, closing them would write into the new ones.
+    /// Leaves the idle connections open while the process lives.
+    ///
+    /// After a fork the connections belong to the parent process, and closing them here would drop its locks. If the files
+    /// were replaced, closing the connections would write into the new files.
     pub(crate) fn leak(&self) {
         std::mem::forget(std::mem::take(&mut lock(&self.idle).connections));
     }

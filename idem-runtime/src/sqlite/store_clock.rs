@@ -74,7 +74,7 @@ impl StoreClock {
     }
 
     /// The row could not be written: the next batch tries again, unless there is a newer one by then.
-    pub(crate) fn give_back(&self, row: Option<BootRow>) {
+    pub(crate) fn put_back(&self, row: Option<BootRow>) {
         let mut inner = self.write();
         inner.due = inner.due.take().or(row);
     }

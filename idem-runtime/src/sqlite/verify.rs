@@ -1,4 +1,4 @@
-//! Checks a whole store: the file, the counts, and every record.
+//! A check of a whole store: the file, the counters, and every record.
 
 use rusqlite::Connection;
 
@@ -6,29 +6,29 @@ use crate::backend::Selection;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::{counters, records, schema};
 
-/// How many records are read at a time.
+/// Records per page.
 const PAGE: u32 = 1_000;
 
-/// Everything that is wrong with a store, in words.
-pub(crate) fn flaws(conn: &Connection) -> Result<Vec<String>, ReadError> {
-    let mut flaws: Vec<String> = schema::integrity_problem(conn)?.into_iter().collect();
+/// Describes every problem of a store in words.
+pub(crate) fn problems(conn: &Connection) -> Result<Vec<String>, ReadError> {
+    let mut problems: Vec<String> = schema::integrity_problem(conn)?.into_iter().collect();
     if let Some((found, expected)) = counters::lost_records(conn)? {
-        flaws.push(format!("there are {found} records and should be {expected}"));
+        problems.push(format!("there are {found} records and should be {expected}"));
     }
     let mut selection = Selection { after: 0, name: None, key_prefix: None, unfinished: false, limit: PAGE };
     loop {
         let page = match records::select(conn, &selection) {
-            Err(ReadError::Damaged(flaw)) => {
-                flaws.push(format!("a record after {}: {flaw}", selection.after));
-                return Ok(flaws);
+            Err(ReadError::Damaged(problem)) => {
+                problems.push(format!("a record after {}: {problem}", selection.after));
+                return Ok(problems);
             }
             page => page?,
         };
-        let Some((last, _)) = page.last() else { return Ok(flaws) };
+        let Some((last, _)) = page.last() else { return Ok(problems) };
         selection.after = *last;
         for (number, record) in page {
-            if let Err(ReadError::Damaged(flaw)) = record {
-                flaws.push(format!("record {number}: {flaw}"));
+            if let Err(ReadError::Damaged(problem)) = record {
+                problems.push(format!("record {number}: {problem}"));
             }
         }
     }

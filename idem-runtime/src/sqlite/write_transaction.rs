@@ -1,12 +1,12 @@
-//! A write transaction of ours, with the lock taken at once.
+//! A transaction that takes the write lock when it begins.
 
 use std::ops::Deref;
 
 use rusqlite::Connection;
 
-/// Rolled back when it is dropped.
+/// A write transaction. Dropping it without a commit rolls it back.
 ///
-/// rusqlite's own compiles its BEGIN and its COMMIT anew each time, which is a twentieth of a lone first call.
+/// rusqlite's transaction compiles its BEGIN and its COMMIT each time, which costs a twentieth of a lone first call.
 #[derive(Debug)]
 pub(crate) struct WriteTransaction<'conn> {
     conn: &'conn Connection,
@@ -34,7 +34,7 @@ impl Deref for WriteTransaction<'_> {
 impl Drop for WriteTransaction<'_> {
     fn drop(&mut self) {
         if !self.conn.is_autocommit() {
-            // What fails here ends with the connection at the latest.
+            // If the rollback fails, closing the connection ends the transaction.
             let _ = self.conn.execute_batch("ROLLBACK");
         }
     }

@@ -18,7 +18,7 @@ use crate::protocol::record::{NO_OWNER, Reason, Record, Status};
 use crate::sqlite::records::ReadError;
 use crate::sqlite::timeline::Timeline;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::sqlite::{counters, failure, records, store_clock};
+use crate::sqlite::{changes, counters, failure, records, store_clock};
 
 /// Savepoints are told apart: a body must not be able to release ours with one of its own.
 static SAVEPOINT: AtomicU64 = AtomicU64::new(1);
@@ -80,7 +80,7 @@ impl<'conn> InTransaction<'conn> {
             }
             over => call.claim_change(new, over.as_ref(), expired),
         };
-        match records::apply(self.conn, &mut change, issued).map_err(unreadable)? {
+        match changes::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => {
                 self.record = change.new;
                 self.over = over;
@@ -144,7 +144,7 @@ impl<'conn> InTransaction<'conn> {
         let issued = if undone { Some(self.next_number().map_err(Some)?) } else { None };
         new.claim = issued.unwrap_or(new.claim);
         let mut change = Change { slot: new.slot, expect, new: Some(new) };
-        match records::apply(self.conn, &mut change, issued)
+        match changes::apply(self.conn, &mut change, issued)
             .map_err(|failure| Some(unreadable(failure).with_ran(Ran::Yes)))?
         {
             Applied::Yes => Ok(()),
@@ -213,7 +213,7 @@ impl<'conn> InTransaction<'conn> {
         };
         let new = Record { claim: issued.unwrap_or(record.claim), ..doubt };
         let mut change = Change { slot: record.slot, expect, new: Some(new) };
-        match records::apply(self.conn, &mut change, issued).map_err(unreadable)? {
+        match changes::apply(self.conn, &mut change, issued).map_err(unreadable)? {
             Applied::Yes => own.map_or(Ok(()), WriteTransaction::commit).map_err(failed),
             Applied::No(_) => Err(Error::store("another call has replaced the record")),
             Applied::Damaged(what) => Err(unreadable(ReadError::Damaged(what))),

@@ -1,4 +1,4 @@
-//! What the writer does about its log.
+//! Checkpoints and fsyncs of the writer.
 
 use std::sync::mpsc;
 use std::thread;
@@ -9,48 +9,49 @@ use super::*;
 use crate::engine::submit::tests::Threadless;
 use crate::{OnInterrupt, call};
 
-type Folded = rusqlite::Result<()>;
+type ThreadResult = rusqlite::Result<()>;
 
-/// A thread that folds until it is told how that ended.
-fn folding(committer: &mut Committer) -> mpsc::Sender<Folded> {
-    let (tell, told) = mpsc::channel();
+/// Starts a checkpoint thread that ends with the result it receives.
+fn checkpoint_thread(committer: &mut Committer) -> mpsc::Sender<ThreadResult> {
+    let (end, result) = mpsc::channel();
     let conn = Connection::open_in_memory().unwrap();
-    let thread = thread::spawn(move || (conn, told.recv().unwrap_or(Ok(()))));
-    committer.checkpoints.be_beside(thread);
-    tell
+    let thread = thread::spawn(move || (conn, result.recv().unwrap_or(Ok(()))));
+    committer.checkpointer.set_concurrent(thread);
+    end
 }
 
-fn failed_with(code: i32) -> Folded {
+fn failed_with(code: i32) -> ThreadResult {
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
 }
 
 fn is_syncing(place: &Threadless) -> bool {
-    place.committer(|committer| committer.syncing)
+    place.committer(|committer| committer.is_syncing)
 }
 
+/// Makes a repeatable call. Returns whether its claim was committed with an fsync.
 fn rerun(place: &Threadless, key: u32) -> bool {
     let call = call("tests.commit").store(&place.store).key(&key).on_interrupt(OnInterrupt::rerun());
     call.run(|| Ok::<_, Error>(is_syncing(place))).unwrap()
 }
 
-// A force that failed on the thread would take an unforced commit with it unnoticed.
+// A failed fsync on the thread could take a commit without an fsync unnoticed.
 #[test]
-fn every_commit_is_forced_while_the_log_is_folded_in_beside() {
+fn every_commit_does_an_fsync_while_the_checkpoint_thread_runs() {
     let place = Threadless::new();
     assert!(!rerun(&place, 1));
-    let tell = place.committer(folding);
+    let end = place.committer(checkpoint_thread);
     assert!(rerun(&place, 2));
-    tell.send(Ok(())).unwrap();
-    place.committer(|committer| committer.checkpoints.stop().unwrap());
+    end.send(Ok(())).unwrap();
+    place.committer(|committer| committer.checkpointer.stop().unwrap());
     assert!(!rerun(&place, 3));
 }
 
 #[test]
-fn folding_begins_after_a_commit_that_was_forced() {
+fn a_checkpoint_begins_after_a_commit_with_an_fsync() {
     let place = Threadless::new();
     let is_due = || {
         place.committer(|committer| {
-            committer.checkpoints.be_due();
+            committer.checkpointer.set_due();
             committer.needs_maintenance()
         })
     };
@@ -61,7 +62,7 @@ fn folding_begins_after_a_commit_that_was_forced() {
 }
 
 #[test]
-fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_is_acknowledged() {
+fn after_a_failed_fsync_on_the_thread_the_wal_is_reset_before_the_next_commit() {
     for (code, must_reopen) in [
         (ffi::SQLITE_IOERR_FSYNC, true),
         (ffi::SQLITE_CORRUPT, true),
@@ -71,8 +72,8 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
         let place = Threadless::new();
         (10..20).for_each(|key| assert!(!rerun(&place, key)));
         place.committer(|committer| {
-            committer.checkpoints.be_due();
-            folding(committer).send(failed_with(code)).unwrap();
+            committer.checkpointer.set_due();
+            checkpoint_thread(committer).send(failed_with(code)).unwrap();
             while !committer.needs_maintenance() {
                 thread::yield_now();
             }
@@ -82,7 +83,7 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
                 (must_reopen, must_reopen),
                 "code {code}"
             );
-            assert!(!committer.needs_maintenance(), "it is put off");
+            assert!(!committer.needs_maintenance(), "the checkpoint is postponed");
         });
         let reader = connection::connect(place.store.path()).unwrap();
         let frames =
@@ -93,9 +94,9 @@ fn after_a_force_that_failed_beside_the_log_is_begun_anew_before_anything_else_i
     }
 }
 
-// What a pass that did not reach the end of the log has folded in counts as folded in, and is not on disk either.
+// The frames of a pass that stops before the end of the WAL count as checkpointed, and may be missing on disk as well.
 #[test]
-fn after_a_force_that_failed_beside_every_page_is_written_again() {
+fn after_a_failed_fsync_on_the_thread_every_page_is_written_again() {
     let place = Threadless::new();
     (10..20).for_each(|key| assert!(!rerun(&place, key)));
     let reader = connection::connect(place.store.path()).unwrap();
@@ -106,46 +107,46 @@ fn after_a_force_that_failed_beside_every_page_is_written_again() {
     place.committer(|committer| {
         committer.must_reopen = true;
         committer.reopen().unwrap();
-        assert_eq!(frames(), before, "a commit that failed tears nothing");
-        folding(committer).send(failed_with(ffi::SQLITE_IOERR_FSYNC)).unwrap();
-        // Whoever reopens it hears how the thread ended.
+        assert_eq!(frames(), before, "after a failed commit no page is missing");
+        checkpoint_thread(committer).send(failed_with(ffi::SQLITE_IOERR_FSYNC)).unwrap();
+        // `reopen` waits for the thread.
         committer.reopen().unwrap();
         assert!(!committer.may_miss_pages && !committer.must_reopen);
     });
-    assert_eq!(frames(), number("PRAGMA page_count", 0), "each page once, in a new log");
-    assert_eq!(number("PRAGMA wal_checkpoint(NOOP)", 2), frames(), "all is folded in");
+    assert_eq!(frames(), number("PRAGMA page_count", 0), "the WAL has each page once");
+    assert_eq!(number("PRAGMA wal_checkpoint(NOOP)", 2), frames(), "every frame is checkpointed");
     assert!(place.store.verify().unwrap().is_empty());
-    assert!(!rerun(&place, 2) && frames() < before, "the log is begun anew");
+    assert!(!rerun(&place, 2) && frames() < before, "the WAL is reset");
 }
 
 #[test]
-fn callers_wait_for_the_thread_once_the_log_is_too_long() {
+fn callers_wait_for_the_checkpoint_thread_once_the_wal_is_too_long() {
     let place = Threadless::new();
     rerun(&place, 1);
     place.committer(|committer| {
-        let tell = folding(committer);
-        assert!(!committer.needs_maintenance(), "it is folded in");
-        committer.checkpoints.be_too_long();
+        let end = checkpoint_thread(committer);
+        assert!(!committer.needs_maintenance(), "the thread runs");
+        committer.checkpointer.set_too_long();
         assert!(committer.needs_maintenance());
-        let telling = thread::spawn(move || {
+        let ending = thread::spawn(move || {
             thread::park_timeout(Duration::from_millis(20));
-            tell.send(Ok(())).unwrap();
+            end.send(Ok(())).unwrap();
         });
         committer.maintain();
-        assert!(telling.is_finished() && !committer.checkpoints.is_beside());
-        telling.join().unwrap();
+        assert!(ending.is_finished() && !committer.checkpointer.is_concurrent());
+        ending.join().unwrap();
     });
 }
 
 #[test]
-fn files_that_were_replaced_are_not_folded_into() {
+fn replaced_files_are_not_checkpointed() {
     let place = Threadless::new();
     rerun(&place, 1);
     std::fs::remove_file(place.store.path()).unwrap();
     place.committer(|committer| {
-        committer.checkpoints.be_due();
+        committer.checkpointer.set_due();
         committer.maintain();
-        assert!(!committer.checkpoints.is_beside());
+        assert!(!committer.checkpointer.is_concurrent());
     });
-    assert!(!place.store.path().exists(), "nothing was made in their place");
+    assert!(!place.store.path().exists(), "no new file replaces the deleted one");
 }
