@@ -7,6 +7,7 @@ pub(crate) mod commit;
 pub(crate) mod connection;
 pub(crate) mod counters;
 pub(crate) mod failure;
+pub(crate) mod opening;
 pub(crate) mod owners;
 pub(crate) mod purge;
 pub(crate) mod read_pool;

@@ -15,16 +15,16 @@ struct Placement {
 
 const PLACEMENTS: &[Placement] = &[
     Placement {
-        rule: "SQLite is named below the backend, where a store is opened, and in `tx`",
+        rule: "SQLite is named below the backend and in `tx`",
         texts: &["rusqlite"],
         krate: "idem-runtime",
-        modules: &["sqlite/", "open", "open/register", "tx", "tx/"],
+        modules: &["sqlite/", "tx", "tx/"],
     },
     Placement {
-        rule: "SQL is written below the backend, where a store is opened, and in `tx`",
+        rule: "SQL is written below the backend and in `tx`",
         texts: &["SELECT ", "INSERT ", "UPDATE ", "DELETE FROM ", "PRAGMA "],
         krate: "idem-runtime",
-        modules: &["sqlite/", "open", "open/register", "tx/"],
+        modules: &["sqlite/", "tx/"],
     },
     Placement {
         rule: "kernel file locks are taken in `locks`",

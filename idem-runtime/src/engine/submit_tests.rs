@@ -157,7 +157,7 @@ mod panics {
     use tracing::span;
 
     use super::*;
-    use crate::open::guarded;
+    use crate::open::threads::run_writer;
 
     /// A subscriber that panics when it is told of so many troubles.
     struct PanicAt(u32, AtomicU32);
@@ -193,7 +193,7 @@ mod panics {
         conn.execute_batch("ALTER TABLE idem_record RENAME TO gone").unwrap();
         // By the third failure one is stuck, one is being written and one is pending.
         let third = PanicAt(3, AtomicU32::new(0));
-        assert!(tracing::subscriber::with_default(third, || guarded(place.engine())).is_err());
+        assert!(tracing::subscriber::with_default(third, || run_writer(place.engine())).is_err());
         for reply in replies {
             assert!(matches!(reply.take(), Some(Reply::Failed(_))));
         }

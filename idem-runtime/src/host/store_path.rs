@@ -55,7 +55,7 @@ impl StorePath {
     }
 
     /// Whether a WAL exists that is not empty. If its metadata cannot be read, it counts as existing.
-    pub(crate) fn has_log(&self) -> bool {
+    pub(crate) fn has_wal(&self) -> bool {
         match fs::metadata(self.wal()) {
             Ok(log) => log.len() > 0,
             Err(error) => error.kind() != io::ErrorKind::NotFound,

@@ -74,6 +74,12 @@ pub(crate) fn count_unfinished(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("SELECT count(*) FROM idem_record WHERE status IN (1, 2)", [], |row| row.get(0))
 }
 
+/// Reads the slots of an owner's running records (index `idem_open`).
+pub(crate) fn running_slots(conn: &Connection, owner: i64) -> rusqlite::Result<Vec<Slot>> {
+    let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
+    statement.query_map([owner], |row| row.get(0))?.collect()
+}
+
 /// A record with its number; `Err` for a damaged record.
 pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
