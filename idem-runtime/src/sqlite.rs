@@ -1,4 +1,6 @@
-//! Tables, statements and connections.
+//! The SQLite backend: the only place with SQL and rusqlite, apart from `tx`.
+//!
+//! `opening` opens the files of a store. `backend` is the reading half of the seam, `commit` the writing half.
 
 pub(crate) mod backend;
 pub(crate) mod changes;

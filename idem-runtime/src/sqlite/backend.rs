@@ -1,8 +1,6 @@
 //! The reading half of the SQLite backend: records with their holders, owners, and the store's clock.
 //!
-//! Reads run on the caller's thread, on connections of their own (see [`ReadPool`]).
-//!
-//! [`ReadPool`]: crate::sqlite::read_pool::ReadPool
+//! Reads run on the caller's thread, on the connections of a [`ReadPool`].
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,6 +28,7 @@ use crate::sync::lock;
 use crate::waiting::in_flight::InFlight;
 use crate::waiting::oneshot::OneShot;
 
+/// Reads one open store.
 #[derive(Debug)]
 pub(crate) struct SqliteBackend {
     pub(crate) path: StorePath,
@@ -39,14 +38,14 @@ pub(crate) struct SqliteBackend {
     pub(crate) clock: StoreClock,
     read_pool: ReadPool,
     probe: LivenessProbe,
-    /// Which running claims are calls of this process.
+    /// Tells which running claims are calls of this process.
     in_flight: Arc<InFlight>,
-    /// Owners of other open stores, by their row. Rows never change and numbers are never reused.
+    /// Owners of other open stores, by number. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
     owner_file: Mutex<Option<OwnerFile>>,
 }
 
-/// This open store as an owner.
+/// The owner that stands for this open store.
 pub(crate) struct OpenOwner {
     pub(crate) number: i64,
     pub(crate) file: OwnerFile,
@@ -74,6 +73,7 @@ impl SqliteBackend {
         }
     }
 
+    /// Reads the record under the first of `slots` that has one.
     fn read(&self, slots: &[Slot]) -> Result<Option<Record>, ReadFailure> {
         self.read_pool.read_record(|conn| {
             for slot in slots {
@@ -95,8 +95,10 @@ impl SqliteBackend {
         }
     }
 
-    /// Adds who holds a record, for certain: a call that ended between the read of its record and the check of its
-    /// owner is not cut off. The record is the one that stands by then.
+    /// Adds the holder to a record.
+    ///
+    /// If the holder is gone, the record is read again: the call may have ended after the first read, and then it was not
+    /// cut off. Returns the record of the last read.
     fn with_holder(&self, mut record: Arc<Record>) -> FindReply {
         loop {
             let holder = self.holder(&record)?;
@@ -120,8 +122,8 @@ impl SqliteBackend {
 
     fn holder(&self, record: &Record) -> Result<Holder, ReadFailure> {
         if record.status != Status::Running || record.owner == NO_OWNER {
-            // Nobody holds a finished record. A running one without an owner was left by a `tx` body that ended the
-            // transaction.
+            // A finished record has no holder. A `tx` body that ended the transaction left a running record without an
+            // owner.
             return Ok(Holder::Nobody);
         }
         if record.owner == self.owner {
@@ -137,6 +139,7 @@ impl SqliteBackend {
         })
     }
 
+    /// The token and the facts of an owner. `None` if its row is gone.
     fn owner_facts(&self, number: i64) -> Result<Option<(String, OwnerFacts)>, Error> {
         if let Some(known) = lock(&self.owners).get(&number) {
             return Ok(Some(known.clone()));
@@ -148,6 +151,7 @@ impl SqliteBackend {
         Ok(found)
     }
 
+    /// `None` if the claim still runs.
     fn poll_one(&self, claim: u64, slot: Slot) -> Option<Ended> {
         let found = self.read(&[slot]).ok()?;
         let runs_on = match &found {
@@ -228,7 +232,7 @@ impl Backend for SqliteBackend {
         let load = || {
             let rows =
                 self.read_pool.read("reading the clock rows", |conn| Ok(store_clock::read_boots(conn)?));
-            // Without the row the age is unknown, and an unknown age expires nothing.
+            // If the read fails, the age is unknown. A record of unknown age does not expire.
             rows.ok()
         };
         self.clock.age_ms(mark, load)
@@ -239,8 +243,7 @@ impl Backend for SqliteBackend {
     }
 
     fn settles_in(&self, since: Mark, window: Duration) -> Duration {
-        // A request that was handed to the kernel can arrive after its sender was killed. A request of an earlier boot
-        // cannot.
+        // A request that the kernel holds can arrive after the death of its sender, but not after a restart of the machine.
         if !self.clock.same_boot(since) {
             return Duration::ZERO;
         }
@@ -277,8 +280,8 @@ impl Backend for SqliteBackend {
     }
 }
 
-/// Reads a record; a damaged row is told apart from a read that failed.
 impl ReadPool {
+    /// Reads a record. Distinguishes a damaged row from a failed read.
     fn read_record<T>(
         &self,
         query: impl FnOnce(&rusqlite::Connection) -> Result<T, ReadError>,

@@ -1,12 +1,12 @@
-//! How a record stands in its row.
+//! The stored form of a record in its row.
 //!
-//! What statements look for stands in columns of its own; the rest is packed into one, `facts`. Every further column
-//! costs some hundred instructions at each read and write, and a byte or more of each row.
+//! Values that statements search for have columns of their own. The others are packed into one column, `facts`: every
+//! further column costs some hundred instructions at each read and write, and at least a byte per row.
 //!
 //! # The packed form
 //! ```text
 //! checksum           8 bytes, little endian, of what follows and of all columns but `id` and `purge_ms`
-//! present            1 byte, which of the optional ones follow: a bit each, in their order
+//! present            1 byte: a bit for each optional part that follows, in this order
 //! attempt, boot, at_ms
 //! reason?
 //! doubt boot and ms?
@@ -15,9 +15,9 @@
 //! codec and digest?  9 bytes, if `result` is not NULL
 //! fingerprint        to the end
 //! ```
-//! Numbers are zigzagged varints (seven bits a byte, the lowest first), where no length is given.
+//! Numbers without a length are zigzag varints (seven bits per byte, the lowest first).
 //!
-//! All of this is stored: a change is a new version of the tables.
+//! Stores on disk have this form, so a change needs a new version of the tables.
 
 use crate::encoding::codec::Stored;
 use crate::encoding::digest::{Checksum, ResultDigest, Slot};
@@ -29,10 +29,10 @@ const DOUBT: u8 = 1 << 1;
 const TTL: u8 = 1 << 2;
 const KEEP: u8 = 1 << 3;
 const RESULT: u8 = 1 << 4;
-/// A varint of 64 bits has no more bytes.
+/// Length of the longest varint of 64 bits.
 const VARINT_BYTES_MAX: usize = 10;
 
-/// The columns of a row, as they stand in it.
+/// The columns of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'r> {
     pub(crate) slot: &'r Slot,
@@ -46,7 +46,7 @@ pub(crate) struct Columns<'r> {
 }
 
 impl<'r> Columns<'r> {
-    /// The record in these columns, believed only if it is whole.
+    /// Borrows the record in these columns. Fails unless the checksum matches and the record is valid.
     pub(crate) fn record(self) -> Result<RecordRef<'r>, &'static str> {
         let (checksum, packed) = self.facts.split_first_chunk().ok_or(CUT_SHORT)?;
         if *checksum != self.checksum(packed) {
@@ -57,20 +57,20 @@ impl<'r> Columns<'r> {
         record.validate().map_or(Ok(record), Err)
     }
 
-    /// `None` if it ends too early.
+    /// Unpacks the facts. `None` if they end too early.
     fn unpack(self, rest: &mut &'r [u8]) -> Option<Result<RecordRef<'r>, &'static str>> {
-        let [present] = bytes(rest)?;
-        let attempt = number(rest)?;
-        let at = Mark { clock: number(rest)?, at_ms: number(rest)? };
-        let reason = if present & REASON > 0 { Some(number(rest)?) } else { None };
+        let [present] = take_bytes(rest)?;
+        let attempt = take_varint(rest)?;
+        let at = Mark { clock: take_varint(rest)?, at_ms: take_varint(rest)? };
+        let reason = if present & REASON > 0 { Some(take_varint(rest)?) } else { None };
         let doubt_since = if present & DOUBT > 0 {
-            Some(Mark { clock: number(rest)?, at_ms: number(rest)? })
+            Some(Mark { clock: take_varint(rest)?, at_ms: take_varint(rest)? })
         } else {
             None
         };
-        let ttl = if present & TTL > 0 { Some(number(rest)?) } else { None };
-        let keep = if present & KEEP > 0 { Some(number(rest)?) } else { None };
-        let stored = if present & RESULT > 0 { Some((bytes(rest)?, bytes(rest)?)) } else { None };
+        let ttl = if present & TTL > 0 { Some(take_varint(rest)?) } else { None };
+        let keep = if present & KEEP > 0 { Some(take_varint(rest)?) } else { None };
+        let stored = if present & RESULT > 0 { Some((take_bytes(rest)?, take_bytes(rest)?)) } else { None };
         let result = match (stored, self.result) {
             (Some(([codec_id], digest)), Some(bytes)) => {
                 Some(Stored { codec_id, digest: ResultDigest::from_bytes(digest), bytes })
@@ -107,8 +107,9 @@ impl<'r> Columns<'r> {
         }))
     }
 
-    /// `SQLite` has no page checksums, so every row carries its own. It is of the slot too, so that a row which an index
-    /// gives in the place of another is not believed.
+    /// Computes the checksum of a row. SQLite has no checksums of pages.
+    ///
+    /// The checksum covers the slot: a damaged index may lead to the row of another record.
     fn checksum(self, packed: &[u8]) -> [u8; 8] {
         Checksum::new()
             .number(self.status)
@@ -117,7 +118,7 @@ impl<'r> Columns<'r> {
             .bytes(self.slot)
             .bytes(self.name)
             .bytes(self.key)
-            // It says whether there is a result.
+            // `packed` tells whether there is a result.
             .bytes(packed)
             .bytes(self.result.unwrap_or_default())
             .finish()
@@ -126,7 +127,7 @@ impl<'r> Columns<'r> {
 
 const CUT_SHORT: &str = "it is cut short";
 
-/// Packs a record's facts into an empty buffer.
+/// Packs a record's facts into `facts`, which is cleared first.
 pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
     let result = record.result;
     let optional = [
@@ -151,17 +152,17 @@ pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
         record.ttl.to_ms(),
         record.keep_result.to_ms(),
     ];
-    numbers.into_iter().flatten().for_each(|number| put(facts, number));
+    numbers.into_iter().flatten().for_each(|number| put_varint(facts, number));
     if let Some(result) = result {
         facts.push(result.codec_id);
         facts.extend_from_slice(&result.digest.to_bytes());
     }
     facts.extend_from_slice(record.fingerprint);
-    seal(record, facts);
+    write_checksum(record, facts);
 }
 
-/// Puts the checksum in front.
-fn seal(record: &RecordRef<'_>, facts: &mut [u8]) {
+/// Writes the checksum in front of the packed facts.
+fn write_checksum(record: &RecordRef<'_>, facts: &mut [u8]) {
     let Some((checksum, packed)) = facts.split_first_chunk_mut() else { return };
     let columns = Columns {
         slot: &record.slot,
@@ -176,7 +177,8 @@ fn seal(record: &RecordRef<'_>, facts: &mut [u8]) {
     *checksum = columns.checksum(packed);
 }
 
-fn put(facts: &mut Vec<u8>, number: i64) {
+/// Appends a number as a zigzag varint.
+fn put_varint(facts: &mut Vec<u8>, number: i64) {
     let mut left = (number << 1 ^ number >> 63).cast_unsigned();
     while left > 0x7f {
         facts.push(left.to_le_bytes()[0] | 0x80);
@@ -185,7 +187,8 @@ fn put(facts: &mut Vec<u8>, number: i64) {
     facts.push(left.to_le_bytes()[0]);
 }
 
-fn number(rest: &mut &[u8]) -> Option<i64> {
+/// Takes a zigzag varint from the front. `None` if it ends too early.
+fn take_varint(rest: &mut &[u8]) -> Option<i64> {
     let mut number = 0_u64;
     for (at, byte) in rest.iter().take(VARINT_BYTES_MAX).enumerate() {
         number |= u64::from(byte & 0x7f) << (7 * at);
@@ -197,7 +200,8 @@ fn number(rest: &mut &[u8]) -> Option<i64> {
     None
 }
 
-fn bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+/// Takes `N` bytes from the front.
+fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (bytes, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(*bytes)

@@ -1,8 +1,8 @@
-//! The store's clock: the timeline behind a lock, and the boot rows that keep it across processes.
+//! The store's clock: a timeline behind a lock, and the boot rows that carry it across processes.
 //!
-//! The rows are never purged: without the row of its boot the age of a record is unknown, so it would never expire, and
-//! which boots records still name is known to nobody short of reading them all. A row takes 125 bytes in the file, so
-//! 10,000 boots are 1.2 MB. Where the kernel does not tell its boots each process counts as one, and leaves a row.
+//! Boot rows are never purged. Without the row of its boot, a record has no known age and never expires, and only a read
+//! of all records tells which boots they name. A row takes 125 bytes in the file, so 10,000 boots take 1.2 MB. If the
+//! kernel has no boot id, each process counts as a boot and leaves a row.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -12,6 +12,7 @@ use crate::host::clock::{Clock, Reading};
 use crate::protocol::record::{Mark, Record};
 use crate::sqlite::timeline::{BootRow, Timeline};
 
+/// Stamps records and tells their age.
 #[derive(Debug)]
 pub(crate) struct StoreClock {
     clock: Arc<dyn Clock>,
@@ -21,30 +22,30 @@ pub(crate) struct StoreClock {
 #[derive(Debug)]
 struct Inner {
     timeline: Timeline,
-    /// The row of this boot, due to be written with the next batch.
+    /// The row of this boot, if the next batch has to write it.
     due: Option<BootRow>,
 }
 
 impl StoreClock {
-    /// Reads the boots and writes the present one, in the caller's write transaction.
+    /// Reads the boots and writes the present boot, inside the caller's write transaction.
     pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<StoreClock> {
         let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
         write_boot(conn, &row)?;
         Ok(StoreClock { clock, inner: RwLock::new(Inner { timeline, due: None }) })
     }
 
-    /// Marks a record that is written now, and sets when it is to be purged.
+    /// Stamps a record before its write, and sets its purge time.
     pub(crate) fn stamp(&self, record: &mut Record) {
         self.observed(|timeline| timeline.stamp(record));
     }
 
-    /// A finished record with the time of its next purge.
+    /// Sets the purge time of a finished record.
     pub(crate) fn with_purge_time(&self, mut record: Record) -> Record {
         self.read().timeline.set_purge_time(&mut record);
         record
     }
 
-    /// How long ago `mark` was; `None` if that cannot be told. `load` reads the boots anew.
+    /// Time since `mark`. `None` if the clocks give no lower bound. `load` reads the boots again.
     pub(crate) fn age_ms(&self, mark: Mark, load: impl FnOnce() -> Option<Vec<BootRow>>) -> Option<i64> {
         let known = self.observed(|timeline| timeline.knows(mark.clock).then(|| timeline.age_ms(mark)));
         if let Some(age_ms) = known {
@@ -55,33 +56,38 @@ impl StoreClock {
         self.observed(|timeline| timeline.age_ms(mark))
     }
 
+    /// Whether the mark is from the present boot.
     pub(crate) fn same_boot(&self, mark: Mark) -> bool {
         self.read().timeline.same_boot(mark)
     }
 
+    /// Wall time of a mark, for display.
     pub(crate) fn wall_ms(&self, mark: Mark) -> i64 {
         self.read().timeline.wall_ms(mark)
     }
 
+    /// The purge time up to which records may have expired.
     pub(crate) fn horizon_ms(&self) -> i64 {
         self.observed(Timeline::horizon_ms)
     }
 
+    /// Takes the row of this boot, if the next batch has to write it.
     pub(crate) fn take_due(&self) -> Option<BootRow> {
-        // Almost always there is none.
+        // A row is due about once a minute, so most batches take only the read lock.
         self.read().due.as_ref()?;
         self.write().due.take()
     }
 
-    /// The row could not be written: the next batch tries again, unless there is a newer one by then.
+    /// Puts a row back after a failed write, unless a newer row is due.
     pub(crate) fn put_back(&self, row: Option<BootRow>) {
         let mut inner = self.write();
         inner.due = inner.due.take().or(row);
     }
 
+    /// Reads the clocks, then the timeline.
     fn observed<T>(&self, read: impl FnOnce(&Timeline) -> T) -> T {
         let reading = Reading::of(&*self.clock);
-        // Most calls of one millisecond learn nothing new: they do not queue for it.
+        // Most calls within one millisecond change nothing, so they take only the read lock.
         let seen = self.read();
         if seen.timeline.has_seen(reading) {
             return read(&seen.timeline);
@@ -103,6 +109,7 @@ impl StoreClock {
     }
 }
 
+/// Reads all boot rows.
 pub(crate) fn read_boots(conn: &Connection) -> rusqlite::Result<Vec<BootRow>> {
     let mut statement = conn.prepare_cached(
         "SELECT number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms FROM idem_boot",
@@ -123,7 +130,7 @@ fn boot(row: &Row<'_>) -> rusqlite::Result<BootRow> {
     })
 }
 
-/// Processes share the row, so a write takes nothing back.
+/// Writes a boot row. Processes share the row, so a write never undoes another one.
 pub(crate) fn write_boot(conn: &Connection, row: &BootRow) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(
         "INSERT INTO idem_boot (number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms)

@@ -1,4 +1,4 @@
-//! Records in their rows, and rows that hold none.
+//! Records in their rows, and damaged rows.
 
 use super::*;
 use crate::encoding::codec::Stored;
@@ -63,13 +63,13 @@ fn columns<'r>(record: &'r Record, facts: &'r [u8]) -> Columns<'r> {
 }
 
 fn packed(record: &Record) -> Vec<u8> {
-    let mut facts = b"what the buffer held before".to_vec();
+    let mut facts = b"the former content of the buffer".to_vec();
     pack(&record.borrowed(), &mut facts);
     facts
 }
 
 #[test]
-fn records_come_back_as_they_were() {
+fn a_record_survives_its_row() {
     for record in records() {
         let facts = packed(&record);
         let read = columns(&record, &facts).record().map(|read| read.to_record());
@@ -81,7 +81,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// These are stored: if this test fails, rows of earlier releases cannot be read.
+/// If this test fails, the library cannot read the rows of earlier releases.
 #[test]
 fn stored_forms_do_not_change() {
     let hex: Vec<String> = records().iter().map(|record| hex(&packed(record))).collect();
@@ -125,31 +125,31 @@ fn every_bit_of_every_column_is_checked() {
     }
 }
 
-/// What no checksum tells, since it was written like that.
+/// The checksums match, so only the checks of the content can refuse these rows.
 #[test]
-fn rows_that_mean_nothing_are_refused_and_not_read_beyond_their_end() {
+fn invalid_rows_with_a_valid_checksum_are_refused_within_their_bounds() {
     let record = &records()[3];
     let facts = packed(record);
-    let sealed = |mut facts: Vec<u8>, change: &dyn Fn(&mut Columns<'_>)| {
+    let with_checksum = |mut facts: Vec<u8>, change: &dyn Fn(&mut Columns<'_>)| {
         let mut columns = columns(record, &[]);
         change(&mut columns);
         let checksum = columns.checksum(&facts[8..]);
         facts[..8].copy_from_slice(&checksum);
         Columns { facts: &facts, ..columns }.record().map(drop)
     };
-    assert_eq!(sealed(facts.clone(), &|_| ()), Ok(()));
+    assert_eq!(with_checksum(facts.clone(), &|_| ()), Ok(()));
     for length in 8..facts.len() {
-        assert!(sealed(facts[..length].to_vec(), &|_| ()).is_err(), "{length}");
+        assert!(with_checksum(facts[..length].to_vec(), &|_| ()).is_err(), "{length}");
     }
     for present in 0..=u8::MAX {
         let mut other = facts.clone();
         other[8] = present;
-        let _ = sealed(other, &|_| ());
+        let _ = with_checksum(other, &|_| ());
     }
     let endless = [facts[..9].to_vec(), vec![0xff; 40]].concat();
-    assert!(sealed(endless, &|_| ()).is_err());
-    assert!(sealed(facts.clone(), &|columns| columns.status = 9).is_err());
-    assert!(sealed(facts.clone(), &|columns| columns.claim = -1).is_err());
-    assert!(sealed(facts.clone(), &|columns| columns.claim = 0).is_err());
-    assert!(sealed(facts, &|columns| columns.result = None).is_err());
+    assert!(with_checksum(endless, &|_| ()).is_err());
+    assert!(with_checksum(facts.clone(), &|columns| columns.status = 9).is_err());
+    assert!(with_checksum(facts.clone(), &|columns| columns.claim = -1).is_err());
+    assert!(with_checksum(facts.clone(), &|columns| columns.claim = 0).is_err());
+    assert!(with_checksum(facts, &|columns| columns.result = None).is_err());
 }
