@@ -1,17 +1,21 @@
-//! How old a record is when clocks disagree: it lives longer, never shorter.
+//! The age of records under clocks that disagree. If in doubt, a record lives longer, never shorter.
 //!
-//! A record is stamped with a boot and the boot time in it, and with no wall time at all. Within one boot age
-//! is a difference of boot times. Across boots it is a difference of wall clock, and here a boot keeps two
-//! offsets (wall time minus boot time): a stamp is placed by the **highest** one ever seen in its boot, and
-//! now by the **lowest plausible** one of the present boot. A clock that starts in 1970 and is set later puts
-//! the boot's stamps where they belong; one that jumps ahead makes them look younger.
+//! # Ages
+//! The stamp of a record is a boot and the boot time in that boot, without a wall time. Within one boot, the age is a
+//! difference of boot times. Across boots, the age is a difference of wall times.
 //!
-//! Plausible is a wall time that is not before 2026 and not before the newest time the store had seen when it
-//! first met the boot. Without one nothing from another boot expires, and the stamps of a boot that never had
-//! one count from the moment the next plausible boot was first met.
+//! A boot has two offsets (wall time minus boot time). The **highest** offset ever seen in its boot gives the wall time of
+//! a stamp. The **lowest plausible** offset of the present boot gives the present wall time. If a clock starts in 1970 and
+//! is set later, the stamps of its boot get their right wall time. If a clock jumps ahead, the stamps look younger.
 //!
-//! What no rule can see: a clock that is ahead when it is first believed in a boot, and one that is believed
-//! and behind for a whole boot. A store belongs to one machine at a time; moved to another it meets a boot.
+//! # Plausible wall times
+//! A wall time is plausible if it is neither before 2026 nor before the newest time that the store had seen when it first
+//! met the boot. Without a plausible wall time, nothing from another boot expires. If a boot never had one, its stamps
+//! count from the moment at which the store first met the next plausible boot.
+//!
+//! # Limits
+//! Two errors stay unnoticed: a clock that is ahead when it first becomes plausible in a boot, and a plausible clock that
+//! is behind for a whole boot. A store belongs to one machine at a time. On another machine the store meets a new boot.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -19,24 +23,24 @@ use std::time::{Duration, SystemTime};
 use crate::host::clock::Reading;
 use crate::protocol::record::{Mark, Record, Status};
 
-/// 2026-01-01: this program did not exist before, so no right clock says less.
+/// 2026-01-01. A clock before this time is wrong: the library did not exist.
 const PLAUSIBLE_FROM_MS: i64 = 1_767_225_600_000;
-/// How often a boot's row is written while nothing jumps.
+/// How often the row of a boot is written while no offset moves.
 const WRITE_EVERY_MS: i64 = 60_000;
-/// By how much an offset moves before the row is written at once.
+/// A larger move of an offset writes the row at once.
 const WRITE_ON_MOVE_MS: i64 = 1_000;
 
-/// What a store remembers of one start of the machine.
+/// The row of one boot of the machine.
 ///
-/// Processes share it, so a write must never take anything back: the larger `high_offset_ms` and `last_ms`
-/// and the smaller `low_offset_ms` stay; the other columns never change.
+/// Processes share the row, so a write must never undo another one. The larger `high_offset_ms` and `last_ms` and the
+/// smaller `low_offset_ms` stay. The other columns never change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BootRow {
     pub(crate) number: i64,
     pub(crate) boot_id: String,
-    /// The newest wall time the store had seen when it first met this boot; 0 if none.
+    /// The newest wall time that the store had seen when it first met this boot. 0 if none.
     pub(crate) after_ms: i64,
-    /// The boot time of that moment.
+    /// The boot time when the store first met this boot.
     pub(crate) met_ms: i64,
     /// The smallest plausible offset seen.
     pub(crate) low_offset_ms: Option<i64>,
@@ -46,7 +50,7 @@ pub(crate) struct BootRow {
     pub(crate) last_ms: i64,
 }
 
-/// The boots of one store as this process knows them. Pure: every reading is handed in.
+/// The boots of one store, as far as this process knows them. Pure: the caller passes every reading.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     current: i64,
@@ -77,21 +81,21 @@ impl BootRow {
         reading.wall_ms >= self.after_ms.max(PLAUSIBLE_FROM_MS)
     }
 
-    /// True of a reading that changes nothing here.
+    /// Whether the reading would change nothing in this row.
     fn has_seen(&self, reading: Reading) -> bool {
         let offset_ms = reading.wall_ms.saturating_sub(reading.boot_ms);
         let low = !self.is_plausible(reading) || self.low_offset_ms.is_some_and(|low| low <= offset_ms);
         low && offset_ms <= self.high_offset_ms && reading.boot_ms <= self.last_ms
     }
 
-    /// The one way a row changes. It keeps no trace of order, so processes may meet in any.
+    /// Extends the offsets and the last boot time. The order of calls does not matter, so processes may write in any order.
     fn include(&mut self, low_offset_ms: Option<i64>, high_offset_ms: i64, last_ms: i64) {
         self.low_offset_ms = self.low_offset_ms.into_iter().chain(low_offset_ms).min();
         self.high_offset_ms = self.high_offset_ms.max(high_offset_ms);
         self.last_ms = self.last_ms.max(last_ms);
     }
 
-    /// True if the clock of this boot was ever believable.
+    /// Whether the clock of this boot was ever plausible.
     fn is_placed(&self) -> bool {
         self.low_offset_ms.is_some()
     }
@@ -100,12 +104,12 @@ impl BootRow {
         self.high_offset_ms.saturating_add(boot_ms)
     }
 
-    /// The newest wall time the store has seen up to here, also in boots whose rows are gone.
+    /// The newest wall time that the store has seen up to this boot, also in boots without a row.
     fn newest_ms(&self) -> i64 {
         self.wall_ms(self.last_ms).max(self.after_ms)
     }
 
-    /// True if so much has changed that the row is to be written again.
+    /// Whether the row has changed by so much that it must be written again.
     pub(crate) fn must_replace(&self, written: &Self) -> bool {
         let moved_ms = match (self.low_offset_ms, written.low_offset_ms) {
             (Some(low), Some(known)) => known.saturating_sub(low),
@@ -119,9 +123,9 @@ impl BootRow {
 }
 
 impl Timeline {
-    /// Finds the present boot among the store's rows, or begins its row, which is returned to be written.
+    /// Finds the present boot among `rows`, or adds it. Returns its row, which the caller must write.
     ///
-    /// Reading the rows and writing the new one must be one transaction, or two boots could share a number.
+    /// One transaction must read the rows and write the new row. Otherwise two boots could get the same number.
     pub(crate) fn open(rows: Vec<BootRow>, boot_id: &str, reading: Reading) -> (Self, BootRow) {
         let boots: BTreeMap<_, _> = rows.into_iter().map(|row| (row.number, row)).collect();
         let known = boots.values().rev().find(|row| row.boot_id == boot_id).cloned();
@@ -137,14 +141,14 @@ impl Timeline {
         (timeline, row)
     }
 
-    /// True of a reading that [`observe`](Timeline::observe) would learn nothing from.
+    /// Whether [`observe`](Timeline::observe) of this reading would change nothing.
     pub(crate) fn has_seen(&self, reading: Reading) -> bool {
         let reading_now = Reading { boot_ms: self.now_ms, ..reading };
         reading.boot_ms <= self.now_ms
             && self.boots.get(&self.current).is_none_or(|row| row.has_seen(reading_now))
     }
 
-    /// Takes in what the clocks say now. A returned row is due to be written.
+    /// Records a reading of the clocks. Returns the row of this boot if it must be written.
     pub(crate) fn observe(&mut self, reading: Reading) -> Option<BootRow> {
         self.now_ms = self.now_ms.max(reading.boot_ms);
         let row = self.boots.get_mut(&self.current)?;
@@ -156,7 +160,7 @@ impl Timeline {
         Some(row.clone())
     }
 
-    /// Takes in what other processes have written meanwhile.
+    /// Merges the rows that other processes have written.
     pub(crate) fn merge(&mut self, rows: impl IntoIterator<Item = BootRow>) {
         for row in rows {
             let known = self.boots.entry(row.number).or_insert_with(|| row.clone());
@@ -169,19 +173,19 @@ impl Timeline {
         Mark { clock: self.current, at_ms: self.now_ms }
     }
 
-    /// False for a boot that was met after the rows were last read: read them again.
+    /// Whether the row of the boot is known. If not, the caller must read the rows again.
     pub(crate) fn knows(&self, boot: i64) -> bool {
         self.boots.contains_key(&boot)
     }
 
-    /// True if the stamp is from the present boot.
+    /// Whether the mark is from the present boot.
     pub(crate) fn same_boot(&self, mark: Mark) -> bool {
         mark.clock == self.current
     }
 
-    /// Marks a record that is written now, and sets when it is to be purged.
+    /// Stamps a record before its write, and sets its purge time.
     ///
-    /// A call of an earlier boot ended with that boot at the latest, so its doubt is as old as its claim.
+    /// A call of an earlier boot ended at the latest with that boot, so its doubt is as old as its claim.
     pub(crate) fn stamp(&self, record: &mut Record) {
         let now = self.now();
         let first_seen = if record.at.clock == now.clock { now } else { record.at };
@@ -192,13 +196,13 @@ impl Timeline {
         self.set_purge_time(record);
     }
 
-    /// Sets when the next lifetime of a record ends, as far as is known now.
+    /// Sets the purge time: the estimated end of the record's next lifetime.
     pub(crate) fn set_purge_time(&self, record: &mut Record) {
         let lifetime_ms = record.next_lifetime().to_ms();
         record.purge_ms = lifetime_ms.map(|lifetime_ms| self.expires_wall_ms(record.at, lifetime_ms));
     }
 
-    /// How much time has passed for certain; `None` if that cannot be told, and then nothing expires.
+    /// Time since a mark, at least. `None` if the clocks give no lower bound; then nothing expires.
     pub(crate) fn age_ms(&self, mark: Mark) -> Option<i64> {
         if self.same_boot(mark) {
             return Some(self.now_ms.saturating_sub(mark.at_ms).max(0));
@@ -208,25 +212,24 @@ impl Timeline {
         Some(now_ms.saturating_sub(self.latest_wall_ms(mark)?).max(0))
     }
 
-    /// True if the lifetime has passed for certain.
+    /// Whether the lifetime is certainly over.
     #[cfg(test)]
     pub(crate) fn is_expired(&self, mark: Mark, lifetime_ms: i64) -> bool {
         self.age_ms(mark).is_some_and(|age_ms| age_ms >= lifetime_ms)
     }
 
-    /// The wall time of a mark, for people.
+    /// Wall time of a mark, for display.
     pub(crate) fn wall_ms(&self, mark: Mark) -> i64 {
         let Some(row) = self.boots.get(&mark.clock) else { return 0 };
         if row.is_placed() {
             return row.wall_ms(mark.at_ms);
         }
-        // Its clock proves nothing, but it was met after everything the store had seen.
+        // The clock was never plausible. The store met the boot after every time it had seen before.
         let earliest_ms = row.after_ms.saturating_add(mark.at_ms).saturating_sub(row.met_ms);
         self.indexed_wall_ms(mark).max(earliest_ms)
     }
 
-    /// When the lifetime ends, as far as is known now: an index to find candidates by, not a decision. It can
-    /// turn out later than this, never earlier.
+    /// Estimated end of a lifetime, for the index of candidates. The true end can be later, never earlier.
     pub(crate) fn expires_wall_ms(&self, mark: Mark, lifetime_ms: i64) -> i64 {
         self.indexed_wall_ms(mark).saturating_add(lifetime_ms)
     }
@@ -236,28 +239,28 @@ impl Timeline {
         self.latest_wall_ms(mark).unwrap_or(by_its_clock_ms)
     }
 
-    /// Everything that has expired has `expires_wall_ms` at or before this; not everything before it has.
+    /// Upper bound of `expires_wall_ms` of every expired record. A record below the bound may still live.
     pub(crate) fn horizon_ms(&self) -> i64 {
         self.boots.get(&self.current).map_or(i64::MAX, |row| row.wall_ms(self.now_ms))
     }
 
-    /// The latest wall time at which the stamp can have been made; `None` if there is no bound.
+    /// The latest wall time at which the stamp can have been made. `None` if there is no bound.
     fn latest_wall_ms(&self, mark: Mark) -> Option<i64> {
         let row = self.boots.get(&mark.clock)?;
         let by_its_clock_ms = row.wall_ms(mark.at_ms);
         if row.is_placed() || self.same_boot(mark) {
             return Some(by_its_clock_ms);
         }
-        // Its own clock proves nothing. It was over when the next boot with a good clock was first met.
+        // The clock of the boot was never plausible. The boot was over when the store first met the next plausible boot.
         let mut later = self.boots.range(mark.clock.saturating_add(1)..).map(|(_, row)| row);
-        let witness = later.find(|row| row.is_placed())?;
+        let next_placed = later.find(|row| row.is_placed())?;
         let before_its_end_ms = row.last_ms.saturating_sub(mark.at_ms).max(0);
-        let by_the_witness_ms = witness.wall_ms(witness.met_ms).saturating_sub(before_its_end_ms);
-        Some(by_its_clock_ms.max(by_the_witness_ms))
+        let by_next_placed_ms = next_placed.wall_ms(next_placed.met_ms).saturating_sub(before_its_end_ms);
+        Some(by_its_clock_ms.max(by_next_placed_ms))
     }
 }
 
-/// A wall time for people.
+/// Converts milliseconds since 1970 to a wall time. Negative values count as 0.
 pub(crate) fn wall_time(ms: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())
 }

@@ -1,4 +1,4 @@
-//! A machine whose true time the test knows, with clocks that lie, and what a store concludes.
+//! Ages on a simulated machine with wrong clocks, compared with its true time.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
-/// The true time at which every test begins: some months after 2026-01-01.
+/// True time at the begin of every test: 200 days after 2026-01-01.
 const BEGIN: i64 = PLAUSIBLE_FROM_MS + 200 * DAY;
 
 /// A machine, its store's rows, and the process that has the store open.
@@ -14,7 +14,7 @@ struct Machine {
     true_ms: i64,
     booted_ms: i64,
     boots: i64,
-    /// What the wall clock says minus what is true.
+    /// Wall time minus true time.
     error_ms: i64,
     rows: Vec<BootRow>,
     timeline: Timeline,
@@ -80,7 +80,7 @@ impl Machine {
 }
 
 #[test]
-fn with_a_right_clock_age_is_true_age() {
+fn with_a_right_clock_the_age_is_the_true_age() {
     let mut machine = Machine::started(0);
     let first = machine.timeline.now();
     machine.pass(HOUR);
@@ -105,7 +105,7 @@ fn a_lifetime_ends_to_the_millisecond() {
 }
 
 #[test]
-fn within_one_boot_no_jump_matters() {
+fn a_jump_of_the_wall_clock_changes_no_age_within_its_boot() {
     for jump in [-60 * YEAR, -YEAR, -HOUR, HOUR, YEAR, 300 * YEAR] {
         let mut machine = Machine::started(0);
         let stamp = machine.timeline.now();
@@ -118,25 +118,25 @@ fn within_one_boot_no_jump_matters() {
 }
 
 #[test]
-fn a_board_that_starts_in_1970_and_is_set_later() {
+fn stamps_of_a_clock_that_starts_in_1970_are_right_once_it_is_set() {
     let mut machine = Machine::started(-BEGIN);
     let stamp = machine.timeline.now();
     machine.pass(HOUR);
-    assert_eq!(machine.timeline.wall_ms(stamp), 0, "as the clock said");
+    assert_eq!(machine.timeline.wall_ms(stamp), 0, "the wall time of the clock");
     machine.set_clock(0);
     assert_eq!(machine.age(stamp), Some(HOUR + 1));
-    assert_eq!(machine.timeline.wall_ms(stamp), BEGIN, "as it was");
+    assert_eq!(machine.timeline.wall_ms(stamp), BEGIN, "the true wall time");
     machine.reboot(HOUR, 0);
     assert_eq!(machine.age(stamp), Some(2 * HOUR + 1 + 10 * SECOND));
 }
 
 #[test]
-fn a_boot_spent_in_1970_ends_when_a_good_clock_is_first_seen() {
+fn a_boot_in_1970_ends_when_a_plausible_boot_is_first_met() {
     let mut machine = Machine::started(-BEGIN);
     let stamp = machine.timeline.now();
     machine.pass(HOUR);
     machine.reboot(30 * DAY, 0);
-    // It cannot be 56 years old, and for how long the machine was off nobody knows.
+    // The age is not 56 years, and no clock tells how long the machine was off.
     assert_eq!(machine.age(stamp), Some(HOUR));
     machine.pass(DAY);
     assert_eq!(machine.age(stamp), Some(DAY + HOUR));
@@ -145,7 +145,7 @@ fn a_boot_spent_in_1970_ends_when_a_good_clock_is_first_seen() {
 }
 
 #[test]
-fn a_boot_in_1970_after_a_good_one_and_a_month_without_power() {
+fn a_month_without_power_does_not_age_the_stamps_of_a_boot_in_1970() {
     let mut machine = Machine::started(0);
     let old = machine.timeline.now();
     machine.pass(HOUR);
@@ -153,11 +153,11 @@ fn a_boot_in_1970_after_a_good_one_and_a_month_without_power() {
     machine.error_ms = machine.in_1970();
     machine.reboot(30 * DAY, machine.in_1970());
     let stamp = machine.timeline.now();
-    assert_eq!(machine.age(old), None, "no idea what time it is");
-    assert!(machine.timeline.wall_ms(stamp) > machine.timeline.wall_ms(old), "but not 1970 again");
+    assert_eq!(machine.age(old), None, "no plausible wall time");
+    assert!(machine.timeline.wall_ms(stamp) > machine.timeline.wall_ms(old), "the order of boots");
     machine.pass(HOUR);
     machine.reboot(DAY, 0);
-    // The month is not charged to it, though the store last saw a good clock a month before.
+    // The month does not count, although the store last saw a plausible clock a month before.
     assert_eq!(machine.age(stamp), Some(HOUR));
     assert_eq!(machine.age(old), Some(machine.true_ms - BEGIN));
 }
@@ -177,7 +177,7 @@ fn two_boots_in_1970_keep_their_order() {
 }
 
 #[test]
-fn a_clock_that_falls_behind_over_a_reboot_expires_nothing_until_it_has_caught_up() {
+fn a_clock_that_is_behind_after_a_reboot_expires_nothing_until_it_is_plausible() {
     let mut machine = Machine::started(0);
     let stamp = machine.timeline.now();
     machine.pass(10 * DAY);
@@ -190,20 +190,20 @@ fn a_clock_that_falls_behind_over_a_reboot_expires_nothing_until_it_has_caught_u
 }
 
 #[test]
-fn a_clock_that_is_set_back_while_running_makes_records_younger() {
+fn a_clock_that_is_set_back_makes_records_younger() {
     let mut machine = Machine::started(0);
     let stamp = machine.timeline.now();
     machine.reboot(10 * DAY, 0);
     machine.pass(3 * DAY);
     machine.set_clock(-2 * DAY);
     assert_eq!(machine.age(stamp), Some(machine.true_ms - BEGIN - 2 * DAY));
-    // Further back than the boot began is no time at all.
+    // A time before the begin of the boot is not plausible.
     machine.set_clock(-YEAR);
     assert_eq!(machine.age(stamp), Some(machine.true_ms - BEGIN - 2 * DAY));
 }
 
 #[test]
-fn a_jump_of_a_year_ahead_keeps_what_was_recorded_for_a_year_more_at_most() {
+fn a_jump_of_a_year_ahead_delays_expiry_by_a_year_at_most() {
     let mut machine = Machine::started(0);
     let before = machine.timeline.now();
     machine.reboot(HOUR, 0);
@@ -222,12 +222,12 @@ fn a_jump_of_a_year_ahead_keeps_what_was_recorded_for_a_year_more_at_most() {
 }
 
 #[test]
-fn boots_that_are_not_believed_count_from_the_first_that_is() {
+fn stamps_of_an_implausible_boot_count_from_the_next_plausible_boot() {
     let mut machine = Machine::started(0);
     machine.set_clock(YEAR);
     machine.reboot(HOUR, 0);
     let stamp = machine.timeline.now();
-    // Its clock was right, but so might have been the one a year ahead.
+    // The clock was right, and the clock that was a year ahead could have been right as well.
     machine.reboot(2 * YEAR, 0);
     assert_eq!(machine.age(stamp), Some(0));
 }
@@ -242,25 +242,25 @@ fn sleep_is_counted() {
 }
 
 #[test]
-fn a_store_that_moves_between_running_machines_does_not_run_ahead() {
+fn a_store_that_moves_between_running_machines_keeps_its_ages() {
     let mut machine = Machine::started(0);
     let stamp = machine.timeline.now();
     machine.pass(HOUR);
-    // The other machine has been up for a hundred days.
+    // The other machine has run for 100 days.
     (machine.booted_ms, machine.boots) = (machine.true_ms - 100 * DAY, 1);
     machine.restart_process();
     assert_eq!(machine.age(stamp), Some(HOUR));
     let there = machine.timeline.now();
     assert_eq!(machine.timeline.wall_ms(there), machine.true_ms);
     machine.pass(HOUR);
-    // Back at the first.
+    // Back on the first machine.
     (machine.booted_ms, machine.boots) = (BEGIN, 0);
     machine.restart_process();
     assert_eq!((machine.age(stamp), machine.age(there)), (Some(2 * HOUR), Some(HOUR)));
 }
 
 #[test]
-fn a_row_is_due_after_a_minute_and_after_a_jump() {
+fn a_row_must_be_written_after_a_minute_and_after_a_jump() {
     let mut machine = Machine::started(-BEGIN);
     let mut observe = |after_ms: i64, error_ms: i64| {
         (machine.true_ms, machine.error_ms) = (machine.true_ms + after_ms, error_ms);
@@ -271,7 +271,7 @@ fn a_row_is_due_after_a_minute_and_after_a_jump() {
     assert_eq!(observe(SECOND, -BEGIN), None);
     let placed = observe(1, 0).unwrap();
     assert_eq!((placed.low_offset_ms, placed.high_offset_ms), (Some(BEGIN), BEGIN));
-    assert_eq!(observe(1, SECOND), None, "a second is no jump");
+    assert_eq!(observe(1, SECOND), None, "a move of a second is not written");
     assert_eq!(observe(1, SECOND + 1).unwrap().high_offset_ms, BEGIN + SECOND + 1);
     assert_eq!(observe(1, -SECOND - 1).unwrap().low_offset_ms, Some(BEGIN - SECOND - 1));
 }
@@ -287,7 +287,7 @@ fn a_boot_time_that_runs_backwards_changes_nothing() {
 }
 
 #[test]
-fn rows_of_other_processes_are_taken_in_whatever_their_order() {
+fn rows_of_other_processes_merge_in_any_order() {
     let row = |low, high, last| BootRow {
         number: 1,
         boot_id: "boot 0".to_owned(),
@@ -307,7 +307,7 @@ fn rows_of_other_processes_are_taken_in_whatever_their_order() {
 }
 
 #[test]
-fn old_rows_can_be_deleted_and_the_newest_time_stays_known() {
+fn the_newest_time_survives_the_deletion_of_old_rows() {
     let mut machine = Machine::started(0);
     machine.pass(10 * DAY);
     machine.reboot(HOUR, -DAY);
@@ -328,18 +328,18 @@ fn an_unknown_boot_is_not_expired() {
 }
 
 #[test]
-fn absurd_rows_overflow_nothing() {
+fn extreme_rows_do_not_overflow() {
     for extreme in [i64::MIN, -1, 0, 1, i64::MAX] {
         let row = BootRow {
             number: extreme,
-            boot_id: "absurd".to_owned(),
+            boot_id: "extreme".to_owned(),
             after_ms: extreme,
             met_ms: extreme,
             low_offset_ms: Some(extreme),
             high_offset_ms: extreme,
             last_ms: extreme,
         };
-        for boot_id in ["absurd", "other"] {
+        for boot_id in ["extreme", "other"] {
             let reading = Reading { wall_ms: extreme, boot_ms: extreme };
             let (mut timeline, _) = Timeline::open(vec![row.clone()], boot_id, reading);
             let _ = timeline.observe(Reading { wall_ms: BEGIN, boot_ms: 5 });
@@ -352,17 +352,17 @@ fn absurd_rows_overflow_nothing() {
     }
 }
 
-/// A small generator of our own: the same runs on every machine.
-struct Dice(u64);
+/// A random number generator with the same sequence on every machine.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: i64) -> i64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from(self.0 >> 33).unwrap() % limit
     }
 }
 
-/// What is known for certain about one stamp.
+/// A stamp with its true time and its estimated expiry.
 struct Made {
     stamp: Mark,
     true_ms: i64,
@@ -375,8 +375,11 @@ fn check_stamps(machine: &Machine, made: &[Made], longest_ms: i64) {
     for Made { stamp, true_ms, indexed_ms } in made {
         let true_age_ms = machine.true_ms - true_ms;
         let expired = machine.timeline.is_expired(*stamp, LIFETIME);
-        assert!(!expired || true_age_ms >= LIFETIME, "expired {} ms early", LIFETIME - true_age_ms);
-        assert!(!expired || *indexed_ms <= machine.timeline.horizon_ms(), "the purge would not find it");
+        assert!(!expired || true_age_ms >= LIFETIME, "expired {} ms too early", LIFETIME - true_age_ms);
+        assert!(
+            !expired || *indexed_ms <= machine.timeline.horizon_ms(),
+            "the purge does not find the record"
+        );
         assert!(expired || true_age_ms <= longest_ms, "kept for {true_age_ms} ms");
     }
 }
@@ -387,69 +390,70 @@ fn stamp(machine: &Machine) -> Made {
     Made { stamp, true_ms: machine.true_ms, indexed_ms }
 }
 
-/// Clocks start right, behind or in 1970; those that start behind are set before the boot ends, those in 1970
-/// perhaps; once believed they may be set ahead or back. A clock that is first believed when it is ahead is
-/// what no rule can see.
+/// A clock starts right, behind or in 1970. A clock that starts behind is set before its boot ends, a clock in 1970
+/// perhaps. A plausible clock may be set ahead or back. No clock is ahead when it first becomes plausible: no rule can
+/// notice this error.
 #[test]
-fn nothing_expires_earlier_than_its_lifetime_in_true_time() {
+fn nothing_expires_before_its_lifetime_in_true_time() {
     for seed in 0..400 {
-        let mut dice = Dice(seed);
+        let mut random = Random(seed);
         let mut machine = Machine::started(0);
         let mut made = Vec::new();
         for _ in 0..6 {
             for _ in 0..4 {
                 made.push(stamp(&machine));
-                machine.pass(dice.below(2 * DAY));
-                match dice.below(6) {
-                    0 if machine.is_placed() => machine.set_clock(dice.below(YEAR)),
-                    1 => machine.set_clock(-dice.below(YEAR)),
+                machine.pass(random.below(2 * DAY));
+                match random.below(6) {
+                    0 if machine.is_placed() => machine.set_clock(random.below(YEAR)),
+                    1 => machine.set_clock(-random.below(YEAR)),
                     2 => machine.set_clock(0),
                     3 => machine.restart_process(),
                     _ => {}
                 }
                 check_stamps(&machine, &made, i64::MAX);
             }
-            let stays_in_1970 = machine.true_ms + machine.error_ms < PLAUSIBLE_FROM_MS && dice.below(2) == 0;
+            let stays_in_1970 =
+                machine.true_ms + machine.error_ms < PLAUSIBLE_FROM_MS && random.below(2) == 0;
             if !stays_in_1970 {
                 machine.set_clock(0);
             }
-            let off_ms = dice.below(10 * DAY);
+            let off_ms = random.below(10 * DAY);
             let in_1970 = -(machine.true_ms + off_ms);
-            let error_ms = [0, -dice.below(YEAR), in_1970][usize::try_from(dice.below(3)).unwrap()];
+            let error_ms = [0, -random.below(YEAR), in_1970][usize::try_from(random.below(3)).unwrap()];
             machine.reboot(off_ms, error_ms);
             check_stamps(&machine, &made, i64::MAX);
         }
     }
 }
 
-/// One jump ahead, corrected in the same boot, with the machine in use: lifetimes grow by the jump at most.
+/// The clock jumps ahead once and is corrected in the same boot.
 #[test]
-fn lifetimes_grow_by_at_most_the_jump() {
+fn a_jump_ahead_extends_lifetimes_by_at_most_the_jump() {
     for seed in 0..200 {
-        let mut dice = Dice(seed);
-        let jump_ms = dice.below(30 * DAY);
-        let jumps_in = dice.below(5);
+        let mut random = Random(seed);
+        let jump_ms = random.below(30 * DAY);
+        let jumps_in = random.below(5);
         let mut machine = Machine::started(0);
         let mut made = Vec::new();
         for boot in 0..60 {
             made.push(stamp(&machine));
-            machine.pass(dice.below(DAY));
+            machine.pass(random.below(DAY));
             if boot == jumps_in {
                 machine.set_clock(jump_ms);
                 made.push(stamp(&machine));
                 machine.set_clock(0);
             }
             made.push(stamp(&machine));
-            let off_ms = dice.below(HOUR);
+            let off_ms = random.below(HOUR);
             machine.reboot(off_ms, 0);
-            // A boot that is not believed counts from the next that is: up to one boot more.
+            // The stamps of an implausible boot count from the next plausible boot: up to one boot more.
             check_stamps(&machine, &made, LIFETIME + jump_ms + 2 * DAY);
         }
     }
 }
 
 #[test]
-fn what_has_been_seen_is_exactly_what_changes_nothing() {
+fn a_reading_is_seen_if_and_only_if_it_changes_nothing() {
     let known = |timeline: &Timeline| (timeline.now_ms, timeline.boots.clone());
     for error_ms in [0, DAY, -DAY, -BEGIN] {
         let mut machine = Machine::started(error_ms);

@@ -56,7 +56,7 @@ pub(crate) fn reset(conn: &Connection) -> rusqlite::Result<()> {
 /// Writes every page of the database again, with its present content, through `target`.
 ///
 /// A checkpoint that stops before the end of the WAL does no fsync of the database, and the next checkpoint continues
-/// from there. If that fsync fails, the kernel counts the pages of both as written. SQLite writes the first ones never
+/// from there. If that fsync fails, the kernel counts the pages of both as written. SQLite never writes the first ones
 /// again.
 pub(crate) fn rewrite_database(source: &Connection, target: &mut Connection) -> rusqlite::Result<()> {
     let copy = Backup::new(source, target)?;
