@@ -155,8 +155,8 @@ impl StoreBuilder {
     /// default is 30 s.
     ///
     /// The window begins when the doubt is first noticed. If the machine has restarted since then, the window is over at
-    /// once. A request that the kernel holds for a killed process can arrive after the hook has asked about it, so the
-    /// window must be longer than the slowest request.
+    /// once. The kernel may hold a request of a killed process, and the request may arrive after the hook has asked about
+    /// it. So the window must be longer than the slowest request.
     pub fn settle_window(mut self, window: Duration) -> Self {
         self.settle_window = window;
         self

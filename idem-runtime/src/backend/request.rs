@@ -10,7 +10,7 @@ use crate::protocol::record::{Record, Status};
 use crate::waiting::in_flight::Handoff;
 use crate::waiting::oneshot::OneShot;
 
-/// What the writer does with a request whose write failed.
+/// The rule for a request whose write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnFailure {
     /// Fails the request at this time. Its body has not started.
@@ -52,7 +52,7 @@ impl Request {
         }
     }
 
-    /// Whether the request claims a call. Such a request gets a claim number.
+    /// Whether the request claims a call. A claim gets a claim number.
     pub(crate) fn is_claim(&self) -> bool {
         self.change.new.as_ref().is_some_and(|new| new.status == Status::Running)
     }

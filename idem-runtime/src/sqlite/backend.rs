@@ -45,7 +45,7 @@ pub(crate) struct SqliteBackend {
     owner_file: Mutex<Option<OwnerFile>>,
 }
 
-/// The owner that stands for this open store.
+/// The owner of this open store.
 pub(crate) struct OpenOwner {
     pub(crate) number: i64,
     pub(crate) file: OwnerFile,
@@ -97,8 +97,8 @@ impl SqliteBackend {
 
     /// Adds the holder to a record.
     ///
-    /// If the holder is gone, the record is read again: the call may have ended after the first read, and then it was not
-    /// cut off. Returns the record of the last read.
+    /// If the holder is gone, the record is read again. A call that ended after the first read was not cut off. Returns the
+    /// record of the last read.
     fn with_holder(&self, mut record: Arc<Record>) -> FindReply {
         loop {
             let holder = self.holder(&record)?;

@@ -208,7 +208,7 @@ fn is_applied(standing: Option<&Record>, change: &Change) -> bool {
     }
 }
 
-/// What a row must match to be changed. No claim and no owner has the number 0.
+/// The condition of a change on its row. No claim and no owner has the number 0.
 #[derive(Clone, Copy)]
 struct Precondition {
     /// 0 for any claim, which only a delete may have.

@@ -54,7 +54,7 @@ pub(crate) fn wal_bytes_max(wal_bytes: u64) -> u64 {
     wal_bytes.saturating_mul(u64::from(WAIT_FACTOR))
 }
 
-/// What a commit wrote, for an estimate of the frames that the commit added to the WAL.
+/// The size of a batch, for an estimate of the frames that its commit added to the WAL.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BatchSize {
     pub(crate) records: usize,
@@ -117,7 +117,7 @@ impl Checkpointer {
         }
         let Some(frames) = wal::frames(conn)? else { return Ok(()) };
         if frames < self.frames {
-            // This commit or another process has reset the WAL.
+            // The commit or another process has reset the WAL.
             self.due_frames = self.interval_frames;
             if is_resetting {
                 self.phase = Phase::Growing;
@@ -201,7 +201,7 @@ impl Checkpointer {
         done
     }
 
-    /// Checkpoints the frames that are left. The next commit resets the WAL, unless somebody reads from it.
+    /// Checkpoints the frames that are left. The next commit resets the WAL, unless a reader still needs the WAL.
     fn checkpoint_rest(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         let tries = if let Phase::Resetting { tries } = self.phase { tries + 1 } else { 1 };
         wal::checkpoint(conn)?;

@@ -96,7 +96,7 @@ impl Committer {
 
     fn commit_once(&mut self, batch: &mut [Request]) -> Result<Vec<Applied>, Failure> {
         self.poison.check().map_err(failure::not_written)?;
-        // Replaced files belong to somebody else: the committer neither opens nor changes them.
+        // If the files were replaced, the committer neither opens nor changes the new files.
         check_files(&self.poison, &mut self.files.identity)?;
         if self.must_reopen {
             self.reopen()?;
@@ -195,7 +195,7 @@ impl Commit for Committer {
         }
     }
 
-    /// Leaves the connection open while the process lives: closing it would write into files of somebody else.
+    /// Leaves the connection open while the process lives: closing it could write into replaced files.
     fn abandon(mut self: Box<Self>) {
         self.checkpointer.abandon();
         std::mem::forget(self.files.conn);

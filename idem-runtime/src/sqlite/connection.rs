@@ -25,7 +25,7 @@ pub(crate) const BUSY: Duration = Duration::from_millis(250);
 /// The lowest version of SQLite without the WAL-reset race, which can lose committed writes.
 const SQLITE_MIN: i32 = 3_051_003;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Writer,

@@ -32,7 +32,7 @@ pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusql
 /// SQLite accepts an old copy of the database beside a newer WAL. The counter then comes from the WAL, because every claim
 /// writes its page, and the records come from the copy.
 pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
-    // One statement sees one state of the store. It counts the table; the integrity check compares the indexes with it.
+    // One statement sees one state of the store. The table is counted; the integrity check compares the indexes with the table.
     let counts = conn.query_row(
         "SELECT (SELECT count(*) FROM idem_record NOT INDEXED), (SELECT records FROM idem_count WHERE id = 1)",
         [],

@@ -58,7 +58,7 @@ pub(crate) struct Opened {
     pub(crate) poison: Arc<Poison>,
 }
 
-/// What an open needs from the files while it holds the fair lock.
+/// The files of an open store, with its owner.
 struct OpenFiles {
     conn: Connection,
     identity: FileIdentity,

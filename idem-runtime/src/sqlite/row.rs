@@ -1,6 +1,6 @@
 //! The stored form of a record in its row.
 //!
-//! Values that statements search for have columns of their own. The others are packed into one column, `facts`: every
+//! Values that statements search for have columns of their own. The others are packed into one column, `facts`. Every
 //! further column costs some hundred instructions at each read and write, and at least a byte per row.
 //!
 //! # The packed form

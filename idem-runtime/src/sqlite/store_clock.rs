@@ -1,7 +1,7 @@
 //! The store's clock: a timeline behind a lock, and the boot rows that carry it across processes.
 //!
-//! Boot rows are never purged. Without the row of its boot, a record has no known age and never expires, and only a read
-//! of all records tells which boots they name. A row takes 125 bytes in the file, so 10,000 boots take 1.2 MB. If the
+//! Boot rows are never purged. Without the row of its boot, a record has no known age and never expires. Only a read of
+//! all records tells which boots they name. A row takes 125 bytes in the file, so 10,000 boots take 1.2 MB. If the
 //! kernel has no boot id, each process counts as a boot and leaves a row.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -9,13 +9,13 @@
 //! is set later, the stamps of its boot get their right wall time. If a clock jumps ahead, the stamps look younger.
 //!
 //! # Plausible wall times
-//! A wall time is plausible if it is neither before 2026 nor before the newest time that the store had seen when it first
-//! met the boot. Without a plausible wall time, nothing from another boot expires. If a boot never had one, its stamps
+//! A wall time is plausible if it is not before 2026 and not before the `after_ms` of the boot. `after_ms` is the newest
+//! wall time that the store had seen when it first met the boot. Without a plausible wall time, nothing from another boot expires. If a boot never had one, its stamps
 //! count from the moment at which the store first met the next plausible boot.
 //!
 //! # Limits
-//! Two errors stay unnoticed: a clock that is ahead when it first becomes plausible in a boot, and a plausible clock that
-//! is behind for a whole boot. A store belongs to one machine at a time. On another machine the store meets a new boot.
+//! Two errors stay unnoticed. A clock may be ahead when it first becomes plausible in a boot. A plausible clock may be
+//! behind for a whole boot. A store belongs to one machine at a time. On another machine the store meets a new boot.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

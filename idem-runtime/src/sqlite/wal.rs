@@ -32,7 +32,7 @@ pub(crate) struct Progress {
     pub(crate) checkpointed: i64,
 }
 
-/// Checkpoints every frame that no reader needs. Waits for nobody.
+/// Checkpoints every frame that no reader needs, without waiting.
 pub(crate) fn checkpoint(conn: &Connection) -> rusqlite::Result<Progress> {
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok(Progress { frames: row.get(1)?, checkpointed: row.get(2)? })

@@ -93,8 +93,8 @@ impl Registration {
         clock: &StoreClock,
     ) -> Result<Vec<String>, Error> {
         let owners = dead_owners::find(conn, probe)?;
-        // A clean close deletes the WAL. A WAL without an owner may be newer than the database: an old copy of the database
-        // does not know the owner that left the WAL.
+        // A clean close deletes the WAL. A WAL without an owner may be newer than the database. An old copy of the database
+        // has no row of the owner that left the WAL.
         if !owners.dead.is_empty() || self.had_wal && owners.living == 0 {
             lost_records::check_after_unclean_end(conn, self.accept_lost_records)?;
         }
