@@ -1,4 +1,4 @@
-//! What `SQLite`'s answers mean for a call.
+//! The errors of `SQLite`: what was written, and the error of the call.
 
 use rusqlite::ffi;
 
