@@ -105,7 +105,7 @@ impl<T: Value, E> Outcome for Result<T, E> {
     }
 }
 
-/// How an [`Error`] of this crate becomes the `E` of the function.
+/// A conversion from the [`Error`] of this crate into the `E` of the function.
 ///
 /// Implemented by [`FromError`], the default, and by every function from [`Error`] to `E`.
 #[diagnostic::on_unimplemented(

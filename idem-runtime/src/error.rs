@@ -1,4 +1,4 @@
-//! The one error type: what happened, whether the body ran, and what to do.
+//! The error type: the fact, whether the body ran, the advice and the causes.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,12 +14,12 @@ mod tests;
 pub(crate) use advice::Advice;
 pub use kind::{ErrorKind, Ran};
 
-/// Why a call did not give a result of its own.
+/// An error of this library: why a call has no result of its own.
 ///
 /// | to | use |
 /// |---|---|
 /// | decide in code | [`kind`](Error::kind), [`ran`](Error::ran), [`retry_after`](Error::retry_after) |
-/// | log one line | `Display`: what happened, with the name and the key; the causes are in `source()` |
+/// | write a log line | `Display`: the fact, with the name and the key; the causes are in `source()` |
 /// | find the mistake | `Debug`, which `unwrap` and `main` print: kind, `Display`, [`help`](Error::help) and the causes |
 /// | answer another machine | [`detail`](Error::detail) |
 ///
@@ -122,7 +122,7 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -132,22 +132,22 @@ impl Error {
         self.0.ran
     }
 
-    /// The name of the call, where one is concerned.
+    /// The name of the call, if the error concerns one.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// The key of the call, where one is concerned and it could be made.
+    /// The text of the key, if the error concerns a call with a valid key.
     pub fn key(&self) -> Option<&str> {
         self.0.key.as_deref()
     }
 
-    /// When a retry makes sense, where that is known.
+    /// The time after which a retry makes sense, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// What a developer or an operator can do about this error.
+    /// Returns the advice for a developer or an operator.
     ///
     /// The text is fixed for each kind and reason: it contains no names, keys or paths. `Debug` shows it; `Display` does
     /// not.
@@ -164,7 +164,7 @@ impl Error {
         self.0.advice.map_or_else(|| self.0.kind.help(), Advice::text)
     }
 
-    /// One sentence for the other side of a network, such as the `detail` of an HTTP problem.
+    /// Returns one sentence for the other side of a network, such as the `detail` of an HTTP problem.
     ///
     /// The text is fixed for each kind: it contains no names, keys, paths or advice.
     ///
@@ -222,7 +222,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// An error is never changed once it is made.
+/// No method changes a shared error.
 impl std::panic::UnwindSafe for Error {}
 impl std::panic::RefUnwindSafe for Error {}
 
@@ -240,7 +240,7 @@ impl From<Error> for String {
 }
 
 impl From<Error> for io::Error {
-    /// The kind is the nearest one; the error itself is kept inside.
+    /// Converts the kind to the nearest one. The error itself stays inside.
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
             ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch => io::ErrorKind::InvalidInput,

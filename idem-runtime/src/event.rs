@@ -50,7 +50,7 @@ pub(crate) fn store_error(what: &str) {
 }
 
 pub(crate) fn unfinished_at_open(count: i64) {
-    emit!(warn, count, "calls are running or in doubt");
+    emit!(warn, count, "calls are running or in doubt; see `list` and `settle`");
 }
 
 pub(crate) fn check_skipped(bytes: u64) {

@@ -45,7 +45,7 @@ pub enum Unstored {
 
 const REMEMBERS_NONE: &str = "the record holds an error, and this call's `on_err` reads none";
 
-/// How a call decides about its `Err`. The types of this module implement it.
+/// The rule by which a call decides about its `Err`. The types of this module implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what an `Err` of type `{E}` means",
     label = "this must be `release`, `remember`, `in_doubt` or `classify(…)`",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a record or a result is kept: a [`Duration`] from completion, or forever.
+/// The time for which a record or a result is kept: a [`Duration`] from completion, or forever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,7 +60,7 @@ pub enum OnErr {
     InDoubt,
 }
 
-/// What a call does if an earlier attempt was cut off: its process died, its body panicked, its future was dropped, or
+/// The reaction of a call to an earlier attempt that was cut off: its process died, its body panicked, its future was dropped, or
 /// an operator stole it.
 ///
 /// The mode of the present caller decides. The record stores no mode.

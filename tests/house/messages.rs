@@ -34,7 +34,7 @@ fn literals(code: &str) -> Vec<String> {
         let mut literal = String::new();
         rest = begun;
         while let Some(c) = rest.chars().next() {
-            rest = &rest[c.len_utf8()..];
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
             match c {
                 '"' => break,
                 '\\' if rest.starts_with('\n') => rest = rest.trim_start(),

@@ -90,7 +90,7 @@ pub(crate) fn serialize<T: Serialize + ?Sized, S: EventSink>(
 
 /// Whether the name of `T` contains a `HashSet`, whose order changes from one set to the next.
 ///
-/// A best-effort check: serde shows a set as a sequence, so only the name of the type tells. A set inside a struct is not
+/// A best-effort check: serde shows a set as a sequence, so only the name of the type shows it. A set inside a struct is not
 /// found.
 pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
     std::any::type_name::<T>().contains("HashSet<")

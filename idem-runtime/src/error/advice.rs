@@ -87,7 +87,7 @@ advice! {
 }
 
 impl ErrorKind {
-    /// The advice where no [`Advice`] says more.
+    /// The advice of a kind.
     pub(super) fn help(self) -> &'static str {
         match self {
             Self::BadKey => {

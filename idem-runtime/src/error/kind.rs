@@ -1,24 +1,24 @@
-//! The kinds of errors, and what of them may leave the program.
+//! The kinds of errors, and their texts for the other side of a network.
 
-/// What went wrong. New kinds may be added.
+/// The kind of an [`Error`](crate::Error). New kinds may be added.
 ///
 /// | kind | body ran | HTTP | a consumer should |
 /// |---|---|---|---|
-/// | `BadKey`, `BadArgument` | no | 400 | reject the message: it will never have a usable key |
-/// | `Mismatch` | no | 422 | reject: the key was used for something else |
-/// | `InDoubt` | unknown, or yes if this caller's body said so | 409 | park until the call is settled |
+/// | `BadKey`, `BadArgument` | no | 400 | reject the message: its key stays unusable |
+/// | `Mismatch` | no | 422 | reject: the key belongs to another request |
+/// | `InDoubt` | unknown; yes if the body of this call left it in doubt | 409 | park until the call is settled |
 /// | `Reentrant` | no | 500 | fix the program |
-/// | `Running` | no (a duplicate does) | 409 + `Retry-After` | retry later |
-/// | `Fenced` | yes | 500 | park: an operator took the call away while it ran |
+/// | `Running` | no (a duplicate runs) | 409 + `Retry-After` | retry later |
+/// | `Fenced` | yes | 500 | park: an operator stole the call while the body ran |
 /// | `Undecodable` | no (an earlier call did) | 500 | fix the type, then retry |
-/// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: it is done |
-/// | `NotRecorded` | yes | 500 | park: done, but the disk does not know it |
+/// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: the call is done |
+/// | `NotRecorded` | yes | 500 | park: the outcome is not on disk |
 /// | `DuplicateName`, `NotInitialised`, `Closed` | no | 500 | fix the program |
 /// | `Store` | see [`Error::ran`](crate::Error::ran) | 503 | retry later if it did not run |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key is missing, empty, too long, or of a type that makes no key.
+    /// The key is missing, empty, too long, or of a type that cannot be a key.
     BadKey,
     /// An argument cannot be fingerprinted.
     BadArgument,
@@ -30,26 +30,26 @@ pub enum ErrorKind {
     Reentrant,
     /// A duplicate is running and did not end within `wait`.
     Running,
-    /// The call was taken away from its owner while the body ran.
+    /// An operator took the call from its owner while the body ran.
     Fenced,
-    /// The stored result cannot be read as the type asked for.
+    /// The stored result cannot be read as the requested type.
     Undecodable,
-    /// The call is done; its result is not kept, or no longer.
+    /// The call is done and its result is not kept, or no longer.
     ResultGone,
-    /// The body ran and its outcome could not be written yet.
+    /// The body ran and its outcome is not written yet.
     NotRecorded,
     /// Two functions share one name.
     DuplicateName,
     /// No store is in scope: the program did not call `init`.
     NotInitialised,
-    /// The store was closed, or belongs to the process this one was forked from.
+    /// The store is closed, or belongs to the parent of this forked process.
     Closed,
     /// The file, the disk or `SQLite` refuses an operation of the store.
     Store,
 }
 
 impl ErrorKind {
-    /// See [`Error::detail`](crate::Error::detail).
+    /// The text of [`Error::detail`](crate::Error::detail).
     pub(super) fn detail(self) -> &'static str {
         match self {
             Self::BadKey => "The idempotency key is missing or not valid.",

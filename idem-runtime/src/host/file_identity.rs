@@ -19,7 +19,8 @@ use crate::host::store_path::StorePath;
 /// 10 ms, a second on ext4 with small inodes, two seconds on FAT.
 const STEP_MAX: Duration = Duration::from_secs(3);
 
-/// How long the check of the folder suffices. It shows neither a mount over a file nor a clock that was set back.
+/// The time for which the check of the folder suffices. The folder shows neither a mount over a file nor a clock that was
+/// set back.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Device and inode of the database, `-wal` and `-shm` when the store was opened.

@@ -16,7 +16,7 @@ use crate::host::mounts;
 use crate::host::sidecar::Sidecar;
 use crate::locks::owner_lock::{OwnerFacts, owner_path};
 
-/// How many descriptors are kept. Beyond this number, each check opens the file again.
+/// The number of kept descriptors. If it is reached, all of them are closed and opened again when needed.
 const KEPT_MAX: usize = 64;
 
 /// Whether an owner is alive.

@@ -63,7 +63,7 @@ fn hold_the_lock_until_killed() {
     std::io::stdin().lines().for_each(drop);
 }
 
-/// How long it takes to see that a killed owner is dead.
+/// The time from the kill of an owner to the first check that finds it dead.
 fn time_to_see_a_death() -> Duration {
     let (folder, sidecar) = sidecar::alone();
     let mut owner = OwnerProcess::start(&folder);
@@ -150,7 +150,7 @@ fn death_is_final() {
     drop(OwnerFile::create(&sidecar, "a1").unwrap());
     let probe = LivenessProbe::new(&sidecar, "me");
     assert_eq!(probe.check("a1", &no_facts()), Liveness::Dead);
-    // Nobody may do this; if somebody does, the answer stays.
+    // Against the rules, a second owner takes the token; the cached answer stays.
     let intruder = File::open(sidecar.file("owner-a1.lock")).unwrap();
     intruder.try_lock().unwrap();
     assert_eq!(probe.check("a1", &no_facts()), Liveness::Dead);
@@ -188,7 +188,7 @@ fn only_the_dead_are_reaped() {
     drop(owner);
     assert!(probe.reap("child").unwrap());
     assert!(!sidecar.file("owner-child.lock").exists());
-    // Whoever has reaped it remembers.
+    // The probe that reaped the owner has cached its death.
     assert_eq!(probe.check("child", &no_facts()), Liveness::Dead);
     assert!(probe.reap("child").unwrap(), "again is no error");
     assert_eq!(probe.reap("../child").unwrap_err().kind(), io::ErrorKind::InvalidInput);

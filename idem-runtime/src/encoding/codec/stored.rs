@@ -29,7 +29,7 @@ impl<B: AsRef<[u8]>> fmt::Debug for Stored<B> {
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) stored: Stored,
-    /// What every replay gives, and therefore the first caller too.
+    /// The value of every replay, and therefore of the first caller too.
     pub(crate) value_read_back: T,
 }
 
