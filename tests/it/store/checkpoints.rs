@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 #[cfg(unix)]
 use crate::support::place::Place;
+#[cfg(unix)]
 use crate::support::worker::Worker;
 
 const NAME: &str = "checkpoints.pay";
