@@ -67,8 +67,8 @@ fn values_of_every_kind_come_back() {
 /// Each set is read into new ones, each with an order of its own, before and after the store is opened again.
 #[test]
 fn sets_come_back_from_a_store_that_was_opened_again() {
-    deadline::start();
     type Results = (Vec<HashSet<u32>>, BTreeMap<u32, HashSet<u32>>, Vec<u32>);
+    deadline::start();
     let folder = tempfile::tempdir().unwrap();
     let open = || Store::builder().open(folder.path().join("idem.db")).unwrap();
     let set = |count: u32| (0..count).collect::<HashSet<u32>>();
@@ -294,12 +294,12 @@ fn a_list_whose_elements_changed_places_with_their_type_is_never_replayed() {
 
 #[test]
 fn a_result_with_another_order_each_time_reads_back_each_time() {
-    deadline::start();
     fn as_set<S: Serializer>(list: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
         list.iter().collect::<HashSet<_>>().serialize(serializer)
     }
     #[derive(Serialize, Deserialize)]
     struct Tags(#[serde(serialize_with = "as_set")] Vec<u32>);
+    deadline::start();
     let store = Store::temporary().unwrap();
     for key in 0..20 {
         for _ in 0..10 {

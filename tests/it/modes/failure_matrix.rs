@@ -83,7 +83,7 @@ fn assert_interrupted(form: Form, store: &Store, key: &str, mode: Mode) {
                 (ErrorKind::InDoubt, Ran::Unknown, false),
                 "{error}"
             );
-            assert_eq!(status(&store, key), Status::InDoubt);
+            assert_eq!(status(store, key), Status::InDoubt);
         }
         Mode::Rerun => assert_eq!((answer.unwrap().as_str(), ran, attempt(store, key)), ("ran", true, 2)),
         Mode::Recover(_) => {

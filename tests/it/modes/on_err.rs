@@ -169,7 +169,7 @@ fn check(
     let (found, next) = match is {
         OnErr::Release => (None, Ok(7)),
         OnErr::Remember => (Some(Status::Failed), Err(error.clone())),
-        _ => (Some(Status::InDoubt), Err(PayError::Idem("InDoubt".to_owned()))),
+        OnErr::InDoubt => (Some(Status::InDoubt), Err(PayError::Idem("InDoubt".to_owned()))),
     };
     assert_eq!(status(), found, "{what}");
     assert_eq!(pay(Ok(7)), next, "{what}");

@@ -189,7 +189,9 @@ fn steal(owner: Owner, then: Then, end: &'static str) {
 // Rule 2. Field 5.
 #[test]
 fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
-    OWNERS.into_iter().for_each(|owner| steal(owner, Then::Nothing, "ok"));
+    for owner in OWNERS {
+        steal(owner, Then::Nothing, "ok");
+    }
 }
 
 // Rule 2. Field 5: neither the success nor the failure of a late finisher touches what came after it.
