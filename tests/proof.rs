@@ -4,9 +4,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use idem_tests::deadline;
 
 /// Runs a part; it says what it tried, what it skipped and what was wrong.
 fn part(name: &str) {
+    deadline::start_with(Duration::from_secs(3_600));
     let mut torture = Command::new(env!("CARGO_BIN_EXE_torture"));
     let output = torture.args([name, "--short"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

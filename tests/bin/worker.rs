@@ -51,11 +51,11 @@ fn main() {
 }
 
 fn say(line: &str) {
-    // One write, so that lines of several threads do not mix.
+    // One write keeps the lines of several threads apart.
     std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// What all calls of the program share.
+/// The state that all calls of the program share.
 struct Desk {
     store: Store,
     ledger: PathBuf,
@@ -161,7 +161,7 @@ impl Desk {
     }
 }
 
-/// What a body is to do.
+/// The instructions for a body.
 struct Script {
     tag: String,
     store: Store,

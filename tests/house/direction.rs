@@ -38,7 +38,7 @@ fn paths<'code>(code: &'code str, before: &[&'code str]) -> (Vec<Vec<&'code str>
     }
     let end = code.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(code.len());
     let (name, rest) = code.split_at(end);
-    let path = [before, &[name][..usize::from(!name.is_empty())]].concat();
+    let path: Vec<&str> = before.iter().copied().chain((!name.is_empty()).then_some(name)).collect();
     match rest.strip_prefix("::") {
         Some(rest) if !name.is_empty() => paths(rest, &path),
         _ => (vec![path], rest),
@@ -68,7 +68,7 @@ fn is_inside(module: &str, parent: &str) -> bool {
 /// The file that a path in `module` leads to: the longest beginning that is a file.
 fn file_of(module: &str, path: &[&str], files: &BTreeSet<String>) -> Option<String> {
     let own = || module.split('/').filter(|name| *name != "lib").collect::<Vec<_>>();
-    let mut found = if path[0] == "crate" { Vec::new() } else { own() };
+    let mut found = if path.first() == Some(&"crate") { Vec::new() } else { own() };
     for name in path {
         match *name {
             "crate" | "self" => {}
@@ -99,7 +99,7 @@ fn circle(from: &str, imports: &Imports) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     while let Some(way) = ways.pop_front() {
         for next in imports.get(way.last()?).into_iter().flatten() {
-            let longer = [&way[..], &[next.clone()]].concat();
+            let longer = [&way[..], std::slice::from_ref(next)].concat();
             if next == from {
                 return Some(longer);
             }

@@ -20,6 +20,7 @@ mod operators;
 #[cfg(unix)]
 mod paths;
 // A database file that is replaced under an open store.
+#[cfg(unix)]
 mod replaced_file;
 // `shared`: the tables in the database of an application.
 #[cfg(unix)]

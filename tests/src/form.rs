@@ -68,7 +68,7 @@ impl Form {
     }
 }
 
-/// For calls whose error is the kind of ours.
+/// The kind of an error, for `map_err`.
 #[allow(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
 pub fn kind(error: Error) -> ErrorKind {
     error.kind()

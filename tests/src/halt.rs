@@ -10,7 +10,7 @@ use crate::deadline;
 /// Nothing in the tests takes longer, also on a slow machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// A place in a body.
+/// A point at which bodies stand until the test lets them continue.
 #[derive(Debug, Default)]
 pub struct Halt {
     state: Mutex<State>,
@@ -24,13 +24,13 @@ struct State {
 }
 
 impl Halt {
-    /// A new place, where nobody may leave yet.
+    /// A halt at which every body stands.
     pub fn new() -> Arc<Halt> {
         deadline::start();
         Arc::default()
     }
 
-    /// For the body: stands here until it is let go.
+    /// For the body: stands until the test lets it go.
     ///
     /// # Panics
     /// If that takes too long.
@@ -138,7 +138,7 @@ pub fn pause_for(time: Duration) {
     }
 }
 
-/// Waits for something that nobody announces.
+/// Waits for a condition that no event shows.
 ///
 /// # Panics
 /// If that takes too long.

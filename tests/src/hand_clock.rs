@@ -8,10 +8,10 @@ use idem_runtime::{Clock, Store};
 
 use crate::deadline;
 
-/// 2026-06-01, a time a right clock may tell.
+/// 2026-06-01: a plausible time.
 pub const SUMMER_MS: i64 = 1_780_272_000_000;
 
-/// Stands still unless it is moved.
+/// A clock that does not move by itself.
 #[derive(Clone, Debug)]
 pub struct HandClock(Arc<Hands>);
 
@@ -20,7 +20,7 @@ struct Hands {
     wall_ms: AtomicI64,
     boot_ms: AtomicI64,
     boot: AtomicU64,
-    /// How far every look at it moves it on.
+    /// The step of every reading.
     step_ms: AtomicI64,
 }
 
@@ -40,26 +40,26 @@ impl HandClock {
         }))
     }
 
-    /// Time passes.
+    /// Moves both clocks forward.
     pub fn pass(&self, time: Duration) {
         let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.0.wall_ms.fetch_add(ms, Ordering::SeqCst);
         self.0.boot_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Somebody sets the wall clock.
+    /// Sets the wall clock.
     pub fn set_wall(&self, wall_ms: i64) {
         self.0.wall_ms.store(wall_ms, Ordering::SeqCst);
     }
 
-    /// The machine starts anew, with this wall time.
+    /// Restarts the machine with this wall time.
     pub fn reboot(&self, wall_ms: i64) {
         self.0.boot.fetch_add(1, Ordering::SeqCst);
         self.0.boot_ms.store(5_000, Ordering::SeqCst);
         self.set_wall(wall_ms);
     }
 
-    /// From now on every look at the clock moves it on.
+    /// From now on every reading moves the clock forward.
     pub fn step(&self, time: Duration) {
         self.0.step_ms.store(i64::try_from(time.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! `#[async_trait]` has boxed the method before `#[idempotent]` sees it.
+//! Methods that `#[async_trait]` has boxed before `#[idempotent]` sees them.
 
 use std::sync::Arc;
 

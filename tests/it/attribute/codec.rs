@@ -1,9 +1,10 @@
-//! `codec`: what is stored is what is replayed, or an error; never garbage, never a second run.
+//! `codec`: a replay returns the stored value or an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 
 use idem_runtime::{Call, Codec, Error, ErrorKind, Ran, Status, Store, Value, call, idempotent, with_store};
+use idem_tests::deadline;
 use idem_tests::form::in_every_form;
 use idem_tests::plain::block_on;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -31,7 +32,7 @@ fn comes_back<T: Value + Clone + Debug + PartialEq>(value: T) {
     }
 }
 
-/// What is stored as a `Then` and asked for as a `Now`, whose body must not run.
+/// The replay of a value that is stored as a `Then` and read as a `Now`. The body must not run.
 fn stored_then_read<Then: Value, Now: Value>(codec: Codec, then: Then) -> Result<Now, ErrorKind> {
     let store = Store::temporary().unwrap();
     pay(&store).codec(codec).run(|| Ok::<_, Error>(then)).unwrap();
@@ -44,7 +45,7 @@ fn stored_then_read<Then: Value, Now: Value>(codec: Codec, then: Then) -> Result
 
 // Field 12.
 #[test]
-fn values_that_peers_lose_come_back() {
+fn values_of_every_kind_come_back() {
     comes_back(0_u8);
     comes_back(String::new());
     comes_back(Vec::<u32>::new());
@@ -56,7 +57,7 @@ fn values_that_peers_lose_come_back() {
     comes_back((u64::MAX, f64::MIN_POSITIVE, -0.0_f64, 'ß'));
     comes_back(BTreeMap::from([("a".to_owned(), 1), (String::new(), 2)]));
     comes_back(HashMap::from([("a".to_owned(), vec![Some(1), None])]));
-    // Whichever order a set happens to come back in.
+    // A set may come back in any order.
     (0..20).for_each(|n| comes_back(HashSet::from([n, n + 1])));
     comes_back(BTreeSet::from(["a".to_owned()]));
     comes_back(Err::<u8, String>("a result in a result".to_owned()));
@@ -67,6 +68,7 @@ fn values_that_peers_lose_come_back() {
 #[test]
 fn sets_come_back_from_a_store_that_was_opened_again() {
     type Results = (Vec<HashSet<u32>>, BTreeMap<u32, HashSet<u32>>, Vec<u32>);
+    deadline::start();
     let folder = tempfile::tempdir().unwrap();
     let open = || Store::builder().open(folder.path().join("idem.db")).unwrap();
     let set = |count: u32| (0..count).collect::<HashSet<u32>>();
@@ -88,7 +90,7 @@ fn sets_come_back_from_a_store_that_was_opened_again() {
 }
 
 #[test]
-fn what_json_cannot_carry_comes_back_through_bincode() {
+fn a_value_that_json_cannot_carry_comes_back_through_bincode() {
     for value in [Some(None), Some(Some(1)), None::<Option<u8>>] {
         let [first, replay] = twice(Codec::Bincode, &value).map(Result::unwrap);
         assert_eq!((first, replay), (value, value));
@@ -121,7 +123,7 @@ struct Flat {
 
 // Field 12: bincode reads the first one back as `{Some(5), 65, "xyz"}` without a word.
 #[test]
-fn what_bincode_would_misread_comes_back() {
+fn a_value_that_bincode_misreads_comes_back() {
     comes_back(Sparse { gift: None, count: 1, note: "A\u{3}xyz".to_owned() });
     comes_back(Sparse { gift: Some(1), count: 1, note: "A".to_owned() });
     comes_back(vec![Untagged::Number(1), Untagged::Text("1".to_owned())]);
@@ -240,7 +242,7 @@ fn a_type_that_changed_is_undecodable_and_never_a_rerun() {
         assert_eq!(stored_then_read::<_, String>(codec, 7_u32), Err(ErrorKind::Undecodable));
         assert_eq!(stored_then_read::<_, (u8, u8)>(codec, vec![1_u8]), Err(ErrorKind::Undecodable));
     }
-    // JSON goes by names.
+    // JSON stores names.
     assert_eq!(stored_then_read::<_, Swapped>(Codec::Json, then()), Ok(Swapped { fee: 1, cents: 5 }));
     assert_eq!(stored_then_read::<_, NewState>(Codec::Json, OldState::Paid), Ok(NewState::Paid));
 }
@@ -274,7 +276,7 @@ impl<'de, const LOW: u8> Deserialize<'de> for Level<LOW> {
     }
 }
 
-// The map and the set have another order each time, so the row is never written as it was.
+// The map and the set have another order each time, so two rows never have the same bytes.
 #[test]
 fn a_list_whose_elements_changed_places_with_their_type_is_never_replayed() {
     type Report<const LOW: u8> = (Vec<Level<LOW>>, Vec<Vec<Level<LOW>>>, HashMap<u32, u32>, HashSet<u32>);
@@ -291,12 +293,13 @@ fn a_list_whose_elements_changed_places_with_their_type_is_never_replayed() {
 }
 
 #[test]
-fn what_is_written_in_another_order_each_time_reads_back_each_time() {
+fn a_result_with_another_order_each_time_reads_back_each_time() {
     fn as_set<S: Serializer>(list: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
         list.iter().collect::<HashSet<_>>().serialize(serializer)
     }
     #[derive(Serialize, Deserialize)]
     struct Tags(#[serde(serialize_with = "as_set")] Vec<u32>);
+    deadline::start();
     let store = Store::temporary().unwrap();
     for key in 0..20 {
         for _ in 0..10 {
@@ -343,6 +346,7 @@ fn json_survives_added_fields() {
 
 #[test]
 fn rows_of_both_codecs_lie_side_by_side() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     let made = |key: u32, codec: Codec| {
         call(NAME).store(&store).key(&key).codec(codec).run(|| Ok::<u32, Error>(key))
@@ -355,7 +359,7 @@ fn rows_of_both_codecs_lie_side_by_side() {
 }
 
 #[test]
-fn what_is_too_deep_is_gone_and_overflows_no_stack() {
+fn a_result_that_is_too_deep_is_gone_and_overflows_no_stack() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Deep {
         inner: Option<Box<Deep>>,

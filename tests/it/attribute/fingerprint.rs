@@ -1,4 +1,4 @@
-//! What is compared when a key comes again: `skip`, `fingerprint`, and what counts as another argument.
+//! `skip` and `fingerprint`: the arguments that a later call with the same key must repeat.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -113,7 +113,7 @@ fn the_order_of_a_map_does_not_matter() {
     let mut other = forwards.clone();
     other.insert("key 7".to_owned(), 8);
     assert!(!is_same(&forwards, &other));
-    // Nested in what a client sends.
+    // Nested in the request of a client.
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert!(is_same(
         &json(r#"{"a":{"x":1,"y":[1,2]},"b":null}"#),
@@ -123,7 +123,7 @@ fn the_order_of_a_map_does_not_matter() {
 }
 
 #[test]
-fn what_looks_alike_is_told_apart() {
+fn arguments_that_look_alike_differ() {
     assert!(!is_same(&1_u32, &2_u32));
     assert!(!is_same("", &None::<&str>));
     assert!(!is_same(&0, &None::<u32>));
@@ -217,9 +217,9 @@ fn self_is_an_argument_like_any_other() {
     });
 }
 
-// Field 15: what was given is compared, not what the body made of it.
+// Field 15: the given argument is compared, not the value that the body made of it.
 #[test]
-fn arguments_are_compared_as_they_came() {
+fn arguments_are_compared_as_the_caller_gave_them() {
     #[idempotent(name = "fingerprint.mutates", key = id)]
     fn mutates(id: &str, mut lines: Vec<u32>) -> Result<usize, Error> {
         let _ = id;
@@ -235,7 +235,7 @@ fn arguments_are_compared_as_they_came() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused_before_anything_happens() {
+fn an_argument_that_cannot_be_compared_is_refused_before_the_claim() {
     struct Fails;
     impl Serialize for Fails {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,4 @@
-//! `#[idempotent]` above and below `#[tracing::instrument]`, and among other attributes.
+//! `#[idempotent]` above and below `#[tracing::instrument]` and among other attributes.
 
 use async_trait::async_trait;
 use idem_runtime::{Error, idempotent};

@@ -1,4 +1,4 @@
-//! `key`: what names a call, and what cannot.
+//! `key`: the values that name a call, and the values that are refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +60,7 @@ fn keys_are_readable() {
 }
 
 #[test]
-fn some_newtypes_and_plain_numbers_are_what_they_hold() {
+fn options_newtypes_and_numbers_are_keys_of_their_contents() {
     for same in
         [text(&"7"), text(&7_u8), text(&7_i64), text(&Some(7)), text(&OrderId("7".into())), text(&'7')]
     {
@@ -95,7 +95,7 @@ fn different_keys_never_meet() {
         text("a "),
         text("a\0"),
         text("a\n"),
-        // The same letter in two ways: keys are bytes, not what they look like.
+        // One letter in two encodings: keys are bytes.
         text("\u{e9}"),
         text("e\u{301}"),
         text(&Payment::Cash),
@@ -110,7 +110,7 @@ fn different_keys_never_meet() {
 
 // Field 17.
 #[test]
-fn what_is_missing_is_no_key() {
+fn a_missing_value_is_no_key() {
     for error in [
         refused(""),
         refused(&None::<u32>),
@@ -128,7 +128,7 @@ fn what_is_missing_is_no_key() {
 }
 
 #[test]
-fn what_rounds_or_has_no_order_is_no_key() {
+fn a_value_that_rounds_or_has_no_order_is_no_key() {
     refused(&1.0_f64);
     refused(&("a", 0.5_f32));
     refused(&BTreeMap::from([("a", 1)]));

@@ -1,8 +1,9 @@
-//! At every limit, and one beyond it.
+//! Every limit, and one beyond it.
 
 use std::time::Duration;
 
 use idem_runtime::{Codec, Error, ErrorKind, Lifetime, Ran, Store, call};
+use idem_tests::deadline;
 use idem_tests::form::in_every_form;
 
 const NAME: &str = "limits.pay";
@@ -50,6 +51,7 @@ fn a_result_has_at_most_the_bytes_of_the_store() {
 
 #[test]
 fn a_result_of_a_mebibyte_is_stored_by_default() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     let made = |n: usize| call(NAME).store(&store).key(&n).run(|| Ok::<String, Error>("x".repeat(n)));
     let most = (1 << 20) - 5;
@@ -76,6 +78,7 @@ fn a_name_has_1_to_200_bytes() {
 
 #[test]
 fn a_fingerprint_has_at_most_255_arguments() {
+    deadline::start();
     let names: Vec<&'static str> = (0..256).map(|n| &*format!("a{n}").leak()).collect();
     let store = Store::temporary().unwrap();
     let made = |count: usize| {

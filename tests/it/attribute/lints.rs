@@ -1,4 +1,4 @@
-//! A user who denies every lint that can be denied does not meet any in generated code.
+//! Generated code under every lint that a user can deny.
 #![deny(
     warnings,
     missing_docs,

@@ -1,6 +1,7 @@
-//! `name` and `was`: what identifies a function over its refactors.
+//! `name` and `was`: the identity of a function across refactors.
 
 use idem_runtime::{Call, Error, ErrorKind, OnInterrupt, Ran, Status, Store, call, idempotent, with_store};
+use idem_tests::deadline;
 use idem_tests::form::{in_every_form, kind};
 use idem_tests::halt::Halt;
 use idem_tests::hand_clock::HandClock;
@@ -153,7 +154,8 @@ fn one_generic_function_is_one_function() {
 }
 
 #[test]
-fn one_name_may_be_called_from_many_places_by_hand() {
+fn one_name_may_be_called_from_many_places_by_the_builder() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     assert_eq!(old(&store).run(|| Ok::<u32, Error>(1)).unwrap(), 1);
     assert_eq!(call("names.old").store(&store).key("A-17").run(|| Ok::<u32, Error>(2)).unwrap(), 1);

@@ -1,4 +1,4 @@
-//! Every shape of a synchronous function runs once and is replayed. The async ones are in `shapes_async`.
+//! Every shape of a blocking function runs once and is replayed.
 
 use std::{borrow::Cow, fmt::Display, io, pin::Pin, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Every shape of an asynchronous function runs once and is replayed.
+//! Every shape of an async function runs once and is replayed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -223,7 +223,7 @@ fn store_as_an_argument() {
     runs_once_async(|n| is_send(given(store.clone(), n)));
 }
 
-/// What the body holds is dropped as without the attribute: its locals, then its arguments.
+/// The body drops its locals and then its arguments, as without the attribute.
 #[test]
 fn arguments_are_dropped_after_locals() {
     struct Noisy(&'static str, Arc<Mutex<Vec<&'static str>>>);

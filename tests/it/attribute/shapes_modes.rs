@@ -1,4 +1,4 @@
-//! The shapes of functions with `tx`, `recover`, `classify` and `detach`. What the modes promise is tested elsewhere.
+//! Shapes of functions with `tx`, `recover`, `classify` and `detach`. Other modules test the modes.
 #![allow(
     clippy::unnecessary_wraps,
     clippy::needless_pass_by_value,
@@ -43,7 +43,7 @@ fn write(conn: &Connection) -> Result<u64, Error> {
 }
 
 #[test]
-fn whatever_derefs_to_a_connection() {
+fn tx_takes_any_value_that_derefs_to_a_connection() {
     #[idempotent(key = id, tx = conn)]
     fn by_reference(conn: &Connection, id: u64) -> Result<u64, Error> {
         write(conn)
@@ -199,7 +199,7 @@ fn detached_bodies_own_their_arguments() {
 }
 
 /// An argument that the body does not mention, such as a permit, is held until the body ends, not until its caller
-/// goes away.
+/// has gone.
 #[test]
 fn detached_bodies_hold_what_they_do_not_mention() {
     #[idempotent(key = id, skip(_permit, release, seen), detach)]
@@ -221,7 +221,7 @@ fn detached_bodies_hold_what_they_do_not_mention() {
             let (release, released) = tokio::sync::oneshot::channel();
             let (seen, started) = tokio::sync::oneshot::channel();
             let call = held(1, Arc::clone(&permit), released, seen);
-            // The caller goes away as soon as the body runs.
+            // The caller goes as soon as the body runs.
             tokio::select! {
                 biased;
                 started = started => started.unwrap(),

@@ -1,4 +1,5 @@
-//! Cut off in every way at every await: of the body, and of ours. One answer for each place, whatever the way.
+//! Calls that are cut off in every way at every await, of the body and of the runtime. The place alone decides the
+//! outcome.
 
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,12 +21,12 @@ use crate::support::role;
 const NAME: &str = "await_points.pay";
 const PART: &str = "call::await_points::the_program_that_exits";
 
-/// Where a call stands when it is cut off. Each place lasts, so that it is cut off there and nowhere else.
+/// The place at which a call is cut off. A call stays at its place until then.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum At {
-    /// The writer has the claim and cannot begin: another program holds the write lock.
+    /// The writer thread has the claim and cannot write it: another program holds the write lock.
     ClaimQueued,
-    /// The same, and the lock is freed when the caller is gone: the claim is committed for nobody.
+    /// The lock is released after the caller has gone: the writer thread commits a claim without a caller.
     ClaimCommitting,
     Body,
     /// The body has returned; its outcome cannot be written yet.
@@ -41,7 +42,7 @@ enum Way {
     TimedOut,
     TimedOutUnderAPausedClock,
     LostASelect,
-    /// Whatever polls the call panics beside it.
+    /// The future that polls the call panics.
     UnwoundOver,
     RuntimeShutDown,
 }
@@ -83,7 +84,7 @@ impl Scene {
         self.store.get(NAME, "A-17").unwrap().map(|record| record.status())
     }
 
-    /// Whether the call stands where it is to be cut off.
+    /// Whether the call is at its place.
     fn is_there(&self) -> bool {
         let called = self.called.load(Ordering::SeqCst);
         match self.at {
@@ -130,7 +131,7 @@ enum Made {
     ByAttribute,
 }
 
-/// The call; it comes as far as its place and stays there.
+/// The call, which stays at its place.
 async fn stuck(scene: Arc<Scene>, made: Made) -> Result<u32, Error> {
     scene.called.store(true, Ordering::SeqCst);
     match made {
@@ -144,7 +145,7 @@ async fn pay(id: &str, scene: &Scene) -> Result<u32, Error> {
     scene.body().await
 }
 
-/// Ready once the call is there; never idle, so that a paused clock stands still until then.
+/// Ready when the call is at its place. The task is never idle before, so that a paused clock does not move.
 async fn there(scene: &Scene) {
     while !scene.is_there() {
         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! What becomes of a call that does not come to its end. Rule 9: dropped before the body's first poll it is released,
-//! during the body it is in doubt, after the body returned its outcome is recorded.
+//! Calls that do not end. A call that is dropped before the first poll of its body is released. A call that is dropped in
+//! its body is in doubt. After the body has returned, its outcome is recorded. (Rule 9.)
 
 use std::cell::Cell;
 use std::future::{Future, pending};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use idem_runtime::{
     Call, Error, ErrorKind, OnInterrupt, Ran, Snapshot, Status, Store, call, idempotent, on_err, with_store,
 };
+use idem_tests::deadline;
 use idem_tests::form::in_every_form;
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::plain::{block_on, poll_once};
@@ -49,7 +50,7 @@ fn assert_released(store: &Store) {
     assert_eq!(record(store).unwrap().attempt(), 1);
 }
 
-/// Polls once while nobody can write, so that the writer cannot answer before the poll is over.
+/// Polls once while the write lock is taken, so that the writer thread cannot answer before the poll is over.
 fn poll_while_nobody_writes<F: Future>(place: &Place, mut future: Pin<&mut F>) {
     let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -116,7 +117,7 @@ fn a_future_that_is_never_polled_leaves_no_trace() {
     assert_released(&store);
 }
 
-// Rule 9: nothing was started, so what is in doubt stays so, with its reason and its attempts.
+// Rule 9: no body was started, so the call stays in doubt with its reason and its attempts.
 #[test]
 fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
     in_every_form(|form| {
@@ -134,7 +135,7 @@ fn a_rerun_dropped_before_the_first_poll_of_the_body_changes_nothing() {
     });
 }
 
-// Rule 9: the outcome is what the body returned.
+// Rule 9.
 #[test]
 fn a_future_dropped_after_its_body_returned_has_the_outcome_of_the_body() {
     fn drop_after<P: on_err::ErrPolicy<String>>(call: Call<P>, end: Result<u32, &str>) {
@@ -165,7 +166,7 @@ fn a_future_dropped_after_its_body_returned_has_the_outcome_of_the_body() {
 }
 
 /// Under a paused clock tokio moves time on as soon as it has nothing to do, which is when a call waits for its claim:
-/// the timeout strikes anywhere. Wherever it does, the call is released or in doubt, never stuck.
+/// the timeout can come at any await. At each of them the call is released or in doubt, never stuck.
 #[test]
 fn a_timeout_under_a_paused_clock_never_leaves_the_call_stuck() {
     let runtime =
@@ -212,9 +213,9 @@ fn a_paused_clock_times_no_waiter_out() {
     assert_eq!(runner.join().unwrap().unwrap(), 1);
 }
 
-// A leaked future can never tell its end: the call runs until an operator takes it.
+// A leaked future is never dropped: the call runs until an operator steals it.
 #[test]
-fn a_leaked_future_can_be_stolen() {
+fn the_call_of_a_leaked_future_can_be_stolen() {
     let store = Store::temporary().unwrap();
     let started = Cell::new(false);
     let mut future = Box::pin(pay(&store).run_async(async || {
@@ -236,6 +237,7 @@ fn a_leaked_future_can_be_stolen() {
 
 #[test]
 fn a_replay_takes_no_second_poll() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     pay(&store).run(|| Ok::<u32, Error>(3)).unwrap();
     let mut replay = Box::pin(pay(&store).run_async(async || Ok::<u32, Error>(4)));

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use idem_runtime::{Call, Error, ErrorKind, OnInterrupt, Store, call, idempotent, with_store};
+use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::Runs;
 
@@ -12,7 +13,7 @@ fn pay(store: &Store, key: &str) -> Call {
     call("concurrency.pay").store(store).key(key).wait(Duration::from_secs(60))
 }
 
-/// Runs `body` on so many threads at once, with their numbers, and gives what they answered.
+/// Runs `body` on so many threads at once, with their numbers, and gives their answers.
 fn together<T: Send + 'static>(threads: usize, body: impl Fn(usize) -> T + Send + Sync + 'static) -> Vec<T> {
     let (body, start) = (Arc::new(body), Arc::new(Barrier::new(threads)));
     let threads: Vec<_> = (0..threads)
@@ -172,6 +173,7 @@ fn a_store_that_purges_under_load_loses_no_live_record() {
 // Field 7: the same key of two names, and of two stores, are different calls.
 #[test]
 fn names_and_stores_share_no_keys() {
+    deadline::start();
     let (one, other) = (Store::temporary().unwrap(), Store::temporary().unwrap());
     let made = |store: &Store, name: &'static str, n: usize| {
         with_store(store, || call(name).key("A-17").run(|| Ok::<usize, Error>(n)).unwrap())

@@ -1,4 +1,4 @@
-//! `detach`: the body runs to its end though its caller is gone, and a retry joins it.
+//! `detach`: the body runs to its end after its caller has gone, and a retry joins it.
 
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ pub(crate) async fn not_run() -> Paid {
     unreachable!("the body ran")
 }
 
-/// A body that stands until it is let go on, and how often it ran.
+/// A body that stands until the test lets it continue, and the number of its runs.
 #[derive(Clone, Default)]
 pub(crate) struct Body {
     pub(crate) runs: Arc<Runs>,
@@ -83,7 +83,7 @@ fn the_body_ends_though_its_caller_is_gone_and_a_retry_joins_it() {
                 let store = store.clone();
                 async move { observe_async(detached(&store).run_async(move || body_again.run())).await }
             });
-            // Whoever does not detach joins just the same.
+            // A call without `detach` joins it too.
             let joined = observe_async(pay(&store).run_async(not_run));
             let let_go = async {
                 yield_now().await;
@@ -99,7 +99,7 @@ fn the_body_ends_though_its_caller_is_gone_and_a_retry_joins_it() {
 
 // Field 9: aborted, timed out, dropped.
 #[test]
-fn however_the_caller_goes_away_its_outcome_is_recorded() {
+fn the_outcome_is_recorded_in_whatever_way_the_caller_goes() {
     for runtime in runtimes() {
         runtime.block_on(async {
             for way in ["abort", "timeout", "drop"] {
@@ -142,7 +142,7 @@ fn however_the_caller_goes_away_its_outcome_is_recorded() {
 }
 
 #[test]
-fn under_a_paused_clock_nothing_is_lost_either() {
+fn under_a_paused_clock_no_detached_outcome_is_lost() {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let store = Store::temporary().unwrap();
@@ -155,7 +155,7 @@ fn under_a_paused_clock_nothing_is_lost_either() {
                 Ok::<_, Error>(number)
             }
         };
-        // The clock jumps whenever the runtime idles: the caller may be gone before its call is claimed.
+        // The clock jumps when the runtime is idle: the caller may go before its call is claimed.
         for _ in 0..20 {
             let given_up = timeout(Duration::from_secs(1), detached(&store).run_async(slow(&runs))).await;
             assert!(given_up.is_err() || runs.started() == 1);
@@ -167,7 +167,7 @@ fn under_a_paused_clock_nothing_is_lost_either() {
 
 // Rule 9.
 #[test]
-fn dropped_before_the_body_began_nothing_happened() {
+fn a_detached_call_that_is_dropped_before_its_body_starts_leaves_no_trace() {
     tokio_alone().block_on(async {
         let store = Store::temporary().unwrap();
         for _ in 0..10 {
@@ -182,7 +182,7 @@ fn dropped_before_the_body_began_nothing_happened() {
 }
 
 #[test]
-fn a_replay_and_an_observer_are_as_ever() {
+fn a_detached_call_is_replayed_and_observed_like_any_other() {
     tokio_alone().block_on(async {
         let store = Store::temporary().unwrap();
         let call = detached(&store).run_async(async || Ok::<_, Error>(1_usize));
@@ -194,14 +194,14 @@ fn a_replay_and_an_observer_are_as_ever() {
         let other = pay(&store).arg("cents", &5).detach().run_async(not_run).await;
         // The first call compared nothing, so there is nothing to differ from.
         assert_eq!(other.unwrap(), 1);
-        // No task is needed for it, which nobody would run here.
+        // A replay needs no task. No executor would run one here.
         let replay = poll_once(Box::pin(detached(&store).run_async(not_run)).as_mut());
         assert!(matches!(replay, Poll::Ready(Ok(1))));
     });
 }
 
 #[test]
-fn what_surrounds_the_call_travels_along() {
+fn a_detached_body_keeps_the_scope_of_its_caller() {
     for runtime in runtimes() {
         runtime.block_on(async {
             let store = Store::temporary().unwrap();
@@ -243,7 +243,7 @@ fn a_hook_is_not_detached_and_the_body_after_it_is() {
         let lost = in_doubt.run_async(async || Err::<usize, _>("lost".to_owned())).await;
         assert_eq!(lost, Err("lost".to_owned()));
 
-        // The hook goes with its caller.
+        // The hook is dropped with its caller.
         {
             let asked = detached(&store).recover_async(async || pending::<Verdict<usize>>().await);
             let mut asked = Box::pin(asked);
@@ -280,7 +280,7 @@ struct Shop {
     halt: Arc<Halt>,
 }
 
-/// Tells when it is dropped.
+/// Notifies when it is dropped.
 struct Permit(Arc<Mutex<Vec<String>>>);
 
 impl Drop for Permit {

@@ -1,4 +1,4 @@
-//! How a detached call can end: by an `Err`, a panic, the end of its runtime, or not at all for want of one.
+//! The ends of a detached call: an `Err`, a panic, the end of its runtime, and no runtime at all.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ fn panics_quietly() -> Paid {
 }
 
 #[test]
-fn without_a_runtime_it_is_refused_before_anything_is_recorded() {
+fn without_a_runtime_detach_is_refused_before_the_claim() {
     let store = Store::temporary().unwrap();
     let error = plain::block_on(detached(&store).run_async(not_run)).unwrap_err();
     assert_eq!((error.kind(), error.ran()), (ErrorKind::NotInitialised, Ran::No));
@@ -50,7 +50,7 @@ fn a_panic_is_the_callers_and_leaves_the_call_in_doubt() {
 }
 
 #[test]
-fn an_err_means_what_on_err_says_though_nobody_hears_it() {
+fn an_err_after_the_caller_has_gone_means_what_on_err_says() {
     tokio_alone().block_on(async {
         for remembers in [false, true] {
             let store = Store::temporary().unwrap();
@@ -131,7 +131,7 @@ fn drain_waits_for_calls_whose_callers_are_gone() {
 }
 
 #[test]
-fn a_panic_with_nobody_left_to_hear_it_leaves_the_call_in_doubt() {
+fn a_panic_after_the_caller_has_gone_leaves_the_call_in_doubt() {
     let store = Store::temporary().unwrap();
     let runtime = tokio_alone();
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! The tracing span of a caller travels along with its detached call.
+//! A detached body runs in the tracing span of its caller.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! `tracing` events: what happened to which call, and no secrets.
+//! `tracing` events name the call and contain no secret.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn pay(store: &Store) -> Call {
 }
 
 fn made(form: Form, call: Call) {
-    // What the call answers is another test's matter.
+    // Other tests check the answer of the call.
     let _ = form.make(call, || Ok::<String, Error>(SECRET.to_owned()));
 }
 
@@ -44,7 +44,7 @@ const WHO: [&str; 3] = ["name=events.pay", "key=A-17", "attempt=1"];
 
 // Field 20: logs show names and keys.
 #[test]
-fn a_run_and_a_replay_are_told() {
+fn a_run_and_a_replay_are_events() {
     in_every_form(|form| {
         let clock = idem_tests::hand_clock::HandClock::summer();
         let (_folder, store) = clock.store();
@@ -65,7 +65,7 @@ fn a_run_and_a_replay_are_told() {
 }
 
 #[test]
-fn a_doubt_is_told_with_its_reason() {
+fn a_refusal_in_doubt_is_an_event_with_its_reason() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let doubts = pay(&store).on_err(on_err::InDoubt);
@@ -78,7 +78,7 @@ fn a_doubt_is_told_with_its_reason() {
 }
 
 #[test]
-fn waiting_and_being_fenced_are_told() {
+fn waiting_and_fencing_are_events() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let halt = Halt::new();
@@ -109,7 +109,7 @@ fn waiting_and_being_fenced_are_told() {
 }
 
 #[test]
-fn calls_in_doubt_are_told_at_open() {
+fn opening_a_store_reports_its_calls_in_doubt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("idem.db");
     let store = Store::open(&path).unwrap();
@@ -125,7 +125,7 @@ fn calls_in_doubt_are_told_at_open() {
 
 // Field 13.
 #[test]
-fn a_result_that_cannot_be_stored_is_told() {
+fn a_result_that_cannot_be_stored_is_an_event() {
     in_every_form(|form| {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::builder().result_bytes_max(10).open(folder.path().join("idem.db")).unwrap();

@@ -1,4 +1,4 @@
-//! Async calls need no runtime: no reactor, no timer, no thread of an executor.
+//! Async calls need no runtime: no reactor, no timer and no thread of an executor.
 
 use std::future::Future;
 use std::pin::pin;
@@ -48,7 +48,7 @@ fn calls_run_and_replay_on_a_plain_executor() {
 }
 
 #[test]
-fn a_wait_is_over_without_anybodys_timer() {
+fn a_wait_times_out_without_a_timer_of_the_executor() {
     let store = Store::temporary().unwrap();
     let (halt, running) = start(&store);
     let short = pay(&store).wait(Duration::from_millis(50));

@@ -1,8 +1,9 @@
-//! Calls inside calls: ordinary records each, with no state of a function in common.
+//! Calls inside calls: each has a record of its own.
 
 use std::time::Duration;
 
 use idem_runtime::{Error, ErrorKind, Filter, Status, Store, call, idempotent, with_store, with_store_async};
+use idem_tests::deadline;
 use idem_tests::form::{in_every_form, kind, tokio_alone};
 use idem_tests::halt::Runs;
 use idem_tests::plain::{block_on, yield_now};
@@ -127,7 +128,8 @@ fn the_scope_of_a_body_ends_with_it() {
 }
 
 #[test]
-fn a_thread_that_a_body_starts_is_out_of_sight() {
+fn a_thread_that_a_body_starts_is_not_inside_the_call() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     let me = || call("nested.me").store(&store).key("A-17").map_err(kind).wait(Duration::ZERO);
     let made = me().run(|| {

@@ -1,5 +1,4 @@
-//! Calls inside of calls: an outer function that is run again over inner ones that are done is a saga that goes on
-//! where it was cut off.
+//! Sagas: an outer call that runs again resumes behind its completed inner calls.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use idem_runtime::{
     Error, ErrorKind, OnInterrupt, Status, Store, call, current, idempotent, install, with_store,
 };
+use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::{Runs, eventually};
 use idem_tests::plain::{block_on, yield_now};
@@ -84,7 +84,7 @@ fn the_program_that_ships_orders() {
 }
 
 #[test]
-fn a_saga_goes_on_where_it_was_killed_and_its_steps_have_the_same_tokens() {
+fn a_saga_resumes_where_it_was_killed_and_its_steps_keep_their_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let moments = [
         "begun",
@@ -99,6 +99,7 @@ fn a_saga_goes_on_where_it_was_killed_and_its_steps_have_the_same_tokens() {
         "at the end",
     ];
     let ship = |order: &str, dies: &str| {
+        deadline::start();
         let part = role::command(PART, &[folder.path().to_str().unwrap(), order, dies]).output().unwrap();
         String::from_utf8_lossy(&part.stdout).contains(&format!(">> done {}", order.len() * 3))
     };
@@ -207,12 +208,12 @@ fn an_outer_rerun_repeats_no_completed_step() {
     });
 }
 
-/// The recipe for a database that is not ours: the token goes into a column that must be unique.
+/// The recipe for another database: the token goes into a column that must be unique.
 #[idempotent(name = "interplay.elsewhere", key = order, skip(theirs, dies), on_interrupt = rerun(unlimited))]
 fn elsewhere(theirs: &Connection, order: &str, dies: &mut dyn FnMut(&str)) -> Result<i64, Error> {
     dies("before");
     let token = current().map(|call| call.token()).unwrap_or_default();
-    // Who comes second finds what the first one wrote.
+    // A second attempt finds the row of the first.
     let insert = "INSERT INTO payment (order_id, token) VALUES (?1, ?2) ON CONFLICT (token) DO NOTHING";
     theirs.execute(insert, [order, &token]).unwrap();
     dies("after");
@@ -221,6 +222,7 @@ fn elsewhere(theirs: &Connection, order: &str, dies: &mut dyn FnMut(&str)) -> Re
 
 #[test]
 fn rerun_and_a_unique_token_are_exactly_once_in_another_database() {
+    deadline::start();
     let folder = tempfile::tempdir().unwrap();
     let theirs = ledger::open(&folder.path().join("theirs.db"));
     theirs
@@ -231,7 +233,7 @@ fn rerun_and_a_unique_token_are_exactly_once_in_another_database() {
     for round in 0..6 {
         let order = format!("order {round}");
         for dies in ["before", "after", "after", "never", "never"] {
-            // Every time as if in another process: the store is opened anew.
+            // As in another process, the store is opened again each time.
             let store = Store::open(folder.path().join("idem.db")).unwrap();
             let mut die = |moment: &str| {
                 if moment == dies {

@@ -1,4 +1,4 @@
-//! What is on disk and in debug output: arguments never, results as long as they are kept.
+//! Arguments are never on disk or in debug output. Results are there as long as they are kept.
 
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn an_error_is_stored_only_if_it_is_remembered() {
     });
 }
 
-// Field 25: what is over leaves the file.
+// Field 25: an expired result leaves the file.
 #[test]
 fn a_purged_result_is_gone_from_the_disk() {
     let clock = HandClock::summer();
@@ -85,7 +85,7 @@ fn a_purged_result_is_gone_from_the_disk() {
 // Field 25.
 #[test]
 #[cfg(unix)]
-fn files_are_for_their_owner_alone() {
+fn files_of_a_store_are_readable_by_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().join("idem.db")).unwrap();

@@ -1,4 +1,4 @@
-//! Which store a call uses: its own, the one in scope, the program's.
+//! The store of a call: its own, the one in scope, or the default store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use idem_runtime::{
     Error, ErrorKind, Store, call, idempotent, init, init_with, with_store, with_store_async,
 };
+use idem_tests::deadline;
 use idem_tests::plain::{block_on, yield_now};
 
 #[idempotent(name = "scoped.sync", key = id)]
@@ -24,7 +25,7 @@ fn count(store: &Store) -> u64 {
 }
 
 #[test]
-fn the_innermost_scope_counts_and_ends_with_its_closure() {
+fn the_innermost_scope_applies_and_ends_with_its_closure() {
     let (a, b) = (Store::temporary().unwrap(), Store::temporary().unwrap());
     with_store(&a, || {
         sync(1).unwrap();
@@ -39,6 +40,7 @@ fn the_innermost_scope_counts_and_ends_with_its_closure() {
 
 #[test]
 fn a_store_that_is_named_counts_more_than_the_scope() {
+    deadline::start();
     #[idempotent(name = "scoped.named", key = id, store = store, skip(store))]
     fn named(id: u32, store: &Store) -> Result<u32, Error> {
         Ok(id)
@@ -104,16 +106,18 @@ fn a_task_keeps_its_scope_on_every_thread() {
 
 #[test]
 fn a_scope_does_not_reach_other_threads_and_spawned_tasks() {
+    deadline::start();
     in_a_process_of_its_own("call::store_in_scope::other_threads_have_no_scope");
 }
 
 #[test]
 fn a_program_has_one_store() {
-    in_a_process_of_its_own("call::store_in_scope::the_program_gets_its_store");
+    in_a_process_of_its_own("call::store_in_scope::the_program_has_one_default_store");
 }
 
 /// The program's store lasts as long as the process, so these tests get a process each.
 fn in_a_process_of_its_own(test: &str) {
+    deadline::start();
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).args(["--ignored", "--exact", test]).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -135,7 +139,7 @@ fn other_threads_have_no_scope() {
 
 #[test]
 #[ignore = "run by `a_program_has_one_store`"]
-fn the_program_gets_its_store() {
+fn the_program_has_one_default_store() {
     let error = sync(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotInitialised);
     assert!(error.help().contains("`idem_runtime::init(Store::open(…)?)`"), "{error:?}");

@@ -1,8 +1,9 @@
-//! `current().token()`: the key for a service downstream, the same at every attempt of one call.
+//! `current().token()`: the key for a downstream service, equal at every attempt of one call.
 
 use std::collections::BTreeSet;
 
 use idem_runtime::{Error, OnInterrupt, Store, call, current, idempotent, on_err, with_store};
+use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::plain::{block_on, yield_now};
 
@@ -33,12 +34,12 @@ fn a_token_is_a_uuid_of_version_eight() {
 }
 
 #[test]
-fn it_is_the_same_at_every_attempt_of_one_call() {
+fn a_token_is_the_same_at_every_attempt_of_one_call() {
     in_every_form(|form| {
         let folder = tempfile::tempdir().unwrap();
         let mut seen = BTreeSet::new();
         for attempt in 1..=4 {
-            // Every second attempt in a store opened anew.
+            // Every second attempt uses a store that was opened again.
             let store = Store::open(folder.path().join("idem.db")).unwrap();
             let call = || call("tokens.pay").store(&store).key("A-17").on_interrupt(OnInterrupt::rerun());
             let cut = form.make(call().on_err(on_err::InDoubt), || {
@@ -80,6 +81,7 @@ fn calls_steps_and_stores_have_tokens_of_their_own() {
 
 #[test]
 fn a_step_is_not_mistaken_for_another_call() {
+    deadline::start();
     let store = Store::temporary().unwrap();
     let step = |key: &str, step: &str| {
         let call = call("tokens.step").store(&store).key(key);
@@ -119,7 +121,7 @@ fn the_program_that_tells_its_token() {
 }
 
 #[test]
-fn it_is_the_same_in_another_process_after_a_kill() {
+fn a_token_is_the_same_in_another_process_after_a_kill() {
     for form in Form::ALL {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("idem.db");
@@ -162,7 +164,7 @@ fn current_is_the_innermost_call_and_none_outside() {
         let first = block_on(outer(7)).unwrap();
         let different: BTreeSet<_> = first.iter().collect();
         assert_eq!(different.len(), 3);
-        // What was stored is what was told.
+        // The stored token is the token that the program printed.
         assert_eq!(block_on(outer(7)).unwrap(), first);
         assert!(current().is_none());
     });

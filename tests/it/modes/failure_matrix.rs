@@ -1,5 +1,5 @@
-//! The cells of the failure table in `docs/design.md` that no other test proves: each mode of an interrupted call, and
-//! `tx`, at each moment at which something can go wrong.
+//! The cells of the failure table in `docs/design.md` that no other module proves: each mode of an interrupted call, and
+//! `tx`, at each moment of a failure.
 
 // Commits that the disk refuses.
 mod failed_writes;
@@ -18,12 +18,12 @@ use crate::modes::recover::{WINDOW, make};
 use crate::support::ledger::{Books, booking, not_run, open, post, postings, refused};
 use crate::support::place::Place;
 use crate::support::role::{self, Program};
-use crate::support::worker::{FORMS, NAME, Worker, status};
+use crate::support::worker::{FORMS, NAME, Worker, holding, status};
 
 const YEAR_MS: i64 = 31_536_000_000;
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What the next caller wants done about an interrupted call.
+/// The mode of the next caller for an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Refuse,
@@ -33,7 +33,7 @@ enum Mode {
 
 const MODES: [Mode; 3] = [Mode::Refuse, Mode::Rerun, Mode::Recover(Verdict::Done("found"))];
 
-/// What came of the next call.
+/// The outcome of the next call.
 #[derive(Debug)]
 struct Next {
     asked: bool,
@@ -72,7 +72,7 @@ fn attempt(store: &Store, key: &str) -> u32 {
     store.get(NAME, key).unwrap().unwrap().attempt()
 }
 
-/// The call was cut off: every mode does what it is for.
+/// The call was cut off, and every mode applies.
 fn assert_interrupted(form: Form, store: &Store, key: &str, mode: Mode) {
     let Next { asked, ran, answer } = next(form, store, key, mode, WINDOW);
     match mode {
@@ -83,7 +83,7 @@ fn assert_interrupted(form: Form, store: &Store, key: &str, mode: Mode) {
                 (ErrorKind::InDoubt, Ran::Unknown, false),
                 "{error}"
             );
-            assert_eq!(status(&store, key), Status::InDoubt);
+            assert_eq!(status(store, key), Status::InDoubt);
         }
         Mode::Rerun => assert_eq!((answer.unwrap().as_str(), ran, attempt(store, key)), ("ran", true, 2)),
         Mode::Recover(_) => {
@@ -180,9 +180,7 @@ fn after_a_restart_of_the_machine_each_mode_does_what_it_is_for_and_asks_without
 #[test]
 fn a_paused_owner_keeps_its_call_in_every_mode() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
+        let (place, mut owner) = holding(form);
         owner.pause();
         let store = place.open();
         for mode in MODES {
@@ -314,7 +312,7 @@ fn of_two_processes_one_asks_and_the_other_waits_for_what_it_hears() {
     }
 }
 
-/// A deploy renamed the function, gave it another argument and changes what it does about an interruption.
+/// A deploy renames the function, adds an argument and changes the mode.
 #[test]
 fn after_a_deploy_finished_calls_are_replayed_and_interrupted_ones_follow_the_new_mode() {
     for form in FORMS {

@@ -210,7 +210,7 @@ fn a_record_made_in_1970_does_not_vanish_when_the_clock_is_set() {
     assert_eq!(made(Form::Sync, pay(&store).ttl(DAY), 4), Ok(4));
 }
 
-// Field 22: a clock that runs behind what the store has seen is not believed.
+// Field 22: a clock that is behind the newest time of the store is not believed.
 #[test]
 fn a_clock_behind_the_newest_time_seen_expires_nothing() {
     let clock = HandClock::at(SUMMER_MS);
@@ -226,7 +226,7 @@ fn a_clock_behind_the_newest_time_seen_expires_nothing() {
 
 // Field 22: seconds are not milliseconds.
 #[test]
-fn literals_mean_what_they_say() {
+fn durations_in_literals_have_the_units_they_name() {
     #[idempotent(name = "lifetimes.ms", key = n, ttl = "1500ms", keep_result = "1500ms", skip(n, answer))]
     fn ms(n: u32, answer: u32) -> Result<u32, Error> {
         let _ = n;
@@ -266,7 +266,7 @@ fn literals_mean_what_they_say() {
 
 // Field 24.
 #[test]
-fn a_purge_takes_what_is_over_and_leaves_the_rest() {
+fn a_purge_deletes_expired_records_and_leaves_the_rest() {
     let clock = HandClock::summer();
     let (_folder, store) = clock.store();
     for n in 0..10 {
@@ -284,7 +284,7 @@ fn a_purge_takes_what_is_over_and_leaves_the_rest() {
 }
 
 #[test]
-fn a_purge_takes_results_before_their_records() {
+fn a_purge_deletes_results_before_their_records() {
     let clock = HandClock::summer();
     let (_folder, store) = clock.store();
     pay(&store).keep_result(HOUR).ttl(DAY).run(|| Ok::<u32, Error>(1)).unwrap();

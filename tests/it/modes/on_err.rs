@@ -1,4 +1,4 @@
-//! `on_err`: what an `Err` of the body means.
+//! `on_err`: the meaning of an `Err` of the body.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
 }
 
-/// What a payment may end with.
+/// The errors of a payment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum PayError {
     /// The answer is final.
     Declined { code: u16 },
-    /// Nobody knows.
+    /// The outcome is unknown.
     TimedOut,
     /// Nothing happened.
     Busy,
-    /// An error of ours.
+    /// An error of the store.
     Idem(String),
 }
 
@@ -81,7 +81,7 @@ fn a_remembered_error_is_replayed() {
         let path = folder.path().join("idem.db");
         let runs = Runs::new();
         for _ in 0..2 {
-            // The second time from a store opened anew.
+            // The second time from a store that was opened again.
             let store = Store::open(&path).unwrap();
             for _ in 0..2 {
                 let paid = form.make(pay(&store).on_err(on_err::Remember), || runs.count(|_| declined()));
@@ -96,7 +96,7 @@ fn a_remembered_error_is_replayed() {
 
 // Field 2.
 #[test]
-fn an_error_in_doubt_is_its_callers_and_nobody_repeats_the_call() {
+fn an_error_in_doubt_goes_to_its_caller_and_the_call_is_not_repeated() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let in_doubt = || pay(&store).on_err(on_err::InDoubt);
@@ -147,7 +147,7 @@ mod by_attribute {
     }
 }
 
-/// What an error means to a policy, by the policy's name.
+/// The meaning of an error under a policy, by the policy's name.
 fn meaning(policy: &str, error: &PayError) -> OnErr {
     match policy.trim_start_matches("on_err.").trim_end_matches("_async") {
         "release" => OnErr::Release,
@@ -169,7 +169,7 @@ fn check(
     let (found, next) = match is {
         OnErr::Release => (None, Ok(7)),
         OnErr::Remember => (Some(Status::Failed), Err(error.clone())),
-        _ => (Some(Status::InDoubt), Err(PayError::Idem("InDoubt".to_owned()))),
+        OnErr::InDoubt => (Some(Status::InDoubt), Err(PayError::Idem("InDoubt".to_owned()))),
     };
     assert_eq!(status(), found, "{what}");
     assert_eq!(pay(Ok(7)), next, "{what}");
@@ -230,7 +230,7 @@ fn an_error_that_cannot_be_stored_is_gone_and_not_run_again() {
 }
 
 #[test]
-fn a_remembered_error_that_nobody_can_read_is_no_reason_to_run_again() {
+fn a_remembered_error_that_cannot_be_read_is_no_reason_to_run_again() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         form.make(pay(&store).on_err(on_err::Remember), declined).unwrap_err();
@@ -261,12 +261,12 @@ fn a_remembered_error_ends_with_its_lifetimes() {
     });
 }
 
-/// A call that fails with an error of ours: its key is bad.
+/// A call that fails with an error of the store: its key is bad.
 fn fails_inside(store: &Store) -> Result<u32, PayError> {
     call("on_err.inner").store(store).key("").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
 }
 
-/// The status of the outer call's record after an inner call failed with an error of ours.
+/// The status of the outer record after an inner call failed with an error of the store.
 fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(
     form: Form,
     policy: P,
@@ -279,7 +279,7 @@ fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(
     status(&store, NAME)
 }
 
-/// An inner call that is in doubt; the body makes a declined payment of our error.
+/// An inner call that is in doubt. The body turns that error into a declined payment.
 fn declines_inside(store: &Store) -> Paid {
     let inner = call("on_err.in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1));
     assert_eq!(inner.as_ref().unwrap_err().kind(), ErrorKind::InDoubt);
@@ -315,9 +315,9 @@ fn an_inner_failure_is_not_remembered_further_out() {
     });
 }
 
-// Rule 10: in an async body, where the scope goes with the polls.
+// Rule 10: in an async body, whose scope is set at each poll.
 #[test]
-fn an_inner_failure_across_an_await_is_noticed() {
+fn an_inner_failure_across_an_await_counts() {
     let store = Store::temporary().unwrap();
     let outer = block_on(pay(&store).on_err(on_err::Remember).run_async(async || {
         idem_tests::plain::yield_now().await;
@@ -331,7 +331,7 @@ fn an_inner_failure_across_an_await_is_noticed() {
 }
 
 #[test]
-fn an_inner_failure_that_the_body_copes_with_is_no_matter() {
+fn an_inner_failure_that_the_body_handles_does_not_count() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let copes = form.make(pay(&store).on_err(on_err::Remember), || {
@@ -356,7 +356,7 @@ fn an_inner_error_of_its_own_is_remembered() {
 }
 
 #[test]
-fn a_judge_may_be_a_closure_over_what_is_around() {
+fn a_classifier_may_be_a_closure_over_its_surroundings() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let judged = Runs::new();
@@ -380,7 +380,7 @@ fn a_judge_may_be_a_closure_over_what_is_around() {
 }
 
 #[test]
-fn a_judge_that_panics_leaves_the_call_in_doubt() {
+fn a_classifier_that_panics_leaves_the_call_in_doubt() {
     for form in Form::ALL {
         let store = Store::temporary().unwrap();
         let pay = || call("classify.panics").store(&store).key("A-17");
@@ -425,7 +425,7 @@ impl From<Error> for Unstorable {
 }
 
 #[test]
-fn errors_that_cannot_be_stored_are_judged_too() {
+fn errors_that_cannot_be_stored_are_classified_too() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let classify = || {

@@ -1,4 +1,4 @@
-//! `on_interrupt`: what a caller does who finds that an earlier attempt was cut off.
+//! `on_interrupt`: the next call after an attempt that was cut off.
 
 use idem_runtime::{
     Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, idempotent, observe,
@@ -108,7 +108,7 @@ fn a_rerun_that_is_released_leaves_no_record() {
 
 // Rule 4: the record stores no mode.
 #[test]
-fn the_mode_is_the_callers_of_the_moment() {
+fn the_mode_of_the_present_caller_applies() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         form.cut_off(pay(&store).on_interrupt(OnInterrupt::rerun()));
@@ -198,7 +198,7 @@ fn the_attribute_takes_modes_and_expressions() {
 }
 
 #[test]
-fn a_settled_call_is_interrupted_no_more() {
+fn a_settled_call_is_no_longer_interrupted() {
     in_every_form(|form| {
         let store = interrupted(form);
         let made = || form.make(pay(&store).map_err(kind), || Ok::<u32, ErrorKind>(1));

@@ -1,4 +1,4 @@
-//! `on_interrupt = recover(…)`: an interrupted call is asked about before anything is run again.
+//! `on_interrupt = recover(…)`: a hook is asked about an interrupted call before a body runs again.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,7 +96,7 @@ pub(crate) fn interrupted(form: Form) -> (HandClock, tempfile::TempDir, Store) {
 }
 
 #[test]
-fn a_first_call_and_a_replay_ask_nobody() {
+fn a_first_call_and_a_replay_do_not_ask_the_hook() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         assert_eq!(make(form, pay(&store), not_asked, || Ok::<u32, Error>(1)).unwrap(), 1);
@@ -138,7 +138,7 @@ fn done_without_a_result_is_done_and_its_result_is_gone() {
 }
 
 #[test]
-fn unknown_and_a_failing_hook_leave_the_call_in_doubt() {
+fn the_verdict_unknown_and_a_failing_hook_leave_the_call_in_doubt() {
     in_every_form(|form| {
         let (clock, _folder, store) = interrupted(form);
         clock.pass(WINDOW);
@@ -157,7 +157,7 @@ fn unknown_and_a_failing_hook_leave_the_call_in_doubt() {
     });
 }
 
-// What a second attempt sent can be as late as what the first one sent.
+// The request of a second attempt can be as late as that of the first.
 #[test]
 fn a_hook_that_panics_leaves_the_call_in_doubt_and_is_no_attempt() {
     in_every_form(|form| {
@@ -270,7 +270,7 @@ fn of_two_callers_one_asks_and_the_other_waits() {
 }
 
 #[test]
-fn whoever_waited_for_a_hook_that_does_not_know_asks_for_themselves() {
+fn a_waiter_of_a_hook_that_does_not_know_asks_its_own_hook() {
     in_every_form(|form| {
         let (_clock, _folder, store) = interrupted(form);
         let (halt, hooks) = (Halt::new(), Runs::new());
@@ -293,7 +293,7 @@ fn whoever_waited_for_a_hook_that_does_not_know_asks_for_themselves() {
 
 // Rule 5.
 #[test]
-fn other_arguments_are_refused_before_anybody_is_asked() {
+fn other_arguments_are_refused_before_the_hook_is_asked() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let with = |cents: u32| call(NAME).store(&store).key("A-17").arg("cents", &cents);

@@ -1,5 +1,4 @@
-//! Recovery after a kill: an effect that comes late, since its request was still in the kernel's hands, and a hook that
-//! is killed itself.
+//! Recovery after a kill: an effect that arrives after the hook was asked, and a hook whose process is killed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,11 +12,11 @@ use idem_tests::hand_clock::{HandClock, SUMMER_MS};
 
 use crate::support::role::{self, Program};
 
-const BEFORE: &str = "modes::recover_late::the_one_that_ran_before_the_restart";
+const BEFORE: &str = "modes::recover_late::the_program_before_the_restart";
 const ASKER: &str = "modes::recover_late::the_asker";
 const SENDER: &str = "modes::recover_late::the_sender";
 
-/// Charges through the provider, and never hears its answer.
+/// Charges through the provider and never gets its answer.
 #[test]
 fn the_sender() {
     let Some(words) = role::words() else { return };
@@ -61,7 +60,7 @@ impl Provider {
         u32::try_from(charges.len()).unwrap()
     }
 
-    /// What it answers when it is asked.
+    /// The provider's answer to the hook.
     fn ask(&self, token: &str) -> Verdict<u32> {
         let found = self.charges.lock().unwrap().iter().position(|charge| charge == token);
         found.map_or(Verdict::NotDone, |at| Verdict::Done(u32::try_from(at + 1).unwrap()))
@@ -93,7 +92,7 @@ fn recover(form: Form, store: &Store, provider: &Provider) -> Result<u32, Error>
 }
 
 #[test]
-fn within_the_settle_window_it_is_not_charged_twice() {
+fn within_the_settle_window_a_late_payment_is_not_charged_twice() {
     for form in [Form::Sync, Form::Tokio] {
         let provider = Provider::new();
         let window = Duration::from_secs(60);
@@ -110,7 +109,7 @@ fn within_the_settle_window_it_is_not_charged_twice() {
 }
 
 #[test]
-fn after_the_settle_window_what_never_arrived_is_charged() {
+fn after_the_settle_window_a_payment_that_never_arrived_is_charged() {
     for form in [Form::Sync, Form::Tokio] {
         let provider = Provider::new();
         let (_folder, store) = killed_after_sending(&provider, Duration::from_millis(150));
@@ -122,7 +121,7 @@ fn after_the_settle_window_what_never_arrived_is_charged() {
 
 /// Why there is a window at all.
 #[test]
-fn without_a_window_it_is_charged_twice() {
+fn without_a_settle_window_a_late_payment_is_charged_twice() {
     let provider = Provider::new();
     let (_folder, store) = killed_after_sending(&provider, Duration::ZERO);
     assert_eq!(recover(Form::Sync, &store, &provider).unwrap(), 1);
@@ -133,7 +132,7 @@ fn without_a_window_it_is_charged_twice() {
     assert_eq!(charges[0], charges[1]);
 }
 
-/// Asks, and never hears the answer.
+/// Asks and never gets the answer.
 #[test]
 fn the_asker() {
     let Some(words) = role::words() else { return };
@@ -171,9 +170,9 @@ fn a_hook_that_is_killed_leaves_the_call_in_doubt_and_is_no_attempt() {
     }
 }
 
-/// Is in its body when the machine goes down.
+/// Stands in its body when the machine stops.
 #[test]
-fn the_one_that_ran_before_the_restart() {
+fn the_program_before_the_restart() {
     let Some(words) = role::words() else { return };
     let [store] = words.try_into().unwrap();
     let store = Store::builder().clock(HandClock::summer()).open(store).unwrap();
@@ -185,7 +184,7 @@ fn the_one_that_ran_before_the_restart() {
 }
 
 #[test]
-fn what_ran_before_a_restart_of_the_machine_has_settled_by_then() {
+fn a_call_before_a_restart_of_the_machine_has_no_settle_window() {
     for form in [Form::Sync, Form::Tokio] {
         for restarted in [true, false] {
             let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The settle window of `recover`: how long "not done" is not believed.
+//! The window of `recover`, in which the verdict `NotDone` is not believed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -61,7 +61,7 @@ fn every_attempt_has_a_settle_window_of_its_own() {
 }
 
 #[test]
-fn the_settle_window_is_the_stores() {
+fn the_settle_window_is_a_setting_of_the_store() {
     for (window, is_over) in [(Duration::ZERO, true), (Duration::from_secs(5), false)] {
         in_every_form(move |form| {
             let (clock, folder) = (HandClock::summer(), tempfile::tempdir().unwrap());

@@ -1,4 +1,4 @@
-//! Several processes on one store: one effect per key, and whoever waits gets the outcome wherever it waits.
+//! Several processes on one store: one effect per key, and every waiter gets the outcome.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use idem_tests::form::Form;
 use idem_tests::halt::pause;
 
 use crate::support::place::Place;
-use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, once, replay, status, word};
+use crate::support::worker::{FORMS, NAME, Worker, effect, holding, not_run, once, replay, status, word};
 
 // Rule 1. Field 4, 18.
 #[test]
@@ -106,9 +106,7 @@ fn after_a_panic_waiters_in_other_processes_go_on_as_their_own_on_interrupt_says
 #[test]
 fn a_waiter_of_another_process_whose_wait_is_over_disturbs_nothing() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
+        let (place, mut owner) = holding(form);
         let store = place.open();
         for wait in [Duration::ZERO, Duration::from_millis(30)] {
             let begun = Instant::now();
@@ -145,9 +143,7 @@ fn a_store_is_closed_and_opened_while_another_process_has_it() {
 
 #[test]
 fn a_call_that_runs_elsewhere_can_be_seen_and_cannot_be_forgotten() {
-    let place = Place::new();
-    let mut owner = Worker::start(&place);
-    owner.hold("first", Form::Sync, "refuse", "k");
+    let (place, mut owner) = holding(Form::Sync);
     let store = place.open();
     let seen = store.get(NAME, "k").unwrap().unwrap();
     assert_eq!(seen.status(), Status::Running);

@@ -1,7 +1,7 @@
-//! `kill -9`: of the example at any moment, and of a call at every stage.
+//! `kill -9` of the example at any moment, and of a call at every stage.
 //!
-//! `IDEM_TESTS_KILLS=500 cargo test -p idem-tests crash` kills more often (10 times each by default), and
-//! `IDEM_TESTS_SEED` repeats a run.
+//! `IDEM_TESTS_KILLS=500 cargo test -p idem-tests crash` kills 500 times each instead of 10 times. `IDEM_TESTS_SEED` repeats
+//! a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -14,6 +14,7 @@ use idem_runtime::{ErrorKind, OnInterrupt, Status};
 
 use crate::support::place::Place;
 use crate::support::worker::{FORMS, NAME, Worker, effect};
+use idem_tests::deadline;
 use idem_tests::halt::{LONG, pause_for};
 
 const WORKERS: usize = 8;
@@ -65,7 +66,7 @@ fn deliveries() -> &'static Path {
     })
 }
 
-/// The example on one store and one ledger, however often.
+/// The example on one store and one ledger, for any number of runs.
 struct Consumer {
     place: Place,
     on_interrupt: &'static str,
@@ -88,16 +89,18 @@ impl Consumer {
         self.place.folder().join("ledger.tsv")
     }
 
-    /// Begins, and is killed after so many milliseconds.
+    /// Starts the example and kills it after so many milliseconds.
     fn begin_and_kill(&self, after_ms: u64) {
         let mut child = self.command("5").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         pause_for(Duration::from_millis(after_ms));
         child.kill().unwrap();
+        deadline::start();
         child.wait().unwrap();
     }
 
     /// Runs to the end; gives the counts and the exit status.
     fn finish(&self) -> (BTreeMap<String, u64>, i32) {
+        deadline::start();
         let Output { status, stdout, stderr } = self.command("0").output().unwrap();
         let stdout = String::from_utf8(stdout).unwrap();
         let counts = stdout.lines().last().map_or_else(
@@ -201,7 +204,7 @@ fn killed_at_any_moment_and_run_again_with_refuse_nothing_is_repeated_and_those_
     }
 }
 
-/// Where a call can be cut off, and what is there afterwards.
+/// The stages at which a call can be cut off, and the traces of each.
 struct Stage {
     plan: &'static str,
     effects: usize,
@@ -253,7 +256,7 @@ fn a_call_that_is_cut_off_at_any_stage_is_in_doubt_exactly_if_its_effect_may_hav
     }
 }
 
-// Field 2: a poison message ends the program at every attempt, but not for ever.
+// Field 2: a poison message ends the program at every attempt, and the attempts are limited.
 #[test]
 fn a_call_that_ends_its_process_at_every_attempt_is_given_up_after_as_many_as_were_allowed() {
     for form in FORMS {

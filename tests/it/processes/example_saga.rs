@@ -1,5 +1,6 @@
-//! `examples/saga.rs` is killed at every boundary of its steps and goes on.
+//! `examples/saga.rs` is killed at every boundary of its steps and resumes.
 
+use idem_tests::deadline;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,6 +17,7 @@ fn saga(folder: &Path, crash_after: Option<&str>) -> Output {
     if let Some(moment) = crash_after {
         command.args(["--crash-after", moment]);
     }
+    deadline::start();
     command.output().unwrap()
 }
 
@@ -36,7 +38,7 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What a step told.
+/// The token and the answer of a step.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     token: String,
@@ -54,7 +56,7 @@ fn told(output: &Output) -> BTreeMap<String, Told> {
         .collect()
 }
 
-/// What a step answers in the run after the crash at a moment: a step that is recorded is not made again.
+/// The answer of a step in the run after a crash. A step that is recorded does not run again.
 fn answer_after(moment: usize, step: usize) -> &'static str {
     let (done, recorded) = (2 * step + 1, 2 * step + 2);
     match moment {
@@ -64,7 +66,7 @@ fn answer_after(moment: usize, step: usize) -> &'static str {
     }
 }
 
-/// What the services did, as step and token.
+/// The effects of the services, as step and token.
 fn effects(folder: &Path) -> Vec<(String, String)> {
     let book = std::fs::read_to_string(folder.join("services.tsv")).unwrap_or_default();
     let fields = book.lines().map(|line| line.split('\t').collect::<Vec<_>>());
@@ -77,7 +79,7 @@ fn expect_each_effect_once(folder: &Path, told: &BTreeMap<String, Told>) {
 }
 
 #[test]
-fn a_saga_killed_at_any_boundary_goes_on_and_has_each_effect_once() {
+fn a_saga_killed_at_any_boundary_resumes_and_has_each_effect_once() {
     for (at, moment) in MOMENTS.iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let first = crash(folder.path(), moment);
@@ -105,7 +107,7 @@ fn a_saga_killed_at_one_boundary_after_the_other_has_each_effect_once() {
 }
 
 #[test]
-fn a_saga_that_is_over_is_replayed_as_a_whole() {
+fn a_completed_saga_is_replayed_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
     let first = finish(folder.path());
     assert_eq!(finish(folder.path()), BTreeMap::new(), "a step was called");

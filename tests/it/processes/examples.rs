@@ -1,4 +1,4 @@
-//! The other example programs are run, and what they print is true.
+//! The example programs run, and their output is true.
 
 use std::process::Command;
 
@@ -35,7 +35,7 @@ fn rows_and_records_are_committed_together_or_not_at_all() {
 }
 
 #[test]
-fn a_batch_of_200_messages_waits_for_the_disk_once() {
+fn the_batch_of_the_example_has_one_fsync() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let options = ["-e", "trace=fsync,fdatasync,write", "-o", trace.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! Who holds a call: its owner's death is noticed at once, and nothing short of death – or an operator – moves it.
+//! The owner of a call: other processes notice its death at once, and only death or an operator takes the call from it.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use idem_tests::halt::{LONG, eventually, pause};
 use rusqlite::OpenFlags;
 
 use crate::support::place::Place;
-use crate::support::worker::{FORMS, NAME, Worker, effect, not_run, replay, status};
+use crate::support::worker::{FORMS, NAME, Worker, effect, holding, not_run, replay, status};
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Changes a row behind the store's back.
+/// Changes a row beside the store.
 fn tamper(place: &Place, sql: &str) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let conn = rusqlite::Connection::open_with_flags(place.database(), flags).unwrap();
@@ -20,15 +20,20 @@ fn tamper(place: &Place, sql: &str) {
     assert_eq!(conn.execute(sql, []).unwrap(), 1);
 }
 
+/// The owner of a running call, without its lock file.
+fn without_lock_file(form: Form) -> (Place, Worker) {
+    let (place, owner) = holding(form);
+    place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    (place, owner)
+}
+
 // Rule 3. Field 1.
 #[test]
-fn whoever_waits_notices_the_death_of_the_owner_at_once() {
+fn a_waiter_notices_the_death_of_the_owner_at_once() {
     let mut took: Vec<Duration> = Vec::new();
     for form in FORMS {
         for _ in 0..4 {
-            let place = Place::new();
-            let mut owner = Worker::start(&place);
-            owner.hold("first", form, "refuse", "k");
+            let (place, mut owner) = holding(form);
             let store = place.open();
             std::thread::scope(|scope| {
                 let waiter = scope.spawn(|| {
@@ -59,7 +64,7 @@ fn whoever_waits_notices_the_death_of_the_owner_at_once() {
 
 // Rule 3, 4. Field 1, 2.
 #[test]
-fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
+fn the_calls_of_a_killed_owner_are_in_doubt_in_every_process_at_once() {
     for form in FORMS {
         let place = Place::new();
         let (mut owner, mut other) = (Worker::start(&place), Worker::start(&place));
@@ -71,7 +76,7 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
         owner.kill();
         let refusal = other.hear("waiter err InDoubt");
         assert!(refusal.contains("the process of the owner ended"), "{refusal}");
-        // Nobody has touched this one, and it reads as in doubt all the same.
+        // No call has touched this record. It reads as in doubt.
         assert_eq!(status(&store, "unwatched"), Status::InDoubt);
         let error = replay(form, &store, "unwatched").unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
@@ -79,7 +84,7 @@ fn a_killed_owners_calls_are_in_doubt_for_everybody_at_once() {
     }
 }
 
-/// When the doubt was noticed is written after the refusal, and must not pass for a call that runs.
+/// The time of the doubt is written after the refusal. That write must not look like a running call.
 #[test]
 fn a_call_that_was_just_refused_as_in_doubt_can_be_forgotten_at_once() {
     for form in FORMS {
@@ -99,7 +104,7 @@ fn a_call_that_was_just_refused_as_in_doubt_can_be_forgotten_at_once() {
     }
 }
 
-// Rule 3: a running record of my owner that this process does not know is in doubt – and one that it knows is not.
+// Rule 3: a running record of this owner is in doubt if the process does not know the call.
 #[test]
 fn a_store_opened_after_a_crash_settles_what_the_dead_left_and_nothing_of_the_living() {
     let place = Place::new();
@@ -120,9 +125,7 @@ fn a_store_opened_after_a_crash_settles_what_the_dead_left_and_nothing_of_the_li
 #[test]
 fn a_paused_owner_is_never_taken_over() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
+        let (place, mut owner) = holding(form);
         owner.pause();
         let store = place.open();
         let begun = Instant::now();
@@ -130,7 +133,7 @@ fn a_paused_owner_is_never_taken_over() {
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
         assert!(begun.elapsed() >= SHORT);
         assert_eq!(status(&store, "k"), Status::Running);
-        // A store that is opened meanwhile leaves it alone too.
+        // A store that is opened meanwhile leaves the call alone.
         drop(store);
         let store = place.open();
         owner.go_on();
@@ -141,14 +144,11 @@ fn a_paused_owner_is_never_taken_over() {
     }
 }
 
-// Rule 3: no lock file, nothing proven.
+// Rule 3: without a lock file no death is proven.
 #[test]
 fn without_its_lock_file_a_living_owner_is_not_taken_over_and_the_refusal_names_steal() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
-        place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        let (place, _owner) = without_lock_file(form);
         let store = place.open();
         let error = effect(form, &store, "k", OnInterrupt::rerun_unlimited(), SHORT, not_run).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
@@ -164,9 +164,7 @@ fn without_its_lock_file_a_living_owner_is_not_taken_over_and_the_refusal_names_
 #[test]
 fn without_its_lock_file_a_dead_owner_is_known_by_its_process_id() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
+        let (place, mut owner) = holding(form);
         let store = place.open();
         std::thread::scope(|scope| {
             let waiter = scope
@@ -175,7 +173,7 @@ fn without_its_lock_file_a_dead_owner_is_known_by_its_process_id() {
             let ours = place.owner_files().len();
             assert_eq!(ours, 2);
             for file in place.owner_files() {
-                // Ours goes as well: we know ourselves without it.
+                // The file of this process goes too: a process knows itself without it.
                 std::fs::remove_file(file).unwrap();
             }
             owner.kill();
@@ -189,10 +187,7 @@ fn without_its_lock_file_a_dead_owner_is_known_by_its_process_id() {
 // Rule 3: another process with the same id is not the owner.
 #[test]
 fn without_its_lock_file_an_owner_whose_process_id_was_given_away_is_dead() {
-    let place = Place::new();
-    let mut owner = Worker::start(&place);
-    owner.hold("first", Form::Sync, "refuse", "k");
-    place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let (place, _owner) = without_lock_file(Form::Sync);
     tamper(&place, "UPDATE idem_owner SET pid_start = pid_start - 1");
     let store = place.open();
     let error = replay(Form::Tokio, &store, "k").unwrap_err();
@@ -203,10 +198,7 @@ fn without_its_lock_file_an_owner_whose_process_id_was_given_away_is_dead() {
 #[test]
 fn without_its_lock_file_an_owner_of_another_boot_is_dead() {
     for form in FORMS {
-        let place = Place::new();
-        let mut owner = Worker::start(&place);
-        owner.hold("first", form, "refuse", "k");
-        place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        let (place, mut owner) = without_lock_file(form);
         tamper(&place, "UPDATE idem_owner SET boot_id = 'another boot'");
         let store = place.open();
         let error = replay(form, &store, "k").unwrap_err();
@@ -215,7 +207,7 @@ fn without_its_lock_file_an_owner_of_another_boot_is_dead() {
             effect(form, &store, "k", OnInterrupt::rerun(), LONG, || Ok("again".to_owned())).unwrap(),
             "again"
         );
-        // The one that was taken for dead is told when it ends, and overwrites nothing.
+        // The call of the owner that counted as dead is fenced and overwrites nothing.
         owner.tell("first end ok");
         owner.hear("first err Fenced");
         assert_eq!(replay(form, &store, "k").unwrap(), "again");
@@ -225,10 +217,7 @@ fn without_its_lock_file_an_owner_of_another_boot_is_dead() {
 // Rule 3: a process id of another container says nothing.
 #[test]
 fn without_its_lock_file_an_owner_in_another_container_stays_unknown() {
-    let place = Place::new();
-    let mut owner = Worker::start(&place);
-    owner.hold("first", Form::Sync, "refuse", "k");
-    place.owner_files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let (place, mut owner) = without_lock_file(Form::Sync);
     tamper(&place, "UPDATE idem_owner SET pid_space = 'pid:[1]', pid_start = 1");
     owner.kill();
     let store = place.open();
@@ -238,9 +227,7 @@ fn without_its_lock_file_an_owner_in_another_container_stays_unknown() {
 
 #[test]
 fn a_killed_process_leaves_nothing_behind_once_the_store_was_opened_and_closed() {
-    let place = Place::new();
-    let mut owner = Worker::start(&place);
-    owner.hold("first", Form::Sync, "refuse", "k");
+    let (place, mut owner) = holding(Form::Sync);
     owner.kill();
     place.open().close().unwrap();
     eventually("no lock file is left", || place.owner_files().is_empty());

@@ -1,4 +1,4 @@
-//! `steal`, late finishers and claim numbers: a call that was taken away never overwrites what came after it.
+//! `steal`: the late outcome of a stolen call never overwrites a newer one.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ enum Then {
     Rerun,
 }
 
-/// A call that stands in its body; its answer is written as a worker writes it.
+/// A call that stands in its body. Its answer has the form of a worker's.
 enum Held {
     Here { end: Sender<&'static str>, answer: JoinHandle<String> },
     Elsewhere { worker: Arc<Mutex<Worker>>, tag: &'static str },
@@ -120,7 +120,7 @@ impl Held {
                 let mut worker = worker.lock().unwrap();
                 worker.tell(&format!("{tag} end {how}"));
                 if how == "panic" {
-                    // Its thread says nothing. What it sent to the store is before the next call.
+                    // A thread that panics says nothing. The store handles its end before the next call.
                     pause();
                     worker.call("behind", Form::Sync, "refuse", "other", "quick");
                     worker.hear("behind ok");
@@ -164,7 +164,7 @@ fn steal(owner: Owner, then: Then, end: &'static str) {
     let fenced = if then == Then::Nothing { "ok" } else { "err Fenced" };
     match end {
         "ok" => assert!(late.starts_with(fenced), "{what}: {late}"),
-        // An `Err` is its caller's, whatever became of the record.
+        // The caller gets its `Err` in every case.
         "err" => assert_eq!(late, "err Own", "{what}"),
         _ => assert_eq!(late, "panicked", "{what}"),
     }
@@ -189,7 +189,9 @@ fn steal(owner: Owner, then: Then, end: &'static str) {
 // Rule 2. Field 5.
 #[test]
 fn a_late_finish_counts_while_nobody_has_touched_the_stolen_call() {
-    OWNERS.into_iter().for_each(|owner| steal(owner, Then::Nothing, "ok"));
+    for owner in OWNERS {
+        steal(owner, Then::Nothing, "ok");
+    }
 }
 
 // Rule 2. Field 5: neither the success nor the failure of a late finisher touches what came after it.
@@ -204,7 +206,7 @@ fn a_late_finisher_is_fenced_once_the_call_was_settled_or_claimed_again() {
     }
 }
 
-// Rule 2: never used twice.
+// Rule 2.
 #[test]
 fn a_claim_number_is_never_used_twice() {
     let place = Place::new();

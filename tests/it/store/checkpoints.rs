@@ -1,4 +1,4 @@
-//! The log is folded into the database beside the calls, and stays short.
+//! Checkpoints run while calls continue, and the WAL stays short.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 #[cfg(unix)]
 use crate::support::place::Place;
+#[cfg(unix)]
 use crate::support::worker::Worker;
 
 const NAME: &str = "checkpoints.pay";
@@ -29,10 +30,10 @@ fn pay(store: &Store, n: usize) -> usize {
     call(NAME).store(store).key(&n).on_interrupt(mode).run(|| Ok::<_, Error>(n)).unwrap()
 }
 
-/// Makes so many calls from so many threads, and then all of them again. Gives the longest log there was.
+/// Makes so many calls from so many threads, and then all of them again. Gives the greatest length of the WAL.
 fn longest_log(store: &Store, callers: usize) -> u64 {
     let (mut longest, over) = (0, AtomicBool::new(false));
-    // `stats` would read from the log, and so keep it from being begun anew.
+    // `stats` would read from the WAL and so keep SQLite from resetting it.
     let wal = store.path().with_file_name("idem.db-wal");
     thread::scope(|scope| {
         let work = |first: usize| (first..CALLS).step_by(callers).for_each(|n| assert_eq!(pay(store, n), n));
@@ -78,7 +79,7 @@ fn application(path: &Path, page_bytes: u32) {
 }
 
 #[test]
-fn the_log_stays_short_whoever_writes() {
+fn the_wal_stays_short_with_one_writer_and_with_many() {
     for callers in [1, 2, 16] {
         let (_folder, path) = folder();
         let store = short_log().open(&path).unwrap();
@@ -88,10 +89,10 @@ fn the_log_stays_short_whoever_writes() {
     }
 }
 
-// What another process commits while the rest is folded in would be a rest again, for ever.
+// Commits of another process during the last part of a checkpoint would leave a part again, for ever.
 #[cfg(unix)]
 #[test]
-fn the_log_stays_short_though_another_process_writes_all_the_time() {
+fn the_wal_stays_short_while_another_process_writes_all_the_time() {
     let place = Place::new();
     let store = short_log().open(place.database()).unwrap();
     let mut other = Worker::start(&place);
@@ -102,7 +103,7 @@ fn the_log_stays_short_though_another_process_writes_all_the_time() {
 }
 
 #[test]
-fn the_log_of_an_application_is_measured_in_its_own_pages() {
+fn the_wal_of_an_application_is_measured_in_its_own_pages() {
     for page_bytes in [512, 65_536] {
         let (_folder, path) = folder();
         application(&path, page_bytes);
@@ -116,7 +117,7 @@ fn the_log_of_an_application_is_measured_in_its_own_pages() {
 }
 
 #[test]
-fn callers_do_not_wait_for_a_long_reader_and_the_log_is_short_again_after_it() {
+fn callers_do_not_wait_for_a_long_reader_and_the_wal_is_short_again_after_it() {
     let (_folder, path) = folder();
     let store = short_log().open(&path).unwrap();
     pay(&store, CALLS);
@@ -135,7 +136,7 @@ fn callers_do_not_wait_for_a_long_reader_and_the_log_is_short_again_after_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn it_is_folded_in_on_a_thread_that_ends_with_it() {
+fn a_checkpoint_runs_on_a_thread_that_ends_with_it() {
     let is_there = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let mut names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -157,6 +158,6 @@ fn it_is_folded_in_on_a_thread_that_ends_with_it() {
         seen
     });
     assert!(seen);
-    // Others of this program's stores fold as well.
+    // Other stores of this program run checkpoints too.
     eventually("the thread ends", || !is_there());
 }

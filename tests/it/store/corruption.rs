@@ -1,4 +1,4 @@
-//! Damage and trouble under an open store, and what is found at the next open: an error, never a second run.
+//! Damage under an open store and at the next open: an error, never a second run.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(crate) fn rerun(form: Form, store: &Store, key: &str) -> Result<String, Erro
 
 // Rule 6: the high-water mark.
 #[test]
-fn a_store_that_lost_its_log_is_refused_until_that_is_accepted() {
+fn a_store_that_lost_its_wal_is_refused_until_the_loss_is_accepted() {
     for form in FORMS {
         let place = Place::new();
         let mut worker = Worker::start(&place);
@@ -60,7 +60,7 @@ fn an_old_copy_in_the_place_of_the_store_is_refused() {
 }
 
 #[test]
-fn a_high_water_mark_that_is_lost_or_torn_is_no_alarm() {
+fn a_high_water_mark_that_is_lost_or_torn_is_not_reported() {
     for rest in [None, Some(&b""[..]), Some(b"torn"), Some(&[0xff; 16])] {
         let place = Place::new();
         let store = place.open();
@@ -132,7 +132,7 @@ fn a_store_with_a_damaged_index_is_refused_after_an_unclean_end() {
     assert!(place.open().get(NAME, "b").unwrap().is_some());
 }
 
-/// Rows that do not stand in order once led both round in a circle for ever.
+/// Rows out of order once made both loop for ever.
 #[test]
 fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
     const PAGE: usize = 4_096;
@@ -168,9 +168,9 @@ fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
     }
 }
 
-/// The old copy knows nothing of the program that left the log.
+/// The old copy has no record of the program that left the WAL.
 #[test]
-fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
+fn an_old_database_beside_a_newer_wal_is_refused() {
     let place = Place::new();
     let store = place.open();
     run(Form::Sync, &store, "old").unwrap();
@@ -182,7 +182,7 @@ fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
         worker.call(&key, Form::Sync, "refuse", &key, "quick");
         worker.hear(&format!("{key} ok"));
     }
-    // What the log held goes to the database, and the log goes on from its start.
+    // The checkpoint moves the pages of the WAL to the database, and SQLite resets the WAL.
     place.connect().query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
     worker.call("last", Form::Sync, "refuse", "last", "quick");
     worker.hear("last ok");
@@ -194,7 +194,7 @@ fn an_old_database_beside_a_newer_log_is_noticed_when_it_is_opened() {
 
 /// `SQLite` finds nothing wrong with a store that some records are missing from.
 #[test]
-fn a_store_with_too_few_records_is_refused_after_an_unclean_end_until_that_is_accepted() {
+fn a_store_with_too_few_records_is_refused_after_an_unclean_end_until_the_loss_is_accepted() {
     let place = Place::new();
     let mut worker = Worker::start(&place);
     for key in ["a", "b"] {
@@ -222,7 +222,7 @@ fn a_record_that_was_tampered_with_is_an_error_until_it_is_forgotten() {
             "status = 4",
             "claim = claim + 1",
             "owner = owner + 1",
-            // The checksum, what it is of, and the length.
+            // The checksum, its input, and the length.
             "facts = CAST(x'0000000000000000' || substr(facts, 9) AS BLOB)",
             "facts = CAST(substr(facts, 1, 8) || x'00' || substr(facts, 10) AS BLOB)",
             "facts = substr(facts, 1, length(facts) - 1)",
@@ -255,7 +255,7 @@ fn a_record_that_was_tampered_with_is_an_error_until_it_is_forgotten() {
     }
 }
 
-/// Its end looks for it by the number of its row first.
+/// The end of a call first looks for its record by the number of the row.
 #[test]
 fn a_call_whose_row_was_numbered_anew_while_it_ran_still_ends() {
     for form in FORMS {
@@ -305,8 +305,6 @@ fn no_flipped_byte_of_a_record_repeats_its_call_or_changes_its_result() {
     assert!(noticed > result[0] - name[0], "only {noticed} were noticed");
 }
 
-// The disk, the lock and the writer.
-
 // Rule 8: a claim that cannot be written fails closed.
 #[test]
 fn while_another_program_holds_the_write_lock_claims_are_refused_after_a_second_and_replays_go_on() {
@@ -337,7 +335,7 @@ fn while_another_program_holds_the_write_lock_claims_are_refused_after_a_second_
         }
     });
     other.execute_batch("COMMIT").unwrap();
-    // Refused means refused: what was given up is not claimed later.
+    // A refused claim is not written later.
     for form in FORMS {
         assert_eq!(run(form, &store, &format!("new {form:?}")).unwrap(), format!("value of new {form:?}"));
     }
@@ -359,7 +357,7 @@ fn while_another_program_holds_the_write_lock_claims_wait_and_completions_are_de
             };
             let error = once(form, store, key, body).unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::NotRecorded, Ran::Yes));
-            // It is not forgotten meanwhile: a duplicate waits for it.
+            // The call is still known: a duplicate waits for it.
             let error = effect(form, store, key, OnInterrupt::rerun(), Duration::ZERO, not_run).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Running);
             let waiting = scope.spawn(move || effect(form, store, key, OnInterrupt::rerun(), LONG, not_run));

@@ -1,4 +1,4 @@
-//! A full disk: a file system of a few megabytes, which needs root to be mounted.
+//! A full disk: a file system of a few megabytes. Only root can mount it.
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +36,7 @@ impl Disk {
         self.place.folder().join("balloon")
     }
 
-    /// Takes what is left, to the last byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut balloon = fs::OpenOptions::new().append(true).create(true).open(self.balloon()).unwrap();
         for size in [65_536, 4_096, 1] {
@@ -65,7 +65,7 @@ fn on_a_full_disk_claims_fail_closed_and_completions_are_written_when_there_is_s
             Store::builder().record_within(Duration::from_millis(200)).open(disk.place.database()).unwrap();
         let value = "v".repeat(100_000);
         let make = |key: &str| once(form, &store, key, || Ok("small".to_owned()));
-        // The log must grow with the next write: what was folded in already leaves room.
+        // The WAL must grow with the next write: checkpointed pages leave room in it.
         (0..30).for_each(|n| drop(make(&format!("k{n}")).unwrap()));
         let body = || {
             disk.fill();

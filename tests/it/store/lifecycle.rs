@@ -1,6 +1,6 @@
 //! Opening, closing, dropping and opening again.
 //!
-//! The guard against use after `fork` is not tested: the standard library cannot fork without `unsafe`.
+//! The check of use after `fork` is not tested: the standard library cannot fork without `unsafe`.
 
 use std::time::{Duration, Instant};
 
@@ -213,7 +213,7 @@ fn a_temporary_store_goes_with_its_last_handle() {
     assert_ne!(one.path(), another.path());
 }
 
-// Field 1, 20: nobody has to look for what a crash left.
+// Field 1, 20: opening a store reports the calls that a crash left.
 #[test]
 fn opening_warns_of_calls_in_doubt() {
     let place = Place::new();

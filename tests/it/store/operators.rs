@@ -1,4 +1,4 @@
-//! What an operator sees and does: nobody may be stuck, and nothing may be hidden.
+//! The view and the tools of an operator: every call can be seen, and no call stays stuck.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use idem_runtime::{
     Call, Error, ErrorKind, Filter, Lifetime, Ran, Settled, Status, Store, Verdict, call, idempotent,
     observe, observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
 };
+use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::hand_clock::HandClock;
@@ -138,7 +139,7 @@ fn list_goes_page_by_page() {
 
 // Field 20.
 #[test]
-fn forget_frees_a_key_that_nobody_runs() {
+fn forget_frees_a_key_that_does_not_run() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         assert!(!store.forget(NAME, "A-17").unwrap(), "there is none");
@@ -279,6 +280,7 @@ fn a_verdict_lasts_and_settle_works_async() {
 
 #[test]
 fn a_verdict_that_cannot_be_stored_settles_nothing() {
+    deadline::start();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::builder().result_bytes_max(100).open(folder.path().join("idem.db")).unwrap();
     let call = || pay(&store).on_err(on_err::InDoubt);
@@ -308,6 +310,7 @@ fn record_done_takes_over_from_another_store() {
 
 #[test]
 fn record_done_refuses_what_cannot_be_stored() {
+    deadline::start();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::builder().result_bytes_max(10).open(folder.path().join("idem.db")).unwrap();
     let error = store.record_done(NAME, "A-17", &"x".repeat(100)).unwrap_err();
@@ -317,6 +320,7 @@ fn record_done_refuses_what_cannot_be_stored() {
 
 #[test]
 fn verify_finds_nothing_in_a_sound_store() {
+    deadline::start();
     let store = in_doubt();
     call("operators.other").store(&store).key(&1).run(|| Ok::<u32, Error>(1)).unwrap();
     assert_eq!(store.verify().unwrap(), Vec::<String>::new());

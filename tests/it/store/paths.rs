@@ -1,5 +1,6 @@
-//! What can be no store is refused in words that name the path and the cure, and nothing is changed.
+//! A path that cannot be a store is refused. The error names the path, and nothing is changed.
 
+use idem_tests::deadline;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ fn database(path: &Path, sql: &str) {
     conn.execute_batch(sql).unwrap();
 }
 
-/// Refuses, and leaves the file as it was, byte for byte, without a log beside it.
+/// Checks that the store is refused and that the file has the same bytes and no WAL.
 fn refused_and_untouched(place: &Place, words: &[&str]) {
     let before = fs::read(place.database()).unwrap();
     refused(place.database(), words);
@@ -100,7 +101,7 @@ fn a_missing_folder_is_named_and_not_made() {
 }
 
 #[test]
-fn what_is_neither_file_nor_folder_is_refused() {
+fn a_path_that_is_neither_file_nor_folder_is_refused() {
     refused("/dev/null", &["not a regular file"]);
     let place = Place::new();
     let socket = std::os::unix::net::UnixListener::bind(place.database()).unwrap();
@@ -161,7 +162,7 @@ fn a_read_only_mount_is_refused() {
     place.open();
 }
 
-// Nothing is changed before the file is known to be ours.
+// A file is changed only after it is known to be a store.
 #[test]
 fn another_applications_database_is_refused_and_not_touched() {
     for marks in ["", "PRAGMA application_id = 7; PRAGMA user_version = 3;", "PRAGMA journal_mode = WAL;"] {
@@ -172,14 +173,14 @@ fn another_applications_database_is_refused_and_not_touched() {
         );
         refused_without_a_trace(&place, &["another application's database", "shared()"]);
     }
-    // Marked as somebody's, though it has no tables yet.
+    // The file is marked by another application and has no tables yet.
     let place = Place::new();
     database(&place.database(), "PRAGMA application_id = 7; VACUUM;");
     refused_without_a_trace(&place, &["another application's database"]);
 }
 
 #[test]
-fn what_is_no_database_is_refused_and_not_touched() {
+fn a_file_that_is_no_database_is_refused_and_not_touched() {
     for bytes in
         [&b"this is a text"[..], &[0; 4_096], &[0xff; 100], b"SQLite format 3\0 and then something else"]
     {
@@ -204,7 +205,7 @@ fn an_emptied_file_is_refused() {
 }
 
 #[test]
-fn a_creation_that_was_cut_off_is_taken_up_again() {
+fn a_store_whose_creation_was_cut_off_is_created_at_the_next_open() {
     for rest in ["nothing", "an empty file"] {
         let place = Place::new();
         fs::create_dir(place.beside("-idem")).unwrap();
@@ -276,7 +277,7 @@ fn links_lead_to_one_store() {
         assert_eq!(same.path(), store.path());
     }
     assert_eq!(place.owner_files().len(), 1, "it was opened once");
-    // Another process that comes by the link shares the files as well.
+    // Another process that opens the link shares the files.
     let mut other = Worker::start_at(&link, &place);
     other.call("a", idem_tests::form::Form::Sync, "refuse", "k", "quick");
     other.hear("a ok");
@@ -297,6 +298,7 @@ fn a_sidecar_that_is_no_folder_is_refused() {
 
 #[test]
 fn a_relative_path_means_the_file_where_the_program_stands() {
+    deadline::start();
     let name = format!("idem-relative-{}.db", std::process::id());
     let here = std::env::current_dir().unwrap().canonicalize().unwrap();
     let store = Store::open(&name).unwrap();
@@ -308,7 +310,7 @@ fn a_relative_path_means_the_file_where_the_program_stands() {
 
 // Field 25.
 #[test]
-fn only_the_owner_of_the_store_may_read_it() {
+fn the_files_of_a_store_are_readable_by_their_owner_alone() {
     let place = Place::new();
     let store = place.open();
     store.record_done(NAME, "k", &"secret".to_owned()).unwrap();

@@ -1,4 +1,4 @@
-//! Files of an open store that are replaced, deleted or mounted over: nothing is acknowledged, and nothing written over.
+//! Files of an open store that are replaced, deleted or mounted over: no call is acknowledged, and no file is overwritten.
 
 use std::fs;
 use std::io::Write;
@@ -28,7 +28,7 @@ fn take_away(file: &Path, how: &str) {
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 #[test]
-fn once_a_file_of_the_store_was_replaced_or_deleted_no_body_runs_any_more() {
+fn after_a_file_of_the_store_was_replaced_or_deleted_no_body_runs() {
     for form in FORMS {
         for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
             let place = Place::new();
@@ -44,9 +44,9 @@ fn once_a_file_of_the_store_was_replaced_or_deleted_no_body_runs_any_more() {
     }
 }
 
-/// By then a look at their folder is enough.
+/// After some idle seconds a look at the folder is enough.
 #[test]
-fn files_that_are_replaced_or_deleted_after_some_quiet_seconds_are_missed_as_well() {
+fn files_that_are_replaced_or_deleted_after_some_idle_seconds_are_noticed() {
     std::thread::scope(|scope| {
         for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
             scope.spawn(move || {
@@ -64,13 +64,13 @@ fn files_that_are_replaced_or_deleted_after_some_quiet_seconds_are_missed_as_wel
     });
 }
 
-/// `SQLite` would fold its old log into whatever stands there now.
+/// `SQLite` would checkpoint its old WAL into the new file.
 #[test]
-fn what_took_the_place_of_the_files_is_not_written_over() {
+fn files_that_replaced_the_files_of_the_store_are_not_overwritten() {
     let place = Place::new();
     let store = place.open();
     let pages = || store.stats().unwrap().wal_bytes / 4_120;
-    // Up to the last claim before the log is folded in: with long results, and then by a page at a time.
+    // Up to the last claim before a checkpoint: with long results, and then by a page at a time.
     for key in (0..1_000).map(|n| format!("k{n}")).take_while(|_| pages() < 1_988) {
         once(Form::Sync, &store, &key, || Ok("x".repeat(100_000))).unwrap();
     }
@@ -89,10 +89,10 @@ fn what_took_the_place_of_the_files_is_not_written_over() {
     assert!(fs::read(place.database()).unwrap().starts_with(&others));
 }
 
-/// The folder of a file does not show that another one was mounted over it.
+/// The folder of a file does not show that another file was mounted over it.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_that_is_mounted_over_is_missed_within_a_second() {
+fn a_file_that_is_mounted_over_is_noticed_within_a_second() {
     let place = Place::new();
     let store = place.open();
     let copy = place.beside("-copy");
@@ -114,7 +114,7 @@ fn a_file_that_is_mounted_over_is_missed_within_a_second() {
 }
 
 #[test]
-fn nothing_is_acknowledged_if_a_file_of_the_store_went_while_the_body_ran() {
+fn no_outcome_is_acknowledged_if_a_file_of_the_store_disappeared_during_the_body() {
     for form in FORMS {
         for (file, how) in FILES.iter().flat_map(|file| [(file, "replaced"), (file, "deleted")]) {
             let place = Place::new();

@@ -1,4 +1,4 @@
-//! `Store::builder().shared()`: our tables inside the application's own database, and everything else left alone.
+//! `Store::builder().shared()`: the tables of the store inside the database of an application.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> T {
     conn.pragma_query_value(None, name, |row| row.get(0)).unwrap()
 }
 
-/// What the application finds in its schema that is its own.
+/// The application's own part of the schema.
 fn schema(conn: &Connection) -> Vec<String> {
     let mut statement =
         conn.prepare("SELECT sql FROM sqlite_schema WHERE name NOT GLOB '*idem_*' AND name NOT GLOB 'sqlite_*' ORDER BY name").unwrap();
@@ -70,7 +70,7 @@ fn a_database_that_does_not_exist_is_not_made() {
 }
 
 #[test]
-fn what_belongs_to_the_application_is_left_alone() {
+fn a_shared_store_leaves_the_schema_of_the_application_alone() {
     let place = Place::new();
     let app = application(&place, "WAL");
     let before = schema(&app);
@@ -111,13 +111,13 @@ fn a_shared_database_is_not_opened_as_a_store_of_its_own() {
 
 // Field 19.
 #[test]
-fn it_works_beside_the_applications_own_transactions() {
+fn a_shared_store_works_beside_the_transactions_of_the_application() {
     let place = Place::new();
     let app = application(&place, "WAL");
     let store =
         Store::builder().shared().record_within(Duration::from_millis(100)).open(place.database()).unwrap();
     for form in FORMS {
-        // A read transaction of the application sees its own snapshot and holds up nobody.
+        // A read transaction of the application sees its own snapshot and delays no call.
         app.execute_batch("BEGIN; SELECT * FROM orders;").unwrap();
         assert!(run(form, &store, &format!("beside {form:?}")).is_ok());
         app.execute_batch("COMMIT").unwrap();
@@ -172,14 +172,14 @@ fn the_applications_backup_of_its_database_has_the_records() {
 
 // Field 6.
 #[test]
-fn two_stores_know_nothing_of_each_other() {
+fn two_stores_share_no_records() {
     let (place, own) = (Place::new(), Place::new());
     let _app = application(&place, "WAL");
     let (shared, own) = (open(&place).unwrap(), own.open());
     for form in FORMS {
         let key = format!("k {form:?}");
         let outer = once(form, &shared, &key, || {
-            // The same name and key in another store is another call, inside the first one as well.
+            // The same name and key in another store is another call, also inside the first one.
             once(Form::Sync, &own, &key, || Ok("own".to_owned()))?;
             Ok("shared".to_owned())
         });

@@ -1,4 +1,4 @@
-//! An application's own database, for tests of `tx`: what bodies write there must come and go with their records.
+//! The database of an application for tests of `tx`: rows of bodies must come and go with their records.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use idem_runtime::{Call, Error, ErrorKind, Store, call, install};
 use idem_tests::deadline;
 use rusqlite::{Connection, OpenFlags};
 
-/// What a function with an effect in the database may end with.
+/// The errors of a function with an effect in the database.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Ours(Error),
@@ -27,10 +27,10 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// What a function of these tests gives: how many postings there were.
+/// The result of a function of these tests: the number of postings.
 pub(crate) type Posted = Result<i64, Failure>;
 
-/// The error of ours that a call must have ended with.
+/// The error of the store that a call must end with.
 pub(crate) fn ours(posted: Posted) -> Error {
     match posted {
         Err(Failure::Ours(error)) => error,

@@ -1,4 +1,4 @@
-//! What another program says, line by line.
+//! The output of another program, line by line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -13,7 +13,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// The lines that begin with `mark`, without it.
+    /// The lines with the prefix `mark`, without it.
     pub(crate) fn of(output: impl Read + Send + 'static, mark: &'static str) -> Lines {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -24,7 +24,7 @@ impl Lines {
         Lines { lines, heard: Vec::new() }
     }
 
-    /// The rest of the next line that begins so. Other lines are kept for later.
+    /// The rest of the next line with that prefix. Other lines are kept.
     pub(crate) fn hear(&mut self, start: &str) -> String {
         let deadline = Instant::now() + LONG;
         loop {
@@ -41,7 +41,7 @@ impl Lines {
         }
     }
 
-    /// Whether a line that begins so has come already.
+    /// Whether a line with that prefix has come.
     pub(crate) fn has_come(&mut self, start: &str) -> bool {
         self.heard.extend(self.lines.try_iter());
         self.heard.iter().any(|line| line.starts_with(start))

@@ -1,6 +1,6 @@
-//! Programs for tests with several processes: this test binary, started once more to play a part.
+//! Programs for tests with several processes: this test binary, started again to play a part.
 //!
-//! A part is a test that does nothing in an ordinary run, because nobody gave it its words.
+//! A part is a test that does nothing in an ordinary run, because it gets no words.
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -14,14 +14,14 @@ const WORDS: &str = "IDEM_TEST_PART";
 /// Marks the lines that are meant for the test, among those of the harness.
 const MARK: &str = ">> ";
 
-/// For a part: what it was told at its start; `None` in an ordinary run.
+/// For a part: its arguments; `None` in an ordinary run.
 pub(crate) fn words() -> Option<Vec<String>> {
     std::env::var(WORDS).ok().map(|words| words.split('\n').map(str::to_owned).collect())
 }
 
-/// For a part: tells the test.
+/// For a part: prints a line for the test.
 pub(crate) fn say(line: &str) {
-    // The harness may have begun a line. One write, so that lines of several threads do not mix.
+    // The harness may have started a line. One write keeps the lines of several threads apart.
     std::io::stdout().write_all(format!("\n{MARK}{line}\n").as_bytes()).unwrap();
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn listen() -> Option<String> {
     std::io::stdin().lines().next().map(Result::unwrap)
 }
 
-/// For a part: never comes back.
+/// For a part: waits for ever.
 pub(crate) fn stand_still() -> ! {
     loop {
         std::thread::park();
@@ -98,7 +98,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
+        // A program that has ended cannot be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -119,6 +119,7 @@ fn the_program_that_hangs() {
 
 #[test]
 fn a_test_that_hangs_is_ended_and_named() {
+    deadline::start();
     let output = command("support::role::the_program_that_hangs", &[]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("this test hangs: "), "{said}");

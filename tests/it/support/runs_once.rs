@@ -1,4 +1,4 @@
-//! What the tests of shapes share.
+//! Assertions for the tests of shapes.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};

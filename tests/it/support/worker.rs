@@ -1,4 +1,4 @@
-//! The other end of `tests/bin/worker.rs`: programs with a store that can be watched, paused and killed.
+//! Programs with a store that a test can watch, pause and kill: `tests/bin/worker.rs`.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -17,10 +17,10 @@ use crate::support::place::Place;
 /// The name of the call that workers make.
 pub(crate) const NAME: &str = "tests.effect";
 
-/// Every behaviour is the same in both. The workers make async calls on an executor of their own.
+/// The forms of a worker's calls. Workers make async calls on an executor of their own.
 pub(crate) const FORMS: [Form; 2] = [Form::Sync, Form::Tokio];
 
-/// What a worker calls the form.
+/// The word of a worker for the form.
 pub(crate) fn word(form: Form) -> &'static str {
     if form == Form::Sync { "sync" } else { "async" }
 }
@@ -67,7 +67,7 @@ pub(crate) fn status(store: &Store, key: &str) -> Status {
     store.get(NAME, key).unwrap().unwrap().status()
 }
 
-/// The same with a body that stands at `halt` before it gives `value`.
+/// Makes that call with a body that stands at `halt` and then gives `value`.
 pub(crate) fn halting(
     form: Form,
     store: &Store,
@@ -87,6 +87,14 @@ pub(crate) struct Worker {
     child: Child,
     input: Option<ChildStdin>,
     lines: Lines,
+}
+
+/// A program that has claimed `k` and stands in its body; `first end ok` ends it.
+pub(crate) fn holding(form: Form) -> (Place, Worker) {
+    let place = Place::new();
+    let mut worker = Worker::start(&place);
+    worker.hold("first", form, "refuse", "k");
+    (place, worker)
 }
 
 impl Worker {
@@ -185,7 +193,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
+        // A program that has ended cannot be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! Bodies that end the transaction they were given: found out always, in doubt from then on, and the error says what
-//! `SQLite` has committed. Beside them, bodies that only look like it.
+//! Bodies that end the transaction they were given. Each is detected, its call is in doubt, and the error says what SQLite
+//! has committed. Beside them are bodies that only seem to.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::ledger::{
     Books, Failure, IN_DOUBT, Posted, booking, not_run, ours, post, postings, refused, status,
 };
 
-/// What a body does between the row `before` and the row `after`.
+/// The statements of a body between the rows `before` and `after`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Evil {
     Commit,
@@ -56,7 +56,7 @@ impl Evil {
         assert_eq!(done.is_err(), is_an_error, "{self:?}: {done:?}");
     }
 
-    /// Whether what the body wrote before is committed.
+    /// Whether the earlier rows of the body are committed.
     fn commits(self) -> bool {
         matches!(self, Evil::Commit | Evil::CommitAndBegin | Evil::CommitAndBeginAndCommit)
     }
@@ -114,7 +114,7 @@ impl Scene {
         .ok()
     }
 
-    /// The call is in doubt for every connection, and nobody runs it again.
+    /// The call is in doubt for every connection and does not run again.
     fn assert_in_doubt(&self, what: &str) {
         for conn in [&self.conn, &self.books.open()] {
             let error = refused(booking("a").tx(conn).run(not_run), ErrorKind::InDoubt);
@@ -137,7 +137,7 @@ impl Scene {
 }
 
 #[test]
-fn a_body_that_ends_our_transaction_is_found_out() {
+fn a_body_that_ends_its_own_transaction_is_detected() {
     for evil in ALL {
         for end in ENDS {
             let scene = Scene::new();
@@ -170,7 +170,7 @@ fn a_body_that_ends_our_transaction_is_found_out() {
 }
 
 #[test]
-fn a_body_that_ends_the_callers_transaction_is_found_out() {
+fn a_body_that_ends_the_callers_transaction_is_detected() {
     for evil in ALL {
         for end in ENDS {
             for begin in ["BEGIN IMMEDIATE", "SAVEPOINT mine"] {
@@ -188,7 +188,7 @@ fn a_body_that_ends_the_callers_transaction_is_found_out() {
                         );
                     }
                 }
-                // The caller does not notice, and ends what it takes for its transaction.
+                // The caller does not notice and ends the transaction that it takes for its own.
                 let _ = scene.conn.execute_batch("COMMIT");
                 let there = postings(&scene.books.open());
                 assert_eq!(there.contains(&"before".to_owned()), evil.commits(), "{what}: {there:?}");
@@ -225,7 +225,7 @@ fn a_caller_that_rolls_back_after_a_commit_in_the_body_does_not_free_the_call() 
 }
 
 #[test]
-fn a_body_that_releases_or_rolls_back_a_savepoint_of_its_caller_is_found_out() {
+fn a_body_that_releases_or_rolls_back_a_savepoint_of_its_caller_is_detected() {
     let cases = [
         ("SAVEPOINT mine", "RELEASE mine", true),
         ("BEGIN; SAVEPOINT mine", "RELEASE mine", true),
@@ -280,7 +280,7 @@ fn a_call_in_doubt_that_is_run_again_and_ends_the_transaction_is_in_doubt_again(
 }
 
 #[test]
-fn an_inner_body_that_ends_the_transaction_is_found_out_by_every_call_around_it() {
+fn an_inner_body_that_ends_the_transaction_is_detected_by_every_call_around_it() {
     for evil in ALL {
         let scene = Scene::new();
         let conn = &scene.conn;
@@ -303,7 +303,7 @@ fn an_inner_body_that_ends_the_transaction_is_found_out_by_every_call_around_it(
 }
 
 #[test]
-fn a_body_that_takes_its_record_away_is_found_out() {
+fn a_body_that_removes_its_record_is_detected() {
     let books = Books::new();
     let conn = books.open();
     let error = ours(booking("a").tx(&conn).run(|| {

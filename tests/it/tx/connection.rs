@@ -1,5 +1,4 @@
-//! The connection of a call with `tx` is the application's: its hooks fire as before, its settings stay, and whatever
-//! it is good for, `tx` is good for.
+//! The connection of a call with `tx` belongs to the application: its hooks fire and its settings stay.
 #![allow(unused_mut, reason = "rusqlite 0.39 sets hooks through a shared reference")]
 
 use std::fmt::Write;
@@ -24,7 +23,7 @@ fn settings(conn: &Connection) -> Vec<(String, String)> {
         "integrity_check",
         "quick_check",
         "foreign_key_check",
-        // These change with what is written.
+        // These change with every write.
         "data_version",
         "page_count",
     ];
@@ -231,7 +230,7 @@ fn the_last_row_and_the_count_of_changes_are_those_of_the_body() {
 }
 
 #[test]
-fn it_works_in_every_journal_mode_that_is_safe() {
+fn tx_works_in_every_safe_journal_mode() {
     for journal in ["WAL", "DELETE", "TRUNCATE", "PERSIST"] {
         let books = Books::in_mode(journal);
         let conn = books.open();
@@ -252,7 +251,7 @@ fn it_works_in_memory() {
 }
 
 #[test]
-fn it_works_with_foreign_keys_and_recursive_triggers_and_without_a_statement_cache() {
+fn tx_works_with_foreign_keys_recursive_triggers_and_no_statement_cache() {
     let books = Books::new();
     let conn = books.open();
     conn.execute_batch(

@@ -1,10 +1,11 @@
-//! Kill -9 at every statement of a function with `tx`: the user's rows and the records agree, always.
+//! `kill -9` at every statement of a function with `tx`: the rows of the application and the records agree.
 #![allow(unused_mut, reason = "rusqlite 0.39 sets hooks through a shared reference")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use idem_runtime::{Error, ErrorKind, Settled, Store, Verdict, settle, with_store};
+use idem_tests::deadline;
 use idem_tests::form::Form;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
@@ -32,7 +33,7 @@ impl Way {
     }
 }
 
-/// Statements begun or ended on the program's connection, until it dies.
+/// Statements started or ended on the program's connection, until it dies.
 static MOMENTS: AtomicU32 = AtomicU32::new(0);
 static LAST: AtomicU32 = AtomicU32::new(0);
 
@@ -50,7 +51,7 @@ fn die() -> ! {
     role::stand_still()
 }
 
-/// Does one transfer; at the moment it was told it is dead.
+/// Makes one transfer and dies at the given moment.
 #[test]
 fn the_program_that_is_killed() {
     let Some(words) = role::words() else { return };
@@ -83,6 +84,7 @@ fn the_program_that_is_killed() {
 fn run(books: &Books, way: Way, key: &str, last: u32) -> Option<u32> {
     let (path, last) = (books.path(), last.to_string());
     let mut command = role::command(PART, &[path.to_str().unwrap(), &way.word(), key, &last]);
+    deadline::start();
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let survived = text.lines().find_map(|line| line.strip_prefix(">> survived "));
@@ -140,7 +142,7 @@ fn kill_everywhere(books: &Books, way: Way, kills: u32) -> (u32, u32) {
         assert_eq!(rows, if is_done { 2 } else { 0 }, "killed at moment {last} of {moments} in {way:?}");
         done += u32::from(is_done);
         if kill % 10 == 0 {
-            // Nothing stands in the way of the next attempt, and a third one repeats nothing.
+            // The next attempt runs, and a third one repeats nothing.
             for _ in 0..2 {
                 run(books, way, &key, u32::MAX).unwrap();
                 assert_eq!(found(books, &key), (2, true));
@@ -151,7 +153,7 @@ fn kill_everywhere(books: &Books, way: Way, kills: u32) -> (u32, u32) {
 }
 
 #[test]
-fn without_a_common_transaction_they_disagree() {
+fn without_a_common_transaction_rows_and_records_disagree() {
     let books = Books::new();
     let moments = run(&books, Way::Apart, "whole", u32::MAX).unwrap();
     let disagree = (1..=moments).filter(|last| {
@@ -190,7 +192,7 @@ fn killed_in_the_middle_of_a_commit_rows_and_records_agree() {
     }
 }
 
-/// Commits in its body, which it must not, and is killed before anybody can tell it so.
+/// Commits in its body, which is forbidden, and is killed before that is detected.
 #[test]
 fn the_program_that_commits_in_its_body() {
     let Some(words) = role::words() else { return };

@@ -1,4 +1,4 @@
-//! What stands beside a call with `tx`: other calls in its body, and the same call through a shared store.
+//! Other calls in the body of a call with `tx`, and the same call through a shared store.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `tx` between several processes, and what a batch costs.
+//! `tx` between several processes, and the fsyncs of a batch.
 
 use std::fmt::Write;
 
@@ -79,9 +79,9 @@ fn four_processes_have_one_row_per_key_and_the_same_answers() {
     assert!(transfer(&conn, "k7", 7).is_ok());
 }
 
-// Rule 3: nobody needs to be found dead, for nothing is left of it.
+// Rule 3: a killed process leaves no record, so its death need not be proven.
 #[test]
-fn a_process_that_is_killed_in_its_body_leaves_nothing_and_nobody_waits_for_it() {
+fn a_process_that_is_killed_in_its_body_leaves_no_row_and_no_waiter() {
     let books = Books::new();
     let path = books.path();
     let mut program = Program::start(STORM, &[path.to_str().unwrap(), "0"]);
@@ -111,7 +111,7 @@ fn the_program_with_a_batch() {
     let mut conn = open(path.as_ref());
     let messages: Vec<String> = (0..200).map(|n| format!("m{n}")).collect();
     match batches.parse::<usize>().unwrap() {
-        // For comparison: one row, and nothing of ours.
+        // For comparison: one row and no record.
         0 => assert_eq!(post(&conn, "alone").unwrap(), 1),
         batches => {
             for batch in messages.chunks(messages.len() / batches) {
@@ -124,12 +124,12 @@ fn the_program_with_a_batch() {
         }
     }
     role::say("done");
-    // An orderly end would fold the log into the file, which is another matter.
+    // An orderly end would add a checkpoint.
     std::process::abort();
 }
 
-/// How often the program forces something to disk that commits 200 messages in so many batches. `None` if that cannot
-/// be told here.
+/// The number of fsyncs of the program that commits 200 messages in so many batches. `None` if that cannot be counted
+/// here.
 fn syncs(batches: usize) -> Option<usize> {
     let books = Books::new();
     let path = books.path();
@@ -143,7 +143,7 @@ fn syncs(batches: usize) -> Option<usize> {
 }
 
 #[test]
-fn a_batch_of_two_hundred_messages_is_forced_to_disk_as_often_as_a_single_row() {
+fn a_batch_of_200_messages_has_as_many_fsyncs_as_a_single_row() {
     let (Some(row), Some(one), Some(many)) = (syncs(0), syncs(1), syncs(200)) else { return };
     assert_eq!(one, row, "{many} in 200 transactions");
     assert!(many >= row + 199, "{many} syncs for 200 commits: they are not counted");

@@ -1,4 +1,4 @@
-//! A connection, its tables or its transaction that are not fit for `tx`: an error that names the cure, and no body.
+//! A connection, its tables or its transaction that is unfit for `tx` is refused, and no body runs.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn a_damaged_record_is_an_error_and_not_a_second_run() {
 }
 
 #[test]
-fn a_connection_that_does_not_force_its_commits_is_refused_in_autocommit() {
+fn a_connection_that_does_not_fsync_its_commits_is_refused_in_autocommit() {
     for (synchronous, is_fit) in [("OFF", false), ("NORMAL", false), ("FULL", true), ("EXTRA", true)] {
         let books = Books::new();
         let conn = books.open();
@@ -106,7 +106,7 @@ fn a_stale_snapshot_is_told_to_begin_immediate() {
     post(&other, "meanwhile").unwrap();
     let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
     assert!(error.ran() == Ran::No && error.help().contains("BEGIN IMMEDIATE"), "{error:?}");
-    // The transaction is still the caller's, and can be begun anew.
+    // The transaction is still the caller's, and the caller can begin again.
     assert!(postings(&conn).is_empty() && !conn.is_autocommit());
     conn.execute_batch("ROLLBACK; BEGIN IMMEDIATE").unwrap();
     assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 2);

@@ -1,4 +1,4 @@
-//! `tx`: the record commits with what the body wrote, in one transaction, so that the effect happens exactly once.
+//! `tx`: one transaction commits the record and the rows of the body.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn the_attribute_takes_whatever_derefs_to_a_connection() {
     assert_eq!(postings(&books.open()), ["a", "b", "c", "d"]);
 }
 
-/// Where a call with `tx` can stand.
+/// The transactions around a call with `tx`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Autocommit,
@@ -256,7 +256,7 @@ fn other_arguments_under_one_key_are_refused() {
         assert_eq!(pay(&conn, 500).unwrap(), 1);
         place.commit(&conn);
     }
-    // From another connection, and for a call in doubt as well.
+    // From another connection, also for a call in doubt.
     let other = books.open();
     refused(pay(&other, 501), ErrorKind::Mismatch);
     let doubt = |cents: u32| booking("b").arg("cents", &cents).on_err(on_err::InDoubt).tx(&other);

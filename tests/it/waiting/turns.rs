@@ -1,4 +1,4 @@
-//! Waiters in one process: whose turn comes when the running call has ended.
+//! Waiters in one process: the waiter that runs after the running call has ended.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,10 +19,10 @@ fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17").wait(FOREVER)
 }
 
-/// What a body of these tests returns.
+/// The result of a body of these tests.
 type Paid = Result<usize, String>;
 
-/// A store, a place where the first body stands, and a count of the bodies.
+/// A store, the halt of the first body, and a count of the bodies.
 struct Scene {
     form: Form,
     store: Store,
@@ -35,7 +35,7 @@ impl Scene {
         Scene { form, store: Store::temporary().unwrap(), halt: Halt::new(), runs: Runs::new() }
     }
 
-    /// A body that stands at the halt and then ends as it is told by its number.
+    /// A body that stands at the halt and then ends by its number.
     fn body<R: 'static>(&self, end: fn(usize) -> R) -> impl FnOnce() -> R + Send + use<R> {
         let (halt, runs) = (Arc::clone(&self.halt), Arc::clone(&self.runs));
         move || {
@@ -94,7 +94,7 @@ fn waiters_get_the_result_whatever_its_lifetimes_say_by_then() {
         scene.halt.wait_for(1);
         let mut waiter = Box::pin(short().run_async(async || Ok::<usize, ErrorKind>(2)));
         assert!(poll_once(waiter.as_mut()).is_pending(), "it takes its place among the waiters");
-        // Whoever looks at the clock from now on finds an hour gone since the look before.
+        // From now on every reading of the clock is an hour later than the one before.
         clock.step(Duration::from_secs(3_600));
         scene.halt.let_all_go();
         assert_eq!(first.join().unwrap().0, Ok(1));
@@ -129,7 +129,7 @@ fn waiters_behind_a_released_call_keep_to_their_own_wait() {
         scene.halt.wait_for(1);
         let patient = form.spawn(pay(&scene.store).map_err(kind), scene.body(|_| Ok(2)));
         pause();
-        // The patient one must run next, so it alone waits when the first one ends.
+        // The patient waiter must run next, so it alone waits when the first call ends.
         scene.halt.let_one_go();
         assert_eq!(first.join().unwrap().0, Err(ErrorKind::Store));
         scene.halt.wait_for(2);
@@ -142,9 +142,9 @@ fn waiters_behind_a_released_call_keep_to_their_own_wait() {
     });
 }
 
-// Field 10: the one who gives up takes nobody's wake-up along.
+// Field 10: a waiter that gives up takes no wake-up from the others.
 #[test]
-fn waiters_that_go_away_leave_the_wake_up_to_the_others() {
+fn waiters_that_go_leave_the_wake_up_to_the_others() {
     in_every_form(|form| {
         let scene = Scene::new(form);
         let fails_first = |number| if number == 1 { Err("declined".to_owned()) } else { Ok(number) };
@@ -157,7 +157,7 @@ fn waiters_that_go_away_leave_the_wake_up_to_the_others() {
             assert!(poll_once(duplicate.as_mut()).is_pending());
             go_away.push(duplicate);
         }
-        // Two leave before the end, two after it: one of these may have been woken already.
+        // Two waiters go before the end and two after it. One of these may have been woken already.
         go_away.drain(..2);
         scene.halt.let_one_go();
         first.join().unwrap().0.unwrap_err();
@@ -189,13 +189,13 @@ fn tasks_of_one_thread_wait_for_each_other() {
 }
 
 #[test]
-fn a_task_that_waits_can_be_polled_by_anybody() {
+fn a_task_that_waits_can_be_polled_on_any_thread() {
     let scene = Scene::new(Form::Sync);
     let first = scene.form.spawn(pay(&scene.store), scene.body(ok));
     scene.halt.wait_for(1);
     let mut duplicate = Box::pin(pay(&scene.store).run_async(async || Ok::<usize, String>(2)));
     assert!(poll_once(duplicate.as_mut()).is_pending());
-    // From here on another thread, with another waker.
+    // From here on another thread polls it, with another waker.
     let moved = std::thread::spawn(move || plain::block_on(duplicate));
     pause();
     scene.halt.let_all_go();

@@ -1,4 +1,4 @@
-//! `wait`: how long a duplicate waits for a running call.
+//! `wait`: the time that a duplicate waits for a running call.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -64,7 +64,7 @@ fn the_time_waited_is_observed() {
 }
 
 #[test]
-fn zero_refuses_at_once() {
+fn a_wait_of_zero_refuses_a_running_call_at_once() {
     #[idempotent(name = "wait.pay", key = id, wait = "0s")]
     fn sync(id: &str) -> Result<u32, Error> {
         Ok(id.len().try_into().unwrap_or(0))
@@ -87,7 +87,7 @@ fn zero_refuses_at_once() {
 }
 
 #[test]
-fn zero_is_no_hindrance_to_running_and_replaying() {
+fn a_wait_of_zero_runs_and_replays() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         let made = |n: u32| form.make(pay(&store).wait(Duration::ZERO), || Ok::<u32, Error>(n)).unwrap();
@@ -95,7 +95,7 @@ fn zero_is_no_hindrance_to_running_and_replaying() {
     });
 }
 
-// A task that waits blocks nobody else on its thread.
+// A waiting task does not block its thread.
 #[test]
 fn a_waiting_task_leaves_its_thread_free() {
     let store = Store::temporary().unwrap();

@@ -1,5 +1,5 @@
-//! The contract's table of waiters: what a caller gets that waits for a running call, as a thread or a task of the same
-//! process and as another process.
+//! The contract's table of waiters: the answer of a caller that waits for a running call, as a thread or a task of the
+//! same process and as another process.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -214,7 +214,7 @@ impl Scene {
         }
     }
 
-    /// Lets the bodies of waiters end, and gives what the waiters got.
+    /// Lets the bodies of waiters end, and gives the answers of the waiters.
     fn answers(&mut self) -> Vec<Paid> {
         match &mut self.waiters {
             Waiters::Here { answers, halt, runs, .. } => {
@@ -235,7 +235,7 @@ impl Scene {
         }
     }
 
-    /// What a later call gets that does not run.
+    /// The answer of a later call that does not run.
     fn later(&self) -> Paid {
         How::AtOnce.make(self.form, &self.store, || Err("the body ran".to_owned()))
     }
@@ -254,7 +254,7 @@ fn paid(answer: &str) -> Paid {
 struct Cell {
     first: How,
     end: End,
-    /// What the caller of the running call gets; `None` if it panics.
+    /// The answer of the running call; `None` if it panics.
     gets: Option<Paid>,
     /// All of these get `answer`.
     waiters: &'static [How],
@@ -379,7 +379,7 @@ fn waiters_of_a_dropped_future_do_as_their_on_interrupt_says() {
     check(Cell { first, end, gets, waiters: &[How::Rerun], answer: Ok(2), runs: 1 });
 }
 
-// Rule 2. Field 5: the late finisher is told and overwrites nothing.
+// Rule 2. Field 5: the late outcome is fenced and overwrites nothing.
 #[test]
 fn waiters_of_a_stolen_call_do_as_their_on_interrupt_says() {
     let (first, end) = (How::Plain, End::Stolen);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::PARTS;
 use crate::frame::{HEAD, Part};
 
-/// What came of a part: its lines of the table, and how long it took.
+/// The result of a part: its lines of the table, and its duration.
 struct Outcome {
     number: usize,
     rows: Vec<String>,

@@ -32,7 +32,7 @@ enum Turn {
     Epoch,
     /// The store is closed and opened; the machine stays up.
     Reopen,
-    /// The machine starts anew: the wall clock is off by so much.
+    /// The machine restarts: the wall clock is off by so much.
     Reboot(i64),
     RebootAt1970,
     Purge,
@@ -40,7 +40,7 @@ enum Turn {
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
     let walks = options.points(60, 4_000);
-    let mut report = Report::new("clocks: walks of a turned clock over a real store, restarts included");
+    let mut report = Report::new("clocks: random changes of the clock over a real store, restarts included");
     let mut dice = Dice::new(options.seed);
     let mut naive = 0;
     let mut expired = 0;
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
         report.violation("nothing ever expired: the walks prove nothing");
     }
     report.note(format!("{expired} records expired, each after its time"));
-    report.control("age by the wall clock alone: walks that expire early", naive);
+    report.control("age by the wall clock alone: series that expire early", naive);
     vec![report]
 }
 
@@ -119,7 +119,7 @@ impl Turned {
     }
 
     fn reboot(&self) {
-        // A start takes a minute, in which nobody looks.
+        // A restart takes a minute without a reading.
         self.0.true_ms.fetch_add(60_000, Ordering::SeqCst);
         self.0.booted_ms.store(self.true_ms() - 5_000, Ordering::SeqCst);
         self.0.boot.fetch_add(1, Ordering::SeqCst);

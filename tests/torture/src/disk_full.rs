@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Vec<Report> {
 /// No space after the nth write of three calls, for every n; then there is space again.
 fn full(options: &Options) -> Report {
     let mut report =
-        Report::new("no space from any write of three calls on, then space again, without a restart");
+        Report::new("no space, starting at any write of three calls; then space again, without a restart");
     for writes in (0..).step_by(if options.short { 9 } else { 1 }) {
         let (found, failed) = play(Some(Failing::FullAfter(writes)), Scenario::of_calls);
         if failed == 0 {

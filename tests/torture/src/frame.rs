@@ -1,4 +1,4 @@
-//! What all parts share: options, reports, chance.
+//! Options, reports and random numbers of all parts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -99,12 +99,12 @@ impl Report {
         }
     }
 
-    /// What cannot be run here is said loudly, and is no failure.
+    /// A part that cannot run here. It is reported and is no failure.
     pub fn skipped(what: impl Into<String>, why: impl Into<String>) -> Report {
         Report { skipped: Some(why.into()), ..Report::new(what) }
     }
 
-    /// One more point, and what was wrong at it, which is said at once.
+    /// Adds a point and prints its violations at once.
     pub fn point(&mut self, violations: Vec<String>) {
         self.points += 1;
         self.took = self.begun.elapsed();
@@ -114,7 +114,7 @@ impl Report {
         self.violations.extend(violations);
     }
 
-    /// Something to tell with the table.
+    /// Adds a line below the table.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
@@ -189,12 +189,12 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// Chance that can be had again by its seed (`xorshift64*`).
+/// Random numbers that a seed repeats (`xorshift64*`).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Chance from a seed.
+    /// The numbers of a seed.
     pub fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }

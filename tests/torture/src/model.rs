@@ -31,7 +31,7 @@ pub(crate) enum Mode {
     RecoverUnknown,
 }
 
-/// What the body does.
+/// The action of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Ok,

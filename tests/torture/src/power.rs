@@ -1,4 +1,4 @@
-//! Part 2: power cuts. What was acknowledged is there afterwards, and what was begun is known.
+//! Part 2: power cuts. Acknowledged outcomes are there afterwards, and started bodies are known.
 
 mod cut;
 #[cfg(target_os = "linux")]
@@ -56,13 +56,12 @@ fn simulated(options: &Options) -> Report {
     report
 }
 
-/// A sync that fails while calls are made and the log is folded in all the time.
+/// A sync that fails during calls with checkpoints all the time.
 ///
 /// What is lost if the power fails in the very moment in which the store makes up for it is told apart, and is no
 /// violation if the store is then refused: what the kernel gave up it cannot force, and writes again.
 fn failing(options: &Options) -> Report {
-    let mut report =
-        Report::new("EIO once at any sync of 180 calls whose log is folded in; then a power cut");
+    let mut report = Report::new("EIO once at any sync of 180 calls with checkpoints; then a power cut");
     let mut dice = Dice::new(options.seed);
     let (mut meanwhile, mut refused) = (0, 0);
     for first in (1..).step_by(if options.short { 16 } else { 1 }) {
@@ -102,7 +101,7 @@ pub(crate) fn cut(log: &[Event], dice: &mut Dice) -> Vec<String> {
     cut_at(log, at, dice)
 }
 
-/// From the failed sync until the log is begun anew.
+/// From the failed sync until SQLite resets the WAL.
 fn making_up(log: &[Event]) -> Range<usize> {
     let failed = log.iter().position(|event| matches!(event, Event::FailedSync { .. })).unwrap_or(log.len());
     let is_anew = |event: &Event| matches!(event, Event::Write { file, at: 0, .. } if file.ends_with("-wal"));

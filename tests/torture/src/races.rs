@@ -18,7 +18,7 @@ pub(crate) use worker::child;
 
 const PROCESSES: usize = 3;
 const KEYS: usize = 4;
-/// Nothing takes longer, also on a slow machine.
+/// Longer than any step, also on a slow machine.
 const HUNG: Duration = Duration::from_secs(40);
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
@@ -130,7 +130,7 @@ impl Crew {
         crew
     }
 
-    /// Starts who is missing.
+    /// Starts the missing processes.
     fn fill(&mut self) {
         while self.members.len() < PROCESSES {
             let mut command = frame::child("races");
@@ -149,7 +149,7 @@ impl Crew {
 
     fn tell(&mut self, member: usize, line: &str) {
         let stdin = self.members[member].child.stdin.as_mut().expect("a pipe");
-        // One that was just killed does not listen.
+        // A process that was just killed does not read its input.
         let _ = stdin.write_all(format!("{line}\n").as_bytes());
     }
 
@@ -170,7 +170,7 @@ impl Crew {
         }
     }
 
-    /// A round with disturbances, and the same calls once more without. Gives who was killed.
+    /// A round with disturbances, and the same calls once more without. Gives the killed processes.
     fn round(
         &mut self,
         dice: &mut Dice,
@@ -199,7 +199,7 @@ impl Crew {
         Ok(killed)
     }
 
-    /// Anybody at any time, or somebody who has just begun a body.
+    /// Any process at any time, or a process that has just started a body.
     fn whom(&mut self, dice: &mut Dice) -> usize {
         let delay = Duration::from_micros(dice.roll() % 20_000);
         let limit = Instant::now() + Duration::from_millis(100);
@@ -235,7 +235,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Whatever it ran when it was stopped must not be begun by others.
+    /// Other processes must not start the bodies that it ran when it was stopped.
     fn stop_for_a_while(&self, member: usize, dice: &mut Dice, ledger: &mut Ledger, counts: &mut Counts) {
         let pid = self.pid(member);
         signal(pid, Signal::Stop);

@@ -1,7 +1,7 @@
 //! Part 5: schedules of the threads that meet in memory, by shuttle.
 //!
-//! The single flight (`flight`, `signal`) and the writer's queue are the runtime's own text with shuttle's locks, which
-//! try another schedule each time. Deadlines never pass there: a lost wake-up is a deadlock, and shuttle reports it.
+//! The in-flight calls and the queue of the writer thread are the runtime's own text with shuttle's locks, which try
+//! another schedule each time. Deadlines never pass there: a lost wake-up is a deadlock, and shuttle reports it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,8 +11,8 @@ use crate::tally::Tally;
 pub(crate) fn run(options: &Options) -> Vec<Report> {
     let schedules = options.points(1_500, 100_000);
     let scenarios: [(&str, Scenario, Scenario); 2] = [
-        ("single flight: releases, timeouts and abandoned handoffs", sound::flight, broken::flight),
-        ("the writer's queue: senders, closing and the end", sound::queue, broken::queue),
+        ("in-flight calls: releases, timeouts and dropped handoffs", sound::flight, broken::flight),
+        ("the writer's queue: callers, closing and the end", sound::queue, broken::queue),
     ];
     scenarios.map(|(what, sound, broken)| report(what, schedules, sound, broken)).into()
 }
@@ -145,7 +145,7 @@ macro_rules! scenarios {
                         thread::spawn(move || send(&queue, &desk, n))
                     })
                     .collect();
-                // Half of the time the store closes after its callers: nobody but a sender wakes the writer then.
+                // Half of the time the store closes after its callers: only a caller wakes the writer thread then.
                 let outlived = shuttle::rand::thread_rng().gen_range(0..2) == 0;
                 let (early, late) = if outlived { (callers, Vec::new()) } else { (Vec::new(), callers) };
                 for caller in early {
@@ -161,7 +161,7 @@ macro_rules! scenarios {
                 assert!(queue.is_idle());
             }
 
-            /// Nobody else is there meanwhile.
+            /// Checks that one thread writes at a time.
             fn write_at(desk: &AtomicBool) {
                 assert!(!desk.swap(true, Ordering::SeqCst), "two write at once");
                 thread::yield_now();

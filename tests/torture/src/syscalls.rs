@@ -58,7 +58,7 @@ fn kills(options: &Options) -> Report {
     let naive = Variant { mode: Mode::Naive, is_async: false };
     let stops = stops_of(naive, options.short);
     let shown = sweep(naive, &stops, options.points(60, usize::MAX)).kills;
-    report.control("look, do, then record, by hand", shown.iter().map(Vec::len).sum());
+    report.control("check, run, then record, by hand", shown.iter().map(Vec::len).sum());
     report
 }
 
@@ -201,7 +201,7 @@ fn errors(options: &Options) -> Report {
     let naive = Variant { mode: Mode::Naive, is_async: false };
     let shown =
         (1..30).filter_map(|when| with_error(naive, &format!("inject=pwrite64:error=EIO:when={when}+"), "+"));
-    report.control("look, do, then record, by hand", shown.map(|found| found.len()).sum());
+    report.control("check, run, then record, by hand", shown.map(|found| found.len()).sum());
     report
 }
 

@@ -73,7 +73,7 @@ enum Change {
     Truncate,
     Sync,
     Delete,
-    /// The index of the log, in shared memory, grows.
+    /// The index of the WAL, in shared memory, grows.
     Map,
 }
 
@@ -99,7 +99,7 @@ struct State {
     synchronous: Synchronous,
     /// By the address of the file object: its name, and the methods of the system.
     files: HashMap<usize, (PathBuf, Methods)>,
-    /// File objects whose file had a failed sync through another one, and which have not told it yet.
+    /// File objects whose file had a failed sync through another one, and which have not reported it yet.
     untold: HashSet<usize>,
     /// The copies, by the address of what they are copies of.
     copies: HashMap<usize, Methods>,

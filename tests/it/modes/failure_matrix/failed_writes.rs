@@ -1,4 +1,4 @@
-//! Writes that fail: a commit that the disk refuses, and a disk that is full.
+//! Writes that fail: a commit that the disk refuses, and a full disk.
 
 use std::fs;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use idem_runtime::{Error, ErrorKind, Ran, Status, Store, call};
+use idem_tests::deadline;
 use idem_tests::form::Form;
 use rusqlite::Connection;
 
@@ -20,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Far more calls than fit.
 const CALLS_MAX: usize = 5_000;
 
-/// Makes calls until their commits fail, tells what it was told, and dies.
+/// Makes calls until their commits fail, prints their answers, and dies.
 #[test]
 fn the_program_whose_files_may_not_grow() {
     let Some(words) = role::words() else { return };
@@ -88,6 +89,7 @@ fn run_with_a_limit(path: &Path, form: &str) -> Vec<String> {
     limited.args(["-c", "trap '' XFSZ; ulimit -c 0; ulimit -f 1024; exec \"$0\" \"$@\""]);
     limited.arg(part.get_program()).args(part.get_args());
     limited.envs(part.get_envs().map(|(name, value)| (name, value.unwrap())));
+    deadline::start();
     let output = limited.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said: Vec<String> =
@@ -97,7 +99,7 @@ fn run_with_a_limit(path: &Path, form: &str) -> Vec<String> {
     said
 }
 
-/// The keys of lines that begin so, and the rest of each line.
+/// The keys of lines with that prefix, and the rest of each line.
 fn keys<'a>(said: &'a [String], start: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     said.iter().filter_map(move |line| {
         let line = line.strip_prefix(start)?;
@@ -125,7 +127,7 @@ fn when_a_commit_fails_no_body_runs_no_hook_is_asked_and_nothing_acknowledged_is
         for (key, told) in keys(&said, "failed ") {
             let found = store.get(NAME, key).unwrap().map(|record| record.status());
             match told {
-                // What is not known to be undone is in doubt, never done.
+                // A call that is not known to be undone is in doubt, never done.
                 "Store No false" => assert_ne!(found, Some(Status::Done), "{key}"),
                 "NotRecorded Yes true" => assert_ne!(found, None, "{key} is free though its body ran"),
                 told => panic!("{key}: {told}"),
@@ -194,6 +196,7 @@ impl Drop for Disk {
 // Rule 8.
 #[test]
 fn on_a_full_disk_interrupted_calls_stay_as_they_are_in_every_mode() {
+    deadline::start();
     for form in FORMS {
         let Some(disk) = Disk::mount() else { return };
         let store =
@@ -201,7 +204,7 @@ fn on_a_full_disk_interrupted_calls_stay_as_they_are_in_every_mode() {
         for mode in MODES {
             form.cut_off(call(NAME).store(&store).key(&format!("{mode:?}")));
         }
-        // The log must grow with the next write.
+        // The WAL must grow with the next write.
         (0..30).for_each(|n| drop(next(form, &store, &n.to_string(), MODES[0], SHORT).answer.unwrap()));
         disk.fill();
         for mode in MODES {
@@ -219,6 +222,7 @@ fn on_a_full_disk_interrupted_calls_stay_as_they_are_in_every_mode() {
 // Field 3.
 #[test]
 fn on_a_full_disk_a_transaction_takes_row_and_record_along_and_can_be_retried() {
+    deadline::start();
     let Some(disk) = Disk::mount() else { return };
     let conn: Connection = ledger::open(&disk.0.path().join("books.db"));
     ledger::set(&conn, "journal_mode", "WAL");

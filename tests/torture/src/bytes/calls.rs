@@ -1,4 +1,4 @@
-//! The calls that a specimen knows, and what it answers when they are made again.
+//! The calls of a specimen, and its answers when they are made again.
 
 use std::ops::AddAssign;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::specimen::{End, Kind};
 
 const NAME: &str = "bytes.effect";
 
-/// A body that runs again may meet a table that cannot be written; its caller is told soon.
+/// A body that runs again may meet a table that cannot be written; its caller gets the error soon.
 const RECORD_WITHIN: Duration = Duration::from_millis(200);
 
 /// Stores that were not closed. They keep their memory.
@@ -201,7 +201,7 @@ pub(super) fn ask(kind: Kind, path: &Path) -> Answers {
 /// its files go.
 fn leave(store: Store) {
     if store.stats().is_ok_and(|stats| stats.running_here == 0) {
-        // It may be unable to close; that is told and no harm.
+        // A damaged store may be unable to close.
         let _ = store.close();
     } else {
         LEFT.fetch_add(1, Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! What is done to the files of a store before they are opened.
+//! Damages to the files of a store before it is opened.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The database, its log and the high-water mark: every file that holds anything.
+/// The database, its WAL and the high-water mark: every file with content.
 pub(super) const DATABASE: &str = "idem.db";
 pub(super) const LOG: &str = "idem.db-wal";
 pub(super) const MARK: &str = "idem.db-idem/claims";

@@ -1,4 +1,4 @@
-//! What the fuzzer feeds: stored results to the codec, stored rows to a store. `tests/fuzz` calls the same functions.
+//! The targets of the fuzzer: stored results for the codec, stored rows for a store. `tests/fuzz` calls these functions.
 
 use std::collections::BTreeMap;
 use std::path::Path;

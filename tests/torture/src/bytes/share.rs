@@ -1,5 +1,5 @@
-//! Damages are tried by child processes, each a share of them: what aborts or hangs ends a child and is told by its
-//! parent, and opening takes turns within one process.
+//! Child processes try the damages, each a share of them. An abort or a hang ends a child, and its parent reports it.
+//! Opening takes turns within one process.
 
 use std::collections::BTreeMap;
 use std::fs;

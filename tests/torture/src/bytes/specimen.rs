@@ -1,4 +1,4 @@
-//! Small stores, as bytes: how they came about, and what each of their pages belongs to.
+//! Small stores as bytes: their origin, and the owner of each of their pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::damage::{DATABASE, Damage, Files, LOG, MARK};
 use crate::frame::fast_folder;
 
 /// What takes a store and all that could tell of its loss back to an earlier time.
-pub(super) const EARLIER: &str = "log or database, and the high-water mark";
+pub(super) const EARLIER: &str = "WAL or database, and the high-water mark";
 
 /// Classes of damage that can hide a record. `SQLite` finds a row by the index of slots, and does not look whether one
 /// that it does not find there is in the table all the same.
@@ -24,7 +24,7 @@ pub(super) const MAY_HIDE: [&str; 3] = ["index of slots", "index of slots swappe
 pub(super) enum End {
     /// Closed in order: everything is in the database.
     Closed,
-    /// Its process was killed: what was written last is in the log.
+    /// Its process was killed: the last writes are in the WAL.
     Killed,
     /// The same some time later: nearly all is in the database, and the next open checks it for the dead owner's sake.
     KilledLater,
@@ -159,13 +159,13 @@ impl Specimen {
             Damage::Flip { file: DATABASE, at, .. } => {
                 self.pages.get(at / self.page_bytes()).copied().unwrap_or("unknown")
             }
-            Damage::Flip { file: LOG, .. } => "log",
+            Damage::Flip { file: LOG, .. } => "WAL",
             Damage::Flip { .. } | Damage::Delete { files: [MARK] } | Damage::Older { files: [MARK] } => {
                 "high-water mark"
             }
             Damage::Truncate { .. } => "truncation",
             Damage::Delete { files: [_, MARK] } | Damage::Older { files: [_, MARK] } => EARLIER,
-            Damage::Delete { files: [LOG] } => "log deleted",
+            Damage::Delete { files: [LOG] } => "WAL deleted",
             Damage::Delete { .. } => "database deleted",
             Damage::SwapPages(a, b) if self.is_slot_index(a) || self.is_slot_index(b) => {
                 "index of slots swapped"

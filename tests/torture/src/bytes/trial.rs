@@ -78,7 +78,7 @@ fn attempt(specimen: &Specimen, damage: &Damage) -> Answers {
     answers
 }
 
-/// A hang is a failure like another; the parent is told by the end of this process.
+/// A hang is a failure: the end of this process reports it to the parent.
 fn abort_when_stuck() {
     loop {
         let before = AT.load(Ordering::Relaxed);

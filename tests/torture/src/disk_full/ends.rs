@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options) -> Report {
             }
         }
     }
-    report.control("what does not open is deleted, and starts anew", shown);
+    report.control("a store that does not open is deleted and created again", shown);
     report
 }
 
@@ -107,7 +107,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Who opens the store.
+/// The opener of the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keeper {
     Ours,

@@ -55,7 +55,7 @@ impl Drop for Holder {
 pub(super) fn run(options: &Options) -> Report {
     let mut report = Report::new("another process holds the write lock (stopped or not) while 16 bodies end");
     if cfg!(not(unix)) {
-        return Report::skipped("a writer that is held up", "needs signals");
+        return Report::skipped("a held write lock", "needs signals");
     }
     let holds_ms: &[u64] = if options.short { &[400] } else { &[50, 400, 1_500, 5_000] };
     let mut worst = Worst::default();

@@ -55,7 +55,7 @@ impl Scenario {
         )
     }
 
-    /// `in_body` is told the key; `heal` makes the disk work again.
+    /// `in_body` gets the key; `heal` makes the disk work again.
     pub(super) fn calls(&self, in_body: impl Fn(&str), heal: impl FnOnce()) -> Vec<String> {
         let mut found = Vec::new();
         let mut ran = [0; 3];
@@ -114,7 +114,7 @@ impl Scenario {
         true
     }
 
-    /// The control: the effect, then a record of it that nobody insists on.
+    /// The control: the effect, then a record without a retry.
     pub(super) fn by_hand(&self, in_body: impl Fn(&str), heal: impl FnOnce()) -> Vec<String> {
         let mut ran = [0; 3];
         let once = |key: &str, ran: &mut i32| {

@@ -50,7 +50,7 @@ impl Drop for Small {
 }
 
 pub(super) fn run(options: &Options) -> Report {
-    let what = "a 1 MiB tmpfs, filled before or in a call but for 0 to 15 pages, then emptied";
+    let what = "a 1 MiB tmpfs, filled before or in a call except for 0 to 15 pages, then emptied";
     let mut report = Report::new(what);
     let mut shown = 0;
     for moment in MOMENTS {

@@ -1,7 +1,7 @@
-//! A commit whose force to disk failed: its frames are in the log, and whoever recovers that log finds them.
+//! A commit whose fsync failed: its frames are in the WAL, and a recovery of that WAL finds them.
 //!
-//! A caller that is told that its body did not run may do its work by another road. So the claim must not come to
-//! light after it, in whoever opens the store next; as a call in doubt it would never be decided.
+//! A caller whose body did not run may do its work by another way. So the claim must not appear later, to a process that
+//! opens the store next: as a call in doubt it would never be decided.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const KEYS_BY_HAND: [&str; 3] = ["hand-1", "hand-2", "hand-3"];
 
 pub(super) fn run(_: &Options) -> Report {
     let mut report = Report::new(
-        "EIO once at any sync of three calls, the process killed after any answer, its log recovered",
+        "EIO once at any sync of three calls, the process killed after any answer, its WAL recovered",
     );
     for first in 1.. {
         let (log, failed) = play(first, |scenario| drop(scenario.of_calls()));

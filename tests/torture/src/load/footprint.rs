@@ -1,4 +1,4 @@
-//! What a load takes: memory, threads, files.
+//! The memory, threads and files of a load.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) struct Footprint {
 impl Footprint {
     /// Counts from now on.
     pub(super) fn begin(folder: &Path) -> Footprint {
-        // Linux then begins the peak anew; elsewhere that of the whole process is reported.
+        // Linux then resets the peak. Other systems report the peak of the whole process.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         let threads = threads();
         Footprint {
@@ -60,7 +60,7 @@ impl Footprint {
 
     pub(super) fn tell(&self, report: &mut Report) {
         report.note(format!(
-            "memory grew by {} kB, {} threads more at most, database {} kB, log {} kB at most",
+            "memory grew by {} kB, {} threads more at most, database {} kB, WAL {} kB at most",
             self.memory_bytes() >> 10,
             self.threads_most.saturating_sub(self.threads),
             self.database_bytes >> 10,
@@ -77,7 +77,7 @@ fn bytes(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |file| file.len())
 }
 
-/// The size of the log beside the database.
+/// The size of the WAL beside the database.
 pub(super) fn log_bytes(folder: &Path) -> u64 {
     bytes(&folder.join("idem.db-wal"))
 }

@@ -1,4 +1,4 @@
-//! Every body fails and frees the key: the herd goes through one at a time, and everyone gets an answer.
+//! Every body fails and frees the key: the callers run one at a time, and every caller gets an answer.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ pub(super) fn run(options: &Options) -> Report {
     store.close().expect("closed");
     let (folder, store) = self::store();
     let (all_run, _) = herd(&store, folder.path(), 64, |body| body());
-    report.control("a herd that all run", all_run.len());
+    report.control("all waiters run", all_run.len());
     report
 }
 

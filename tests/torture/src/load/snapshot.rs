@@ -1,4 +1,4 @@
-//! A reader that holds its snapshot keeps the log from being reset: it grows by what is written, and shrinks after.
+//! A reader that holds its snapshot keeps SQLite from resetting the WAL. The WAL grows with every write until then.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const WORKERS: usize = 16;
 const CALLS_AFTER: usize = 200;
 /// A claim and an outcome rewrite a few pages each.
 const LOG_BYTES_A_CALL_MAX: u64 = 32 << 10;
-/// A close that nobody holds up has folded the log in by then.
+/// The time of a close, with its checkpoint, without a reader.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,12 +56,12 @@ fn starve(calls: usize, how: Reader, report: &mut Report) -> Vec<String> {
     footprint.tell(report);
     let each = footprint.log_bytes() / calls as u64;
     report.note(format!(
-        "the log grew by {each} bytes a call while the snapshot was held; {after} after the close"
+        "the WAL grew by {each} bytes a call while the snapshot was held; {after} after the close"
     ));
     [
         (!replayed).then(|| "a call was not replayed while the snapshot was held".to_owned()),
-        (after > 0).then(|| format!("the log has {after} bytes after the close")),
-        (each > LOG_BYTES_A_CALL_MAX).then(|| format!("the log grew by {each} bytes a call")),
+        (after > 0).then(|| format!("the WAL has {after} bytes after the close")),
+        (each > LOG_BYTES_A_CALL_MAX).then(|| format!("the WAL grew by {each} bytes a call")),
         footprint.threads_found(0),
     ]
     .into_iter()
@@ -69,7 +69,7 @@ fn starve(calls: usize, how: Reader, report: &mut Report) -> Vec<String> {
     .collect()
 }
 
-/// The size of the log once the store is closed, or has tried to for long enough.
+/// The size of the WAL after the store is closed, or after the limit of the close.
 fn close(store: &Store, folder: &Path, reader: Option<Connection>) -> u64 {
     std::thread::scope(|scope| {
         let closing = scope.spawn(|| store.close());

@@ -13,7 +13,7 @@ use crate::tally::Tally;
 
 const WORKERS: usize = 16;
 const BRIEF: Duration = Duration::from_millis(20);
-/// The log is folded in every 8 MB, and callers wait for that when it has 32; a batch may come on top.
+/// The store checkpoints the WAL every 8 MB, and callers wait for that at 32 MB. A batch may come on top.
 const LOG_BYTES_MAX: u64 = 40 << 20;
 const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
@@ -25,7 +25,7 @@ enum Purge {
 
 pub(super) fn run(options: &Options) -> Report {
     let calls = options.points(4_000, 60_000);
-    let mut report = Report::new("load: traffic with a purge beside it");
+    let mut report = Report::new("load: traffic during a purge");
     let (folder, store) = store();
     let found = live(&store, folder.path(), calls, Purge::Runs, &mut report);
     report.points_tried(calls);
@@ -72,7 +72,7 @@ fn live(store: &Store, folder: &Path, calls: usize, purge: Purge, report: &mut R
     }
     if footprint.log_bytes() > LOG_BYTES_MAX || footprint.database_bytes() > DATABASE_BYTES_MAX {
         found.push(format!(
-            "the files grew: log {}, database {}",
+            "the files grew: WAL {}, database {}",
             footprint.log_bytes(),
             footprint.database_bytes()
         ));

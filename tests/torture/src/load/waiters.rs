@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> Report {
     store.close().expect("closed");
     let (folder, store) = self::store();
     let (polled, _) = crowd(&store, folder.path(), 8, poll);
-    report.control("callers that look every 3 s", polled.into_iter().map(|time| found(time).len()).sum());
+    report.control("callers that poll every 3 s", polled.into_iter().map(|time| found(time).len()).sum());
     report
 }
 
@@ -90,7 +90,7 @@ fn crowd(
     (times, footprint)
 }
 
-/// The control: nobody wakes it.
+/// The control: a waiter without a wake-up.
 fn poll(store: &Store) -> Result<u64, Error> {
     loop {
         let got: Result<u64, Error> = call(NAME).store(store).key("one").wait(Duration::ZERO).run(|| Ok(0));

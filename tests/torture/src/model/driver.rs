@@ -101,7 +101,7 @@ impl Driver {
         match *op {
             Op::Make(make) => {
                 let got = made(&self.store, make, value);
-                // The writer may answer within the one poll, or the claim was there before: then the body had begun.
+                // The writer thread may answer within the one poll, or the claim existed before: the body had started.
                 let begun = make.body == Body::DropBefore && POLLED.take();
                 let make = Make { body: if begun { Body::DropDuring } else { make.body }, ..make };
                 let expected = self.oracle.make(&make, value);
@@ -144,7 +144,7 @@ impl Driver {
             }
             Op::Steal { key } => {
                 let stolen = self.store.steal(NAME, &key).map_err(|error| error.kind());
-                // What a dead process left still says that it runs until somebody has looked.
+                // The record of a dead process reads as running until a store looks at it.
                 let expected =
                     if self.oracle.is_in_doubt(key) && stolen == Ok(true) { "Ok(true)" } else { "Ok(false)" };
                 ("op steal", expected.into(), format!("{stolen:?}"))

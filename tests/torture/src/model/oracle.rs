@@ -1,4 +1,4 @@
-//! What the contract says, in memory.
+//! The contract as an oracle in memory.
 
 use super::{Body, Make, Mode};
 
@@ -38,7 +38,7 @@ pub(super) const TRANSITIONS: &[&str] = &[
     "an error replayed",
     "result gone",
     "result over",
-    "record over, claimed anew",
+    "record expired, claimed again",
     "mismatch",
     "forgotten",
     "purged",
@@ -70,7 +70,7 @@ pub(super) enum Answer {
     Value(u32),
     /// The body's own error.
     Own(u32),
-    /// An error of ours, by its kind.
+    /// An error of the store, by its kind.
     Ours(&'static str),
     Panicked,
     Dropped,
@@ -134,7 +134,7 @@ impl Oracle {
     pub(super) fn make(&mut self, make: &Make, value: u32) -> Answer {
         let Some(rec) = self.rec(make.key).clone() else { return self.run(make, value, 1) };
         if self.is_over(&rec, rec.ttl_min) {
-            self.saw("record over, claimed anew");
+            self.saw("record expired, claimed again");
             return self.run(make, value, 1);
         }
         if rec.arg.is_some_and(|arg| arg != make.arg) {

@@ -69,7 +69,7 @@ fn files(log: &[Event], fate: Fate, dice: &mut Dice) -> BTreeMap<String, Vec<u8>
             Event::Truncate { file, size } if is_synced(file) || survives(fate, dice) => {
                 files.entry(file.clone()).or_default().resize(*size, 0);
             }
-            // Names are journaled in order; a file that is made anew later has its name again.
+            // Names are journaled in order; a file that is created again has its name again.
             Event::Delete { file } => drop(files.remove(file)),
             _ => {}
         }

@@ -71,7 +71,7 @@ impl Disk {
         }
     }
 
-    /// The power is gone: nothing that was not forced to disk gets there any more.
+    /// Cuts the power: unsynced writes no longer reach the disk.
     fn cut(&self) -> Result<(), String> {
         let root = File::open(self.root()).map_err(|error| error.to_string())?;
         let mut without_a_flush = 2;

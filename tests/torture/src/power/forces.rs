@@ -31,7 +31,7 @@ const WAYS: [(&str, Way, usize); 6] = [
 
 pub(super) fn run() -> Report {
     let mut report = Report::new(
-        "forces to disk of one caller's call: 2 at most once, 1 with `rerun`, 1 in a transaction; of an open: 2",
+        "fsyncs of one caller's call: 2 at most once, 1 with `rerun`, 1 in a transaction; of an open: 2",
     );
     let wrong = |counts: Vec<usize>, wanted| counts.into_iter().filter(|count| *count != wanted).count();
     for (name, way, wanted) in WAYS {
@@ -45,7 +45,7 @@ pub(super) fn run() -> Report {
         report.point((count != wanted).then_some(what).into_iter().collect());
     }
     let refuse = forces(Way::Interrupt(OnInterrupt::Refuse), Synchronous::Normal);
-    report.control("`synchronous = NORMAL`, calls that are not forced", wrong(refuse, 2));
+    report.control("`synchronous = NORMAL`, calls without an fsync", wrong(refuse, 2));
     report
 }
 
@@ -60,8 +60,8 @@ fn forces(way: Way, synchronous: Synchronous) -> Vec<usize> {
     calls.map(|events| events.iter().filter(|event| matches!(event, Event::Sync { .. })).count()).collect()
 }
 
-/// Of an open: the head of the new log and the owner's row. After a kill: that row, and what was found in the log, which is
-/// folded into the database, since nobody knows whether it was ever forced.
+/// Of an open: the head of the new WAL and the owner's row. After a kill: that row, and the frames of the WAL, which the
+/// open checkpoints, since they may never have been synced.
 fn forces_of_open(killed: bool) -> usize {
     let (folder, left) = (fast_folder(), fast_folder());
     let path = left.path().join("idem.db");

@@ -1,4 +1,4 @@
-//! Calls that say what they did and what they were told, and the check that a disk agrees with it.
+//! Calls that report their effects and answers, and the check that a disk agrees with these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(super) fn play(folder: &Path, kind: Kind, synchronous: Synchronous, seed: u6
     vfs::stop()
 }
 
-/// The same in a store whose log is folded in all the time, on a disk that fails. Gives how often it did.
+/// Makes the calls in a store with checkpoints all the time, on a disk that fails. Gives the number of failures.
 pub(super) fn play_failing(
     folder: &Path,
     synchronous: Synchronous,
@@ -56,7 +56,7 @@ pub(super) fn value(key: &str, dice: &mut Dice) -> String {
 }
 
 fn in_a_store(folder: &Path, open: usize, seed: u64, failing: Option<Failing>) {
-    // Every other one folds its log in all the time.
+    // Every second store runs checkpoints all the time.
     let log_bytes = if seed.is_multiple_of(2) { 0 } else { u64::MAX };
     let store = Store::builder().log_bytes(log_bytes).open(folder.join("idem.db")).expect("a store");
     if failing.is_some() {

@@ -42,7 +42,7 @@ impl Ledger {
         (lines.collect(), self.round_at + text.len() as u64)
     }
 
-    /// Keys whose bodies this process has begun and not ended.
+    /// Keys whose bodies this process has started and not ended.
     pub(super) fn held_by(&self, pid: u32) -> BTreeSet<String> {
         let mut held = BTreeSet::new();
         for (key, what, value) in self.lines().0 {
@@ -55,7 +55,7 @@ impl Ledger {
         held
     }
 
-    /// Those of the keys that somebody else has begun last.
+    /// Those of the keys whose last body another process has started.
     pub(super) fn begun_by_others(&self, held: &BTreeSet<String>, pid: u32) -> Vec<String> {
         let still = self.held_by(pid);
         held.difference(&still).cloned().collect()
@@ -108,7 +108,7 @@ fn of_key(mode: &str, killed: &[u32], events: &[(String, String)]) -> Vec<String
         }
         let excused = begun.iter().all(|value| was_killed(value)) && !killed.is_empty();
         if !errors.is_empty() && !excused {
-            found.push("an error though nobody who ran it was killed".to_owned());
+            found.push("an error, although no process that ran it was killed".to_owned());
         }
         if !errors.is_empty() && !done.is_empty() {
             found.push("done for some and in doubt for others".to_owned());
@@ -130,7 +130,7 @@ fn of_key(mode: &str, killed: &[u32], events: &[(String, String)]) -> Vec<String
     found
 }
 
-/// A body that ended after another of the same key had begun.
+/// A body that ended after another body of the same key had started.
 fn overlap(events: &[(String, String)]) -> Option<String> {
     let mut running: Option<&str> = None;
     for (what, value) in events {

@@ -13,7 +13,7 @@ pub(super) fn measure(options: &Options) -> Report {
     // A loaded machine, such as one that runs all tests, is late for reasons of its own.
     let (median_max, worst_max) = if options.short { (100, 2_000) } else { (20, 100) };
     let mut report = Report::new(format!(
-        "waiters of a killed owner go on: median ≤ {median_max} ms, worst ≤ {worst_max} ms"
+        "waiters of a killed owner continue: median ≤ {median_max} ms, worst ≤ {worst_max} ms"
     ));
     for mode in ["rerun", "refuse"] {
         let mut times = Vec::new();
@@ -38,7 +38,7 @@ pub(super) fn measure(options: &Options) -> Report {
         report.note(format!("{mode}, {what}: median {median:.1?}, worst {worst:.1?}"));
     }
     let stopped = (0..3).filter(|number| once("rerun", *number, Owner::Stopped).is_err());
-    report.control("the owner is stopped, not killed: nobody goes on", stopped.count());
+    report.control("the owner is stopped, not killed: no waiter continues", stopped.count());
     report
 }
 

@@ -1,4 +1,4 @@
-//! One of the processes: does what it is told, line by line.
+//! One of the processes: it executes the commands of its input, line by line.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
@@ -17,7 +17,7 @@ const LEASE_MS: i64 = 20;
 pub(crate) fn child(args: &[&str]) {
     let [folder] = *args else { panic!("{args:?}") };
     let folder = PathBuf::from(folder);
-    // The log is folded in all the time, by each of them.
+    // Each process runs checkpoints all the time.
     let store = Store::builder().log_bytes(0).open(folder.join("idem.db")).expect("a store");
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a line");
@@ -87,7 +87,7 @@ impl Desk {
         value
     }
 
-    /// The control: whoever holds a lease is believed to be alive while it lasts, and dead after it.
+    /// The control: the holder of a lease counts as alive while it lasts, and as dead after it.
     fn with_lease(&self, key: &str) -> String {
         let conn = leases(&self.folder);
         loop {

@@ -1,4 +1,4 @@
-//! What must never happen, and protocols in which it does.
+//! The flaws of a protocol, and protocols with a defect that have them.
 
 /// A protocol with at most one defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

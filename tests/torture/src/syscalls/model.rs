@@ -1,4 +1,4 @@
-//! What is promised about three runs, of which the first was disturbed.
+//! The promise about three runs, the first of which was disturbed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,10 +58,10 @@ pub(super) const VARIANTS: [Variant; 7] = [
     Variant { mode: Mode::Tx, is_async: false },
 ];
 
-/// What a run answered for a key: `ok VALUE` or `err KIND RAN …`.
+/// The answer of a run for a key: `ok VALUE` or `err KIND RAN …`.
 type Answers = BTreeMap<(usize, String), String>;
 
-/// Compares what happened in `folder` with the promise.
+/// Compares the traces in `folder` with the promise.
 pub(super) fn violations(folder: &Path, variant: Variant) -> Vec<String> {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
     let effects = if variant.mode == Mode::Tx { rows(folder) } else { lines(&read("effects")) };

@@ -40,7 +40,7 @@ pub(crate) fn child(args: &[&str]) {
         Mode::Tx => place.in_transactions(),
         mode => place.in_a_store(mode, ending),
     }
-    // Without a close, as a program that is told to end at once.
+    // Without a close, as a program that is terminated.
     std::process::exit(0);
 }
 

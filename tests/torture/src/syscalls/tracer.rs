@@ -36,7 +36,7 @@ pub(super) fn kill_at(child: Child, number: usize) -> End {
     trace(child, number, |_| {})
 }
 
-/// The same, and `watch` is told the number of every stop.
+/// Starts the process and kills it at that stop; `watch` gets the number of every stop.
 pub(super) fn trace(mut child: Child, number: usize, mut watch: impl FnMut(usize)) -> End {
     let process = pid_of(&child);
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
