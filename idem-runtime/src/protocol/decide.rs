@@ -4,7 +4,7 @@
 //! running, replay.
 
 use crate::policy::OnInterrupt;
-use crate::protocol::record::{RecordRef, Status};
+use crate::protocol::record::{RecordOf, Status};
 
 /// Who holds a running record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(crate) enum Expired {
 }
 
 impl Expired {
-    /// What is over of a record of this age; at an unknown age nothing is.
-    pub(crate) fn of(record: &RecordRef<'_>, age_ms: Option<i64>) -> Expired {
+    /// The lifetimes that are over at this age. At an unknown age no lifetime is over.
+    pub(crate) fn of<T, B: AsRef<[u8]>>(record: &RecordOf<T, B>, age_ms: Option<i64>) -> Expired {
         if !record.status.is_finished() {
             Expired::No
         } else if record.ttl.is_over(age_ms) {
@@ -67,6 +67,27 @@ pub(crate) struct View {
     pub(crate) reentrant: bool,
     /// This caller waited for the call to end: it gets the outcome, whatever the lifetimes say by then.
     pub(crate) waited: bool,
+}
+
+impl View {
+    /// The view of a caller that has not waited and whose call stack does not hold the call.
+    pub(crate) fn of<T, B: AsRef<[u8]>>(
+        record: &RecordOf<T, B>,
+        holder: Holder,
+        age_ms: Option<i64>,
+        differs: bool,
+    ) -> View {
+        View {
+            status: record.status,
+            holder,
+            expired: Expired::of(record, age_ms),
+            has_result: record.result.is_some(),
+            attempt: record.attempt,
+            differs,
+            reentrant: false,
+            waited: false,
+        }
+    }
 }
 
 /// How the caller wants an interrupted call handled.
