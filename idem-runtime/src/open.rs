@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::engine::Engine;
 use crate::engine::state::{Settings, StoreState};
-use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
 use crate::error::{Advice, Error};
 use crate::host::clock::Clock;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::engine::submit::Engine;
+use crate::engine::Engine;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::sync::lock;
 

@@ -3,7 +3,7 @@
 //! It is bounded by its senders: each call has one request in it at a time and waits for the reply; requests whose
 //! caller has gone are skipped.
 //!
-//! One at a time writes: the writer's thread, or a lone caller in its place (see [`crate::engine::submit`]). What comes meanwhile
+//! One at a time writes: the writer's thread, or a lone caller in its place (see [`crate::engine`]). What comes meanwhile
 //! waits here, so that it shares the next commit; a caller that leaves calls the thread if there is anything to do.
 
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
 //! What is written together, and what becomes of what cannot be: by the store's own thread, with group commit, or by
-//! a lone caller in its place (see [`crate::engine::submit`]).
+//! a lone caller in its place (see [`crate::engine`]).
 //!
 //! # Batches
 //! Everything that came while the last commit was forced to disk shares the next one; a lone caller waits for
