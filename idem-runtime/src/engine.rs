@@ -3,7 +3,7 @@
 //!
 //! To hand a request to a sleeping thread and to sleep until it has answered takes longer than a commit to memory. A
 //! blocked caller that finds nobody else writing therefore writes its own request, by the same code; a task never
-//! does, since its executor has others to poll. Whoever has the queue's turn has the writer: nobody waits for it.
+//! does, since its executor has others to poll. Whoever has the queue's solo has the writer: nobody waits for it.
 //!
 //! A caller makes one attempt. What it cannot write it leaves to the writer's thread, which tries again and keeps the
 //! deadlines, and so it does with all that is no request. Only a disk that hangs in the middle of a write holds the
@@ -29,7 +29,7 @@ pub(crate) mod state;
 pub(crate) mod writer;
 
 /// How long to wait at a time for the last calls of a store that closes.
-const LINGER: Duration = Duration::from_millis(5);
+const CLOSE_POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct Engine {
     pub(crate) state: StoreState,
@@ -59,12 +59,12 @@ impl Engine {
     }
 
     /// Writing panicked: nobody who waits is left waiting. Gives what every later call gets.
-    pub(crate) fn break_down(&self) -> Error {
+    pub(crate) fn abort(&self) -> Error {
         let error = Error::store("the writer thread ended unexpectedly").advise(Advice::Reopen);
         self.state.poison(error.clone());
         self.state.queue.end(&error);
         if let Some(writer) = self.take_writer() {
-            writer.break_down(&error);
+            writer.abort(&error);
         }
         self.state.in_flight.abandon();
         error
@@ -72,21 +72,21 @@ impl Engine {
 
     /// The thread's loop, until the store closes. Gives whether everything was written and the file left in order.
     pub(crate) fn run(&self) -> Result<(), Error> {
-        let mut patience = None;
+        let mut timeout = None;
         loop {
-            let mut linger = None;
-            let requests = match self.state.queue.next(patience) {
+            let mut close_poll = None;
+            let requests = match self.state.queue.next(timeout) {
                 Work::Batch(requests) => requests,
                 Work::Idle => Vec::new(),
                 // A claim that had waited for the write lock was given while the store closed: its end is awaited.
-                Work::Over if self.state.in_flight.count_local() > 0 => {
-                    linger = Some(LINGER);
+                Work::Closed if self.state.in_flight.count_local() > 0 => {
+                    close_poll = Some(CLOSE_POLL);
                     Vec::new()
                 }
-                Work::Over => break,
+                Work::Closed => break,
             };
             match self.with_writer(|writer| writer.round(&self.state, requests)) {
-                Some(ControlFlow::Continue(pause)) => patience = pause.or(linger),
+                Some(ControlFlow::Continue(pause)) => timeout = pause.or(close_poll),
                 Some(ControlFlow::Break(())) | None => break,
             }
         }
@@ -97,31 +97,29 @@ impl Engine {
     }
 
     /// Gives the request back if there is something to try again before it.
-    fn write_inline(&self, request: Request) -> Option<Request> {
+    fn write_solo(&self, request: Request) -> Option<Request> {
         let reply = request.reply.clone();
         let mut request = Some(request);
-        let mut turn = InlineTurn { state: &self.state, call: true };
+        let mut solo = SoloWrite { state: &self.state, other_work: true };
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            self.with_writer(|writer| {
-                (writer.write_inline(&self.state, &mut request), writer.has_more_to_do())
-            })
+            self.with_writer(|writer| (writer.write_solo(&self.state, &mut request), writer.has_other_work()))
         }));
-        let Ok(Some((written, has_more_to_do))) = tried else {
-            self.break_down_before(reply.as_deref());
+        let Ok(Some((written, has_other_work))) = tried else {
+            self.abort_with_reply(reply.as_deref());
             return None;
         };
-        turn.call = has_more_to_do;
-        drop(turn);
-        // The turn is over by now: a waker is code of others, and may want to write as well.
+        solo.other_work = has_other_work;
+        drop(solo);
+        // The solo is over by now: a waker is code of others, and may want to write as well.
         if catch_unwind(AssertUnwindSafe(|| written.deliver(&self.state))).is_err() {
-            self.break_down_before(reply.as_deref());
+            self.abort_with_reply(reply.as_deref());
         }
         request
     }
 
     /// A panic means here what it means on the writer's thread, which ends.
-    fn break_down_before(&self, reply: Option<&OneShot<Reply>>) {
-        let error = self.break_down();
+    fn abort_with_reply(&self, reply: Option<&OneShot<Reply>>) {
+        let error = self.abort();
         if let Some(reply) = reply {
             reply.send(Reply::Failed(error));
         }
@@ -131,9 +129,10 @@ impl Engine {
 impl Submit for Engine {
     fn submit(&self, request: Request, caller: Caller) {
         // A child has a copy of the writer, and none of SQLite's locks.
-        let may_write =
-            caller == Caller::Blocking && self.state.is_of_this_process() && self.state.queue.enter();
-        let left = if may_write { self.write_inline(request) } else { Some(request) };
+        let may_write = caller == Caller::Blocking
+            && self.state.is_of_this_process()
+            && self.state.queue.try_begin_solo();
+        let left = if may_write { self.write_solo(request) } else { Some(request) };
         if let Some(request) = left {
             self.state.queue.push(request);
         }
@@ -141,15 +140,15 @@ impl Submit for Engine {
 }
 
 /// Ends when it is dropped.
-struct InlineTurn<'a> {
+struct SoloWrite<'a> {
     state: &'a StoreState,
     /// There is something for the writer's thread to do.
-    call: bool,
+    other_work: bool,
 }
 
-impl Drop for InlineTurn<'_> {
+impl Drop for SoloWrite<'_> {
     fn drop(&mut self) {
-        self.state.queue.leave(self.call);
+        self.state.queue.end_solo(self.other_work);
     }
 }
 

@@ -362,7 +362,7 @@ fn watch(state: &StoreState) {
 /// Runs the writer until the store closes. A panic must not leave its callers waiting.
 pub(crate) fn guarded(engine: &Engine) -> Result<(), Error> {
     let run = std::panic::AssertUnwindSafe(|| engine.run());
-    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(engine.break_down()))
+    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(engine.abort()))
 }
 
 fn unusable(path: PathError) -> Error {

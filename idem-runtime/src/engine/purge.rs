@@ -3,25 +3,25 @@
 use std::time::{Duration, Instant};
 
 /// How often to look while there is nothing to purge.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The least number of records a slice takes.
 const SLICE_MIN: usize = 16;
 
 /// When to purge next.
 #[derive(Debug)]
-pub(crate) struct Rhythm {
+pub(crate) struct PurgeSchedule {
     next: Instant,
 }
 
-impl Rhythm {
-    pub(crate) fn new() -> Rhythm {
-        Rhythm { next: Instant::now() }
+impl PurgeSchedule {
+    pub(crate) fn new() -> PurgeSchedule {
+        PurgeSchedule { next: Instant::now() }
     }
 
     /// For tests that count on nothing else to do.
     #[cfg(test)]
-    pub(crate) fn never() -> Rhythm {
-        Rhythm { next: crate::sync::deadline(Duration::MAX) }
+    pub(crate) fn never() -> PurgeSchedule {
+        PurgeSchedule { next: crate::sync::deadline(Duration::MAX) }
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -35,7 +35,7 @@ impl Rhythm {
     }
 
     pub(crate) fn pause(&mut self) {
-        self.next = Instant::now() + LOOK_EVERY;
+        self.next = Instant::now() + PURGE_INTERVAL;
     }
 }
 

@@ -23,13 +23,13 @@ pub(crate) const SOLO_AFTER_COMMITS: u32 = 16;
 #[derive(Debug, Default)]
 struct State {
     requests: VecDeque<Request>,
-    turn: Turn,
+    writing: Writing,
     /// How many requests the writer's thread took last.
-    taken: usize,
+    batch_len: usize,
     /// How many lone commits it still takes until a caller may write alone.
     solo_countdown: u32,
     /// The writer's thread has something to do that is no request.
-    called: bool,
+    other_work: bool,
     /// The writer's thread sleeps, and nobody has called it yet.
     asleep: bool,
     phase: Phase,
@@ -37,16 +37,16 @@ struct State {
 
 /// Who writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Turn {
+enum Writing {
     #[default]
-    Nobodys,
-    Writers,
-    Callers,
+    Nobody,
+    Thread,
+    Caller,
 }
 
 impl State {
     /// Nothing follows the end: a store that broke down can still be closed.
-    fn pass_to(&mut self, phase: Phase) {
+    fn set_phase(&mut self, phase: Phase) {
         if self.phase != Phase::Ended {
             self.phase = phase;
         }
@@ -56,13 +56,13 @@ impl State {
     fn refuses(&self, request: &Request) -> bool {
         match self.phase {
             Phase::Open => false,
-            Phase::Closing | Phase::Last => !request.inside,
+            Phase::Closing | Phase::Draining => !request.inside,
             Phase::Ended => true,
         }
     }
 
     /// So many requests were written together.
-    fn note(&mut self, count: usize) {
+    fn count_commit(&mut self, count: usize) {
         let was_alone = count == 1 && self.requests.is_empty();
         self.solo_countdown =
             if was_alone { self.solo_countdown.saturating_sub(1) } else { SOLO_AFTER_COMMITS };
@@ -73,10 +73,10 @@ impl State {
 enum Phase {
     #[default]
     Open,
-    /// Only what belongs to running calls is taken.
+    /// Only what belongs to running calls is batch_len.
     Closing,
     /// Nothing more is to come: the writer ends when the queue is empty.
-    Last,
+    Draining,
     /// The writer has ended, and nobody writes any more.
     Ended,
 }
@@ -94,7 +94,7 @@ pub(crate) enum Work {
     /// Nothing came within the time given.
     Idle,
     /// The store is closing and everything is written.
-    Over,
+    Closed,
 }
 
 impl Queue {
@@ -108,33 +108,33 @@ impl Queue {
         state.requests.push_back(request);
         // A call is a system call whether or not anybody sleeps: the first to come makes it, and nobody else has to. A
         // caller that writes makes it when it has written.
-        let sleeps = state.turn != Turn::Callers && std::mem::take(&mut state.asleep);
+        let sleeps = state.writing != Writing::Caller && std::mem::take(&mut state.asleep);
         drop(state);
         if sleeps {
             self.filled.notify_one();
         }
     }
 
-    /// Waits for requests, at most `patience` if given. The turn is the thread's until it asks again.
-    pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
-        let deadline = patience.map(|patience| Instant::now() + patience);
+    /// Waits for requests, at most `timeout` if given. The turn is the thread's until it asks again.
+    pub(crate) fn next(&self, timeout: Option<Duration>) -> Work {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut state = lock(&self.state);
-        if state.turn == Turn::Writers {
-            state.turn = Turn::Nobodys;
-            match std::mem::take(&mut state.taken) {
+        if state.writing == Writing::Thread {
+            state.writing = Writing::Nobody;
+            match std::mem::take(&mut state.batch_len) {
                 0 => {}
-                count => state.note(count),
+                count => state.count_commit(count),
             }
         }
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            state.called |= left.is_some_and(|left| left.is_zero());
-            if state.turn == Turn::Nobodys {
-                if !state.requests.is_empty() || state.called {
+            state.other_work |= left.is_some_and(|left| left.is_zero());
+            if state.writing == Writing::Nobody {
+                if !state.requests.is_empty() || state.other_work {
                     break;
                 }
-                if left.is_none() && matches!(state.phase, Phase::Last | Phase::Ended) {
-                    return Work::Over;
+                if left.is_none() && matches!(state.phase, Phase::Draining | Phase::Ended) {
+                    return Work::Closed;
                 }
             }
             state.asleep = true;
@@ -143,30 +143,30 @@ impl Queue {
                 None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        (state.asleep, state.called, state.turn) = (false, false, Turn::Writers);
+        (state.asleep, state.other_work, state.writing) = (false, false, Writing::Thread);
         let count = state.requests.len().min(BATCH_MAX);
-        state.taken = count;
+        state.batch_len = count;
         if count == 0 { Work::Idle } else { Work::Batch(state.requests.drain(..count).collect()) }
     }
 
     /// Gives a caller the turn if it is alone: nobody writes, nothing waits, and it was so for some commits.
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn try_begin_solo(&self) -> bool {
         let mut state = lock(&self.state);
-        let is_free = state.turn == Turn::Nobodys && state.requests.is_empty() && !state.called;
+        let is_free = state.writing == Writing::Nobody && state.requests.is_empty() && !state.other_work;
         let is_alone = is_free && state.solo_countdown == 0 && state.phase == Phase::Open;
         if is_alone {
-            state.turn = Turn::Callers;
+            state.writing = Writing::Caller;
         }
         is_alone
     }
 
     /// Ends the turn of a caller. With `call` it leaves something to do for the writer's thread.
-    pub(crate) fn leave(&self, call: bool) {
+    pub(crate) fn end_solo(&self, other_work: bool) {
         let mut state = lock(&self.state);
-        state.turn = Turn::Nobodys;
-        state.note(1);
-        state.called |= call;
-        let is_wanted = state.called || !state.requests.is_empty() || state.phase != Phase::Open;
+        state.writing = Writing::Nobody;
+        state.count_commit(1);
+        state.other_work |= other_work;
+        let is_wanted = state.other_work || !state.requests.is_empty() || state.phase != Phase::Open;
         let sleeps = is_wanted && std::mem::take(&mut state.asleep);
         drop(state);
         if sleeps {
@@ -178,11 +178,11 @@ impl Queue {
         lock(&self.state).requests.len()
     }
 
-    /// No new calls; what belongs to running ones is still taken.
+    /// No new calls; what belongs to running ones is still batch_len.
     pub(crate) fn begin_close(&self) {
         let refused: Vec<Request> = {
             let mut state = lock(&self.state);
-            state.pass_to(Phase::Closing);
+            state.set_phase(Phase::Closing);
             let (kept, refused): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut state.requests).into_iter().partition(|request| request.inside);
             state.requests = kept.into();
@@ -195,18 +195,18 @@ impl Queue {
 
     /// New calls again.
     pub(crate) fn reopen(&self) {
-        lock(&self.state).pass_to(Phase::Open);
+        lock(&self.state).set_phase(Phase::Open);
     }
 
     /// Nothing is queued and nothing is being written: every claim that was granted is known in memory.
     pub(crate) fn is_idle(&self) -> bool {
         let state = lock(&self.state);
-        state.requests.is_empty() && !state.called && state.turn == Turn::Nobodys
+        state.requests.is_empty() && !state.other_work && state.writing == Writing::Nobody
     }
 
     /// Lets the writer end once everything is written.
     pub(crate) fn close(&self) {
-        lock(&self.state).pass_to(Phase::Last);
+        lock(&self.state).set_phase(Phase::Draining);
         // Without this, the writer thread never ends. (negative control)
         self.filled.notify_all();
     }

@@ -88,7 +88,7 @@ impl Threadless {
 impl Drop for Threadless {
     fn drop(&mut self) {
         // Nobody is left who would write what waits.
-        self.engine().break_down();
+        self.engine().abort();
     }
 }
 
@@ -208,7 +208,7 @@ fn a_lone_caller_does_not_overtake_what_is_tried_again_later() {
         let lock = place.locked();
         let engine = Arc::clone(place.engine());
         thread::spawn(move || {
-            until("it is kept", || engine.with_writer(|writer| writer.has_more_to_do()) == Some(true));
+            until("it is kept", || engine.with_writer(|writer| writer.has_other_work()) == Some(true));
             drop(lock);
         });
         Ok(1)
@@ -236,7 +236,7 @@ fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
     thread::scope(|scope| {
         let calling = scope.spawn(|| call(NAME).store(&place.store).key(&1).run(|| Ok::<u32, Error>(1)));
         until("it is left to the thread", || {
-            place.engine().with_writer(|writer| writer.has_more_to_do()) == Some(true)
+            place.engine().with_writer(|writer| writer.has_other_work()) == Some(true)
         });
         let thread = place.start();
         drop(lock);
@@ -260,29 +260,29 @@ fn the_thread_is_called_when_something_may_be_purged() {
 fn closing_waits_for_a_caller_that_writes() {
     let store = Store::temporary().unwrap();
     let queue = &store.inner.engine.state.queue;
-    until("nobody writes", || queue.enter());
+    until("nobody writes", || queue.try_begin_solo());
     assert!(!queue.is_idle());
     thread::scope(|scope| {
         let closing = scope.spawn(|| store.close());
         a_moment();
         assert!(!closing.is_finished());
-        queue.leave(false);
+        queue.end_solo(false);
         closing.join().unwrap().unwrap();
     });
-    assert!(!queue.enter(), "the store is closed");
+    assert!(!queue.try_begin_solo(), "the store is closed");
 }
 
 #[test]
 fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
     let queue = Arc::new(Queue::default());
-    assert!(queue.enter());
+    assert!(queue.try_begin_solo());
     let asked = Arc::clone(&queue);
     let thread = thread::spawn(move || asked.next(None));
     queue.close();
     a_moment();
     assert!(!thread.is_finished());
-    queue.leave(false);
-    assert!(matches!(thread.join().unwrap(), Work::Over));
+    queue.end_solo(false);
+    assert!(matches!(thread.join().unwrap(), Work::Closed));
 }
 
 fn request() -> Request {
@@ -301,20 +301,20 @@ fn a_caller_of_many_does_not_write_alone() {
         }
         sizes
     });
-    assert!(queue.enter());
-    assert!(!queue.enter(), "one at a time");
+    assert!(queue.try_begin_solo());
+    assert!(!queue.try_begin_solo(), "one at a time");
     (0..3).for_each(|_| queue.push(request()));
     a_moment();
     assert_eq!(queue.len(), 3, "what comes meanwhile shares the next commit");
-    queue.leave(false);
+    queue.end_solo(false);
     for _ in 0..SOLO_AFTER_COMMITS {
         until("it is written", || queue.is_idle());
-        assert!(!queue.enter(), "there was a solo_countdown");
+        assert!(!queue.try_begin_solo(), "there was a solo_countdown");
         queue.push(request());
     }
     until("it is written", || queue.is_idle());
-    assert!(queue.enter(), "the solo_countdown has gone");
-    queue.leave(false);
+    assert!(queue.try_begin_solo(), "the solo_countdown has gone");
+    queue.end_solo(false);
     queue.close();
     let sizes = thread.join().unwrap();
     assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + SOLO_AFTER_COMMITS as usize));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::request::{Grant, OnFailure, Reply, Request};
 use crate::backend::{self, Commit, Failure, WriteOutcome};
-use crate::engine::purge;
+use crate::engine::purge::{self, PurgeSchedule};
 use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
@@ -58,7 +58,7 @@ pub(crate) struct Writer {
     backoff: Duration,
     /// The last failure, until something is written.
     last_error: Option<Error>,
-    purge: purge::Rhythm,
+    purge: PurgeSchedule,
 }
 
 impl Writer {
@@ -71,7 +71,7 @@ impl Writer {
             retry_at: Instant::now(),
             backoff: BACKOFF_FIRST,
             last_error: None,
-            purge: purge::Rhythm::new(),
+            purge: PurgeSchedule::new(),
         }
     }
 
@@ -82,7 +82,7 @@ impl Writer {
 
     #[cfg(test)]
     pub(crate) fn never_purge(&mut self) {
-        self.purge = purge::Rhythm::never();
+        self.purge = PurgeSchedule::never();
     }
 
     /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
@@ -102,7 +102,7 @@ impl Writer {
         let written = self.write_pending(state) + self.retry_stuck(state);
         self.purge_slice(written);
         self.committer.maintain();
-        ControlFlow::Continue(self.patience())
+        ControlFlow::Continue(self.next_timeout())
     }
 
     /// The last of it. Gives whether everything was written and the file left in order.
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// Writing panicked: whoever waits for it is told.
-    pub(crate) fn break_down(self, error: &Error) {
+    pub(crate) fn abort(self, error: &Error) {
         let Writer { committer, batch, pending, stuck, .. } = self;
         for request in batch.into_iter().chain(pending).chain(stuck) {
             request.answer(Reply::Failed(error.clone()));
@@ -134,18 +134,18 @@ impl Writer {
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
-    pub(crate) fn write_inline(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
-        let lone = if self.has_to_retry() { None } else { request.take() };
-        self.write(state, lone.into_iter().collect())
+    pub(crate) fn write_solo(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
+        let solo = if self.has_to_retry() { None } else { request.take() };
+        self.write(state, solo.into_iter().collect())
     }
 
     /// Whether there is anything for the thread to do that is not in the queue.
-    pub(crate) fn has_more_to_do(&self) -> bool {
-        self.has_to_retry() || self.may_purge() || self.committer.needs_maintenance()
+    pub(crate) fn has_other_work(&self) -> bool {
+        self.has_to_retry() || self.is_purge_due() || self.committer.needs_maintenance()
     }
 
     /// While the log is folded in the disk has enough to do.
-    fn may_purge(&self) -> bool {
+    fn is_purge_due(&self) -> bool {
         self.purge.is_due() && !self.committer.is_maintaining()
     }
 
@@ -154,7 +154,7 @@ impl Writer {
     }
 
     /// How long to wait for new requests; for ever if there is nothing else to do.
-    fn patience(&self) -> Option<Duration> {
+    fn next_timeout(&self) -> Option<Duration> {
         if !self.pending.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -163,7 +163,7 @@ impl Writer {
 
     /// One attempt at what is pending; gives how many requests it wrote.
     fn write_pending(&mut self, state: &StoreState) -> usize {
-        self.drop_the_late();
+        self.fail_timed_out();
         let batch = match self.last_error {
             Some(_) => self.pending.drain(..self.pending.len().min(1)).collect(),
             None => std::mem::take(&mut self.pending),
@@ -200,18 +200,18 @@ impl Writer {
     }
 
     /// Requests nobody waits for are skipped; those whose time is over fail.
-    fn drop_the_late(&mut self) {
+    fn fail_timed_out(&mut self) {
         let now = Instant::now();
-        let is_late = |request: &Request| matches!(request.on_failure, OnFailure::FailAfter(deadline) if deadline <= now);
+        let is_over = |request: &Request| matches!(request.on_failure, OnFailure::FailAfter(deadline) if deadline <= now);
         // Almost always there is none, and a request is large enough not to be moved for nothing.
-        if !self.pending.iter().any(|request| request.is_abandoned() || is_late(request)) {
+        if !self.pending.iter().any(|request| request.is_abandoned() || is_over(request)) {
             return;
         }
         for request in std::mem::take(&mut self.pending) {
             if request.is_abandoned() {
                 drop(request);
-            } else if is_late(&request) {
-                request.answer(Reply::Failed(self.last_error.clone().unwrap_or_else(too_late)));
+            } else if is_over(&request) {
+                request.answer(Reply::Failed(self.last_error.clone().unwrap_or_else(claim_timed_out)));
             } else {
                 self.pending.push(request);
             }
@@ -253,13 +253,13 @@ impl Writer {
     }
 
     fn purge_slice(&mut self, written: usize) {
-        if self.last_error.is_some() || !self.may_purge() {
+        if self.last_error.is_some() || !self.is_purge_due() {
             return;
         }
         let limit = purge::limit(written);
         let changes = self.committer.purgeable(limit);
         self.purge.found(changes.len(), limit);
-        let on_failure = OnFailure::FailAfter(Instant::now() + purge::LOOK_EVERY);
+        let on_failure = OnFailure::FailAfter(Instant::now() + purge::PURGE_INTERVAL);
         let mut batch: Vec<_> =
             changes.into_iter().map(|change| Request::new(change, on_failure, None)).collect();
         if !batch.is_empty() && self.committer.commit(&mut batch).is_err() {
@@ -308,7 +308,7 @@ fn complete_persistent(state: &StoreState, request: &Request, ended: Option<u64>
     }
 }
 
-fn too_late() -> Error {
+fn claim_timed_out() -> Error {
     Error::not_in_time("the claim")
 }
 
