@@ -3,7 +3,7 @@
 //!
 //! To hand a request to a sleeping thread and to sleep until it has answered takes longer than a commit to memory. A
 //! blocked caller that finds nobody else writing therefore writes its own request, by the same code; a task never
-//! does, since its executor has others to poll. Whoever has the queue's solo has the writer: nobody waits for it.
+//! does, since its executor has others to poll. Whoever has the queue's inline has the writer: nobody waits for it.
 //!
 //! A caller makes one attempt. What it cannot write it leaves to the writer's thread, which tries again and keeps the
 //! deadlines, and so it does with all that is no request. Only a disk that hangs in the middle of a write holds the
@@ -66,7 +66,7 @@ impl Engine {
         if let Some(writer) = self.take_writer() {
             writer.abort(&error);
         }
-        self.state.in_flight.abandon();
+        self.state.in_flight.wake_all();
         error
     }
 
@@ -97,20 +97,22 @@ impl Engine {
     }
 
     /// Gives the request back if there is something to try again before it.
-    fn write_solo(&self, request: Request) -> Option<Request> {
+    fn write_inline(&self, request: Request) -> Option<Request> {
         let reply = request.reply.clone();
         let mut request = Some(request);
-        let mut solo = SoloWrite { state: &self.state, other_work: true };
+        let mut inline = InlineWrite { state: &self.state, other_work: true };
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            self.with_writer(|writer| (writer.write_solo(&self.state, &mut request), writer.has_other_work()))
+            self.with_writer(|writer| {
+                (writer.write_inline(&self.state, &mut request), writer.has_other_work())
+            })
         }));
         let Ok(Some((written, has_other_work))) = tried else {
             self.abort_with_reply(reply.as_deref());
             return None;
         };
-        solo.other_work = has_other_work;
-        drop(solo);
-        // The solo is over by now: a waker is code of others, and may want to write as well.
+        inline.other_work = has_other_work;
+        drop(inline);
+        // The inline is over by now: a waker is code of others, and may want to write as well.
         if catch_unwind(AssertUnwindSafe(|| written.deliver(&self.state))).is_err() {
             self.abort_with_reply(reply.as_deref());
         }
@@ -131,8 +133,8 @@ impl Submit for Engine {
         // A child has a copy of the writer, and none of SQLite's locks.
         let may_write = caller == Caller::Blocking
             && self.state.is_of_this_process()
-            && self.state.queue.try_begin_solo();
-        let left = if may_write { self.write_solo(request) } else { Some(request) };
+            && self.state.queue.try_begin_inline();
+        let left = if may_write { self.write_inline(request) } else { Some(request) };
         if let Some(request) = left {
             self.state.queue.push(request);
         }
@@ -140,15 +142,15 @@ impl Submit for Engine {
 }
 
 /// Ends when it is dropped.
-struct SoloWrite<'a> {
+struct InlineWrite<'a> {
     state: &'a StoreState,
     /// There is something for the writer's thread to do.
     other_work: bool,
 }
 
-impl Drop for SoloWrite<'_> {
+impl Drop for InlineWrite<'_> {
     fn drop(&mut self) {
-        self.state.queue.end_solo(self.other_work);
+        self.state.queue.end_inline(self.other_work);
     }
 }
 

@@ -81,7 +81,7 @@ impl Store {
         &self.inner.path
     }
 
-    pub(crate) fn is(&self, other: &Store) -> bool {
+    pub(crate) fn same_as(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
@@ -123,12 +123,13 @@ impl Inner {
             self.engine.state.reopen();
             return Err(running);
         }
-        self.engine.state.give_up_at(deadline);
+        self.engine.state.set_close_deadline(deadline);
         self.engine.state.queue.close();
-        let closed = writer.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err(ended())));
+        let closed =
+            writer.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err(thread_ended())));
         self.engine.state.end();
         if let Some(watcher) = lock(&self.watcher).take() {
-            watcher.join().map_err(|_| ended())?;
+            watcher.join().map_err(|_| thread_ended())?;
         }
         if let Err(error) = closed {
             self.engine.state.backend.abandon_owner();
@@ -170,7 +171,7 @@ impl Inner {
     }
 
     /// A thread cannot wait for its own end.
-    fn close_elsewhere(&self) {
+    fn close_on_new_thread(&self) {
         let rest = ManuallyDrop::new(Inner {
             engine: Arc::clone(&self.engine),
             path: self.path.clone(),
@@ -186,7 +187,7 @@ impl Inner {
     }
 }
 
-fn ended() -> Error {
+fn thread_ended() -> Error {
     Error::store("a thread of the store ended unexpectedly")
 }
 
@@ -197,7 +198,7 @@ impl Drop for Inner {
             return;
         }
         if self.is_on_own_thread() {
-            self.close_elsewhere();
+            self.close_on_new_thread();
         } else if let Err(error) = self.close(CLOSE_WAIT) {
             crate::event::store_error(&error.with_causes());
         }

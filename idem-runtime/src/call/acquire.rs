@@ -267,10 +267,10 @@ impl<'a> Acquisition<'a> {
             return Err(self.wait_is_over());
         }
         let waiter = match holder {
-            Holder::Here => self.state().in_flight.subscribe_local(record.claim),
+            Holder::Local => self.state().in_flight.subscribe_local(record.claim),
             _ => Some(self.state().in_flight.subscribe_remote(record.claim)),
         };
-        let rate = if holder == Holder::Here { PollRate::Slow } else { PollRate::Fast };
+        let rate = if holder == Holder::Local { PollRate::Slow } else { PollRate::Fast };
         Ok(waiter.map(|waiter| {
             self.state().watcher.poll(record.claim, record.slot, rate);
             Step::Wait(waiter, self.deadline)

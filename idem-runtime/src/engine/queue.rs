@@ -18,7 +18,7 @@ use crate::sync::lock;
 const BATCH_MAX: usize = 1_000;
 /// So many commits in a row must have been of one request, with nobody behind it, before a caller writes alone again:
 /// one of many that do would be a commit for itself, and keep the others from sharing theirs.
-pub(crate) const SOLO_AFTER_COMMITS: u32 = 16;
+pub(crate) const INLINE_AFTER_COMMITS: u32 = 16;
 
 #[derive(Debug, Default)]
 struct State {
@@ -27,7 +27,7 @@ struct State {
     /// How many requests the writer's thread took last.
     batch_len: usize,
     /// How many lone commits it still takes until a caller may write alone.
-    solo_countdown: u32,
+    commits_until_inline: u32,
     /// The writer's thread has something to do that is no request.
     other_work: bool,
     /// The writer's thread sleeps, and nobody has called it yet.
@@ -64,8 +64,8 @@ impl State {
     /// So many requests were written together.
     fn count_commit(&mut self, count: usize) {
         let was_alone = count == 1 && self.requests.is_empty();
-        self.solo_countdown =
-            if was_alone { self.solo_countdown.saturating_sub(1) } else { SOLO_AFTER_COMMITS };
+        self.commits_until_inline =
+            if was_alone { self.commits_until_inline.saturating_sub(1) } else { INLINE_AFTER_COMMITS };
     }
 }
 
@@ -150,10 +150,10 @@ impl Queue {
     }
 
     /// Gives a caller the turn if it is alone: nobody writes, nothing waits, and it was so for some commits.
-    pub(crate) fn try_begin_solo(&self) -> bool {
+    pub(crate) fn try_begin_inline(&self) -> bool {
         let mut state = lock(&self.state);
         let is_free = state.writing == Writing::Nobody && state.requests.is_empty() && !state.other_work;
-        let is_alone = is_free && state.solo_countdown == 0 && state.phase == Phase::Open;
+        let is_alone = is_free && state.commits_until_inline == 0 && state.phase == Phase::Open;
         if is_alone {
             state.writing = Writing::Caller;
         }
@@ -161,7 +161,7 @@ impl Queue {
     }
 
     /// Ends the turn of a caller. With `call` it leaves something to do for the writer's thread.
-    pub(crate) fn end_solo(&self, other_work: bool) {
+    pub(crate) fn end_inline(&self, other_work: bool) {
         let mut state = lock(&self.state);
         state.writing = Writing::Nobody;
         state.count_commit(1);

@@ -25,7 +25,7 @@ pub(crate) struct StoreState {
     pid: u32,
     /// A [`Phase`], without a lock: every call of every thread reads it.
     phase: AtomicU8,
-    give_up_at: OnceLock<Instant>,
+    close_deadline: OnceLock<Instant>,
 }
 
 /// What an open store was asked for.
@@ -66,7 +66,7 @@ impl StoreState {
             poison,
             pid: std::process::id(),
             phase: AtomicU8::new(Phase::Open as u8),
-            give_up_at: OnceLock::new(),
+            close_deadline: OnceLock::new(),
         }
     }
 
@@ -129,24 +129,24 @@ impl StoreState {
     pub(crate) fn end(&self) {
         self.set_phase(Phase::Closed);
         self.watcher.close();
-        self.in_flight.abandon();
+        self.in_flight.wake_all();
         if self.check_poison().is_ok() { self.backend.close_reads() } else { self.backend.leak_reads() }
     }
 
     /// Sets when a closing store stops trying to write.
-    pub(crate) fn give_up_at(&self, deadline: Instant) {
-        self.give_up_at.get_or_init(|| deadline);
+    pub(crate) fn set_close_deadline(&self, deadline: Instant) {
+        self.close_deadline.get_or_init(|| deadline);
     }
 
     /// How much longer a closing store tries.
-    pub(crate) fn give_up_in(&self) -> Duration {
-        self.give_up_at
+    pub(crate) fn close_time_left(&self) -> Duration {
+        self.close_deadline
             .get()
             .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    pub(crate) fn must_give_up(&self) -> bool {
-        self.give_up_at.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    pub(crate) fn is_close_deadline_over(&self) -> bool {
+        self.close_deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
     }
 
     /// Asks for a record. The answer need not be there when this returns.

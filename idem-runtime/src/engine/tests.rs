@@ -13,7 +13,7 @@ use super::*;
 use crate::backend::request::OnFailure;
 use crate::call;
 use crate::encoding::digest::Slot;
-use crate::engine::queue::{Queue, SOLO_AFTER_COMMITS, Work};
+use crate::engine::queue::{INLINE_AFTER_COMMITS, Queue, Work};
 use crate::error::{Error, ErrorKind};
 use crate::host::store_path::StorePath;
 use crate::protocol::change::{Change, Expect};
@@ -260,28 +260,28 @@ fn the_thread_is_called_when_something_may_be_purged() {
 fn closing_waits_for_a_caller_that_writes() {
     let store = Store::temporary().unwrap();
     let queue = &store.inner.engine.state.queue;
-    until("nobody writes", || queue.try_begin_solo());
+    until("nobody writes", || queue.try_begin_inline());
     assert!(!queue.is_idle());
     thread::scope(|scope| {
         let closing = scope.spawn(|| store.close());
         a_moment();
         assert!(!closing.is_finished());
-        queue.end_solo(false);
+        queue.end_inline(false);
         closing.join().unwrap().unwrap();
     });
-    assert!(!queue.try_begin_solo(), "the store is closed");
+    assert!(!queue.try_begin_inline(), "the store is closed");
 }
 
 #[test]
 fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
     let queue = Arc::new(Queue::default());
-    assert!(queue.try_begin_solo());
+    assert!(queue.try_begin_inline());
     let asked = Arc::clone(&queue);
     let thread = thread::spawn(move || asked.next(None));
     queue.close();
     a_moment();
     assert!(!thread.is_finished());
-    queue.end_solo(false);
+    queue.end_inline(false);
     assert!(matches!(thread.join().unwrap(), Work::Closed));
 }
 
@@ -301,23 +301,23 @@ fn a_caller_of_many_does_not_write_alone() {
         }
         sizes
     });
-    assert!(queue.try_begin_solo());
-    assert!(!queue.try_begin_solo(), "one at a time");
+    assert!(queue.try_begin_inline());
+    assert!(!queue.try_begin_inline(), "one at a time");
     (0..3).for_each(|_| queue.push(request()));
     a_moment();
     assert_eq!(queue.len(), 3, "what comes meanwhile shares the next commit");
-    queue.end_solo(false);
-    for _ in 0..SOLO_AFTER_COMMITS {
+    queue.end_inline(false);
+    for _ in 0..INLINE_AFTER_COMMITS {
         until("it is written", || queue.is_idle());
-        assert!(!queue.try_begin_solo(), "there was a solo_countdown");
+        assert!(!queue.try_begin_inline(), "there was a commits_until_inline");
         queue.push(request());
     }
     until("it is written", || queue.is_idle());
-    assert!(queue.try_begin_solo(), "the solo_countdown has gone");
-    queue.end_solo(false);
+    assert!(queue.try_begin_inline(), "the commits_until_inline has gone");
+    queue.end_inline(false);
     queue.close();
     let sizes = thread.join().unwrap();
-    assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + SOLO_AFTER_COMMITS as usize));
+    assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + INLINE_AFTER_COMMITS as usize));
 }
 
 /// How many commits stand in the log.

@@ -96,7 +96,7 @@ impl Writer {
         } else {
             self.pending.extend(requests);
         }
-        if state.must_give_up() {
+        if state.is_close_deadline_over() {
             return ControlFlow::Break(());
         }
         let written = self.write_pending(state) + self.retry_stuck(state);
@@ -118,7 +118,7 @@ impl Writer {
             return Err(error);
         }
         if all_written {
-            return self.committer.close(state.give_up_in());
+            return self.committer.close(state.close_time_left());
         }
         self.committer.let_go();
         Err(not_recorded())
@@ -134,9 +134,9 @@ impl Writer {
     }
 
     /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
-    pub(crate) fn write_solo(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
-        let solo = if self.has_to_retry() { None } else { request.take() };
-        self.write(state, solo.into_iter().collect())
+    pub(crate) fn write_inline(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
+        let inline = if self.has_to_retry() { None } else { request.take() };
+        self.write(state, inline.into_iter().collect())
     }
 
     /// Whether there is anything for the thread to do that is not in the queue.

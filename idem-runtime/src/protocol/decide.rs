@@ -10,7 +10,7 @@ use crate::protocol::record::{RecordOf, Status};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A call in this process that is known here.
-    Here,
+    Local,
     /// Claimed by this process's owner, but no call here knows of it: it was cut off.
     Nobody,
     /// Another owner, proven alive by its kernel lock.
@@ -131,7 +131,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
             interrupted(view.attempt, mode)
         }
         (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
-        (Status::Running, Holder::Here | Holder::Alive | Holder::Unknown) => Decision::Wait,
+        (Status::Running, Holder::Local | Holder::Alive | Holder::Unknown) => Decision::Wait,
         (Status::Done | Status::Failed, _) if !view.has_result => Decision::RefuseResultGone,
         (Status::Done | Status::Failed, _) if view.expired != Expired::No && !view.waited => {
             Decision::RefuseResultGone
@@ -161,7 +161,8 @@ mod tests {
     use super::*;
 
     const STATUSES: [Status; 4] = [Status::Running, Status::InDoubt, Status::Done, Status::Failed];
-    const HOLDERS: [Holder; 5] = [Holder::Here, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
+    const HOLDERS: [Holder; 5] =
+        [Holder::Local, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
     const EXPIRED: [Expired; 3] = [Expired::No, Expired::Result, Expired::Record];
     const MODES: [Mode; 4] = [
         Mode::Interrupt(OnInterrupt::Refuse),
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn a_live_or_unprovable_owner_is_never_taken_over() {
         for_all(|view, _, decision| {
-            let held = matches!(view.holder, Holder::Here | Holder::Alive | Holder::Unknown);
+            let held = matches!(view.holder, Holder::Local | Holder::Alive | Holder::Unknown);
             if view.status == Status::Running && held {
                 assert!(matches!(
                     decision,

@@ -32,7 +32,7 @@ impl Scope {
     /// made at all.
     pub(crate) fn consume_interception(&self) -> Result<Option<Arc<Interception>>, Error> {
         let Some(interception) = &self.interception else { return Ok(None) };
-        match interception.taken.swap(true, Ordering::AcqRel) {
+        match interception.consumed.swap(true, Ordering::AcqRel) {
             false => Ok(Some(Arc::clone(interception))),
             true if interception.is_look() => Err(interception::one_call_only()),
             true => Ok(None),
@@ -183,16 +183,16 @@ pub(crate) fn submit(to: &dyn Submit, request: Request, caller: Caller) {
 }
 
 /// Enters a scope until the guard is dropped.
-pub(crate) fn enter(scope: Arc<Scope>) -> Entered {
-    Entered { outer: SCOPE.try_with(|current| current.replace(scope)).ok() }
+pub(crate) fn enter(scope: Arc<Scope>) -> ScopeGuard {
+    ScopeGuard { outer: SCOPE.try_with(|current| current.replace(scope)).ok() }
 }
 
 #[must_use]
-pub(crate) struct Entered {
+pub(crate) struct ScopeGuard {
     outer: Option<Arc<Scope>>,
 }
 
-impl Drop for Entered {
+impl Drop for ScopeGuard {
     fn drop(&mut self) {
         if let Some(outer) = self.outer.take() {
             // Fails only while the thread is torn down, when nothing can look at it any more.

@@ -23,7 +23,7 @@ static GLOBAL: OnceCell<Store> = OnceCell::new();
 #[expect(clippy::needless_pass_by_value, reason = "the program hands its store over, and may keep a clone")]
 pub fn init(store: Store) -> Result<(), Error> {
     let known = GLOBAL.get_or_init(|| store.clone());
-    if known.is(&store) {
+    if known.same_as(&store) {
         return Ok(());
     }
     let message = format!("`init` was called with another store before: `{}`", known.path().display());

@@ -55,8 +55,8 @@ pub struct Seen {
 
 #[derive(Debug)]
 pub(crate) struct Interception {
-    /// Whether a call has taken it up.
-    pub(crate) taken: AtomicBool,
+    /// Whether a call has consumed it up.
+    pub(crate) consumed: AtomicBool,
     pub(crate) purpose: Purpose,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Purpose {
 
 impl Interception {
     pub(crate) fn new(purpose: Purpose) -> Arc<Interception> {
-        Arc::new(Interception { taken: AtomicBool::new(false), purpose })
+        Arc::new(Interception { consumed: AtomicBool::new(false), purpose })
     }
 
     /// Tells an observer how the call got its answer.

@@ -39,7 +39,7 @@ impl Drop for Handoff {
 #[derive(Debug, Default)]
 struct RunningCall {
     /// A call of this process runs it.
-    here: bool,
+    is_local: bool,
     waiters: Vec<WaiterSignal>,
 }
 
@@ -52,12 +52,12 @@ impl InFlight {
         let waiters = handoff.map(|mut handoff| std::mem::take(&mut handoff.0)).unwrap_or_default();
         let mut in_flight = lock(&self.0);
         let call = in_flight.entry(claim).or_default();
-        call.here = true;
+        call.is_local = true;
         call.waiters.extend(waiters);
     }
 
     /// The store ends: everybody looks for themselves, and finds it closed.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn wake_all(&self) {
         let in_flight = std::mem::take(&mut *lock(&self.0));
         for waiter in in_flight.into_values().flat_map(|call| call.waiters) {
             waiter.send(Completion { record: None, handoff: None });
@@ -65,12 +65,12 @@ impl InFlight {
     }
 
     pub(crate) fn is_local(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|call| call.here)
+        lock(&self.0).get(&claim).is_some_and(|call| call.is_local)
     }
 
     /// How many calls of this process run.
     pub(crate) fn count_local(&self) -> usize {
-        lock(&self.0).values().filter(|call| call.here).count()
+        lock(&self.0).values().filter(|call| call.is_local).count()
     }
 
     pub(crate) fn has_waiters(&self, claim: u64) -> bool {
@@ -80,7 +80,7 @@ impl InFlight {
     /// Waits for a call of this process; `None` if it has completed.
     pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
         let mut in_flight = lock(&self.0);
-        let call = in_flight.get_mut(&claim).filter(|call| call.here)?;
+        let call = in_flight.get_mut(&claim).filter(|call| call.is_local)?;
         Some(self.waiter(claim, call))
     }
 
@@ -109,11 +109,11 @@ impl InFlight {
         }
     }
 
-    fn leave(&self, claim: u64, signal: &WaiterSignal) {
+    fn unsubscribe(&self, claim: u64, signal: &WaiterSignal) {
         let mut in_flight = lock(&self.0);
         let Some(call) = in_flight.get_mut(&claim) else { return };
         call.waiters.retain(|waiter| !Arc::ptr_eq(waiter, signal));
-        if call.waiters.is_empty() && !call.here {
+        if call.waiters.is_empty() && !call.is_local {
             in_flight.remove(&claim);
         }
     }
@@ -131,7 +131,7 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         // Whom nobody else knows has been called. A thousand that were do not queue for one lock.
         if Arc::strong_count(&self.signal) > 1 {
-            self.in_flight.leave(self.claim, &self.signal);
+            self.in_flight.unsubscribe(self.claim, &self.signal);
         }
     }
 }

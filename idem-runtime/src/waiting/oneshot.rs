@@ -16,7 +16,7 @@ use crate::waiting::watcher::{Alarm, Watcher};
 
 /// How often a thread lets others run before it sleeps. Where many threads share few processors, the value is there by
 /// then as often as not, and nobody has to be put to sleep and woken; where nobody else wants to run it takes 2 µs in all.
-const TURNS_GIVEN: u32 = 3;
+const YIELDS_BEFORE_SLEEP: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct OneShot<T> {
@@ -65,14 +65,14 @@ impl<T> OneShot<T> {
         let mut state = lock(&self.state);
         // A task that waited here before and was dropped left its waker.
         state.waker = None;
-        let mut turns = 0;
+        let mut yields = 0;
         loop {
             if let Some(value) = state.value.take() {
                 return Some(value);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            if turns < TURNS_GIVEN {
-                turns += 1;
+            if yields < YIELDS_BEFORE_SLEEP {
+                yields += 1;
                 drop(state);
                 thread::yield_now();
                 state = lock(&self.state);

@@ -73,7 +73,7 @@ impl Watcher {
             wake(waker);
         } else {
             state.alarms.insert(at, waker);
-            self.call(&state, deadline);
+            self.wake_before(&state, deadline);
         }
         Alarm { watcher: Arc::clone(self), at }
     }
@@ -88,7 +88,7 @@ impl Watcher {
         let mut state = lock(&self.state);
         let fresh = PolledClaim { slot, next, period, period_max, renewed: false };
         state.polled.entry(claim).and_modify(|polled| polled.renewed = true).or_insert(fresh);
-        self.call(&state, next);
+        self.wake_before(&state, next);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -101,7 +101,7 @@ impl Watcher {
     }
 
     /// Calls the thread if it would sleep past `instant`.
-    fn call(&self, state: &State, instant: Instant) {
+    fn wake_before(&self, state: &State, instant: Instant) {
         if state.asleep && state.asleep_until.is_none_or(|until| instant < until) {
             self.changed.notify_all();
         }
@@ -112,22 +112,22 @@ impl Watcher {
         let mut state = lock(&self.state);
         while !state.closing {
             let now = Instant::now();
-            let due = take_due(&mut state, now);
+            let due = take_due_alarms(&mut state, now);
             if !due.is_empty() {
                 drop(state);
                 due.into_iter().for_each(wake);
                 state = lock(&self.state);
                 continue;
             }
-            let claims = take_polls(&mut state, now);
+            let claims = take_due_polls(&mut state, now);
             if !claims.is_empty() {
                 drop(state);
                 let polls = poll(&claims);
                 state = lock(&self.state);
-                schedule(&mut state, &polls);
+                reschedule(&mut state, &polls);
                 continue;
             }
-            state.asleep_until = next_instant(&state);
+            state.asleep_until = next_due(&state);
             state.asleep = true;
             state = match state.asleep_until {
                 Some(until) => {
@@ -144,7 +144,7 @@ impl Watcher {
     }
 }
 
-fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
+fn take_due_alarms(state: &mut State, now: Instant) -> Vec<Waker> {
     let mut due = Vec::new();
     while let Some(entry) = state.alarms.first_entry() {
         if entry.key().0 > now {
@@ -155,7 +155,7 @@ fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
     due
 }
 
-fn take_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
+fn take_due_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
     let due = state.polled.iter_mut().filter(|(_, polled)| polled.next <= now);
     due.map(|(claim, polled)| {
         polled.renewed = false;
@@ -164,7 +164,7 @@ fn take_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
     .collect()
 }
 
-fn schedule(state: &mut State, polls: &[(u64, Poll)]) {
+fn reschedule(state: &mut State, polls: &[(u64, Poll)]) {
     let now = Instant::now();
     for (claim, poll) in polls {
         let Some(polled) = state.polled.get_mut(claim) else { continue };
@@ -177,7 +177,7 @@ fn schedule(state: &mut State, polls: &[(u64, Poll)]) {
     }
 }
 
-fn next_instant(state: &State) -> Option<Instant> {
+fn next_due(state: &State) -> Option<Instant> {
     let alarm = state.alarms.first_key_value().map(|(at, _)| at.0);
     let poll = state.polled.values().map(|polled| polled.next).min();
     alarm.into_iter().chain(poll).min()

@@ -169,9 +169,9 @@ macro_rules! scenarios {
             }
 
             fn send(queue: &Queue, desk: &AtomicBool, n: usize) {
-                if shuttle::rand::thread_rng().gen_range(0..2) == 0 && queue.try_begin_solo() {
+                if shuttle::rand::thread_rng().gen_range(0..2) == 0 && queue.try_begin_inline() {
                     write_at(desk);
-                    queue.end_solo(shuttle::rand::thread_rng().gen_range(0..2) == 0);
+                    queue.end_inline(shuttle::rand::thread_rng().gen_range(0..2) == 0);
                     return;
                 }
                 let on_failure = if n == 0 { OnFailure::RetryForever } else { OnFailure::FailAfter(Instant::now() + LONG) };
