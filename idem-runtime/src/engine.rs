@@ -1,13 +1,13 @@
-//! One open store at work: what its parts share, and where it is written, by the writer's thread or by a caller in its
-//! place.
+//! One open store at work: the state that its parts share, and the writer that commits its requests.
 //!
-//! To hand a request to a sleeping thread and to sleep until it has answered takes longer than a commit to memory. A
-//! blocked caller that finds nobody else writing therefore writes its own request, by the same code; a task never
-//! does, since its executor has others to poll. Whoever has the queue's inline has the writer: nobody waits for it.
+//! The writer thread commits requests in batches. A blocked caller that finds no other writer commits its own request
+//! on its own thread: an inline write. An inline write takes less time than to wake the writer thread and to sleep until
+//! its reply. A task never writes inline, because its executor has other tasks to poll.
 //!
-//! A caller makes one attempt. What it cannot write it leaves to the writer's thread, which tries again and keeps the
-//! deadlines, and so it does with all that is no request. Only a disk that hangs in the middle of a write holds the
-//! caller as long, as it would hold the thread.
+//! # Inline writes
+//! The queue admits one writer at a time, so no thread waits for the lock of the [`Writer`]. An inline write is one
+//! attempt. The writer thread retries a failed request, keeps its deadline and does all other work. A disk that hangs
+//! inside a write holds the caller as long as it would hold the writer thread.
 
 use std::fmt::{self, Debug, Formatter};
 use std::ops::ControlFlow;
@@ -28,12 +28,13 @@ pub(crate) mod queue;
 pub(crate) mod state;
 pub(crate) mod writer;
 
-/// How long to wait at a time for the last calls of a store that closes.
+/// How often the writer thread of a closing store polls for the end of in-flight calls.
 const CLOSE_POLL: Duration = Duration::from_millis(5);
 
+/// The shared state and the writer of one open store.
 pub(crate) struct Engine {
     pub(crate) state: StoreState,
-    /// Empty once the writer's thread has ended.
+    /// `None` after the writer thread has ended.
     writer: Mutex<Option<Writer>>,
 }
 
@@ -48,17 +49,17 @@ impl Engine {
         Engine { state, writer: Mutex::new(Some(writer)) }
     }
 
-    /// Nothing is written any more.
+    /// Takes the writer out. The store writes nothing afterwards.
     pub(crate) fn take_writer(&self) -> Option<Writer> {
         lock(&self.writer).take()
     }
 
-    /// Does something with the writer, while it is there.
+    /// Calls `work` with the writer. `None` if the writer has been taken out.
     pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> Option<T> {
         lock(&self.writer).as_mut().map(work)
     }
 
-    /// Writing panicked: nobody who waits is left waiting. Gives what every later call gets.
+    /// Fails every waiting caller after a panic in a write. Returns the error of every later call.
     pub(crate) fn abort(&self) -> Error {
         let error = Error::store("the writer thread ended unexpectedly").advise(Advice::Reopen);
         self.state.poison(error.clone());
@@ -70,7 +71,9 @@ impl Engine {
         error
     }
 
-    /// The thread's loop, until the store closes. Gives whether everything was written and the file left in order.
+    /// Runs the loop of the writer thread until the store closes.
+    ///
+    /// `Ok` means that every request was written and the database was closed in good order.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let mut timeout = None;
         loop {
@@ -78,7 +81,7 @@ impl Engine {
             let requests = match self.state.queue.next(timeout) {
                 Work::Batch(requests) => requests,
                 Work::Idle => Vec::new(),
-                // A claim that had waited for the write lock was given while the store closed: its end is awaited.
+                // While the store closed, a claim may have been granted. The completion of that call is still to come.
                 Work::Closed if self.state.in_flight.count_local() > 0 => {
                     close_poll = Some(CLOSE_POLL);
                     Vec::new()
@@ -96,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// Gives the request back if there is something to try again before it.
+    /// Makes one attempt at an inline write. Returns the request if the writer has an earlier one to retry.
     fn write_inline(&self, request: Request) -> Option<Request> {
         let reply = request.reply.clone();
         let mut request = Some(request);
@@ -112,14 +115,14 @@ impl Engine {
         };
         inline.other_work = has_other_work;
         drop(inline);
-        // The inline is over by now: a waker is code of others, and may want to write as well.
+        // The inline write has ended: a waker may run foreign code, and that code may write too.
         if catch_unwind(AssertUnwindSafe(|| written.deliver(&self.state))).is_err() {
             self.abort_with_reply(reply.as_deref());
         }
         request
     }
 
-    /// A panic means here what it means on the writer's thread, which ends.
+    /// Aborts the store after a panic in an inline write, and answers its caller.
     fn abort_with_reply(&self, reply: Option<&OneShot<Reply>>) {
         let error = self.abort();
         if let Some(reply) = reply {
@@ -130,7 +133,7 @@ impl Engine {
 
 impl Submit for Engine {
     fn submit(&self, request: Request, caller: Caller) {
-        // A child has a copy of the writer, and none of SQLite's locks.
+        // After a fork, the child has a copy of the writer but none of SQLite's locks.
         let may_write = caller == Caller::Blocking
             && self.state.is_of_this_process()
             && self.state.queue.try_begin_inline();
@@ -141,10 +144,10 @@ impl Submit for Engine {
     }
 }
 
-/// Ends when it is dropped.
+/// The turn of an inline write. Dropping the turn ends it.
 struct InlineWrite<'a> {
     state: &'a StoreState,
-    /// There is something for the writer's thread to do.
+    /// Whether the writer thread has work to do that is not a request.
     other_work: bool,
 }
 

@@ -258,13 +258,13 @@ impl Writer {
         }
         let limit = purge::limit(written);
         let changes = self.committer.purgeable(limit);
-        self.purge.found(changes.len(), limit);
+        self.purge.on_found(changes.len(), limit);
         let on_failure = OnFailure::FailAfter(Instant::now() + purge::PURGE_INTERVAL);
         let mut batch: Vec<_> =
             changes.into_iter().map(|change| Request::new(change, on_failure, None)).collect();
         if !batch.is_empty() && self.committer.commit(&mut batch).is_err() {
             // Nothing is lost: the same records are found again.
-            self.purge.pause();
+            self.purge.postpone();
         }
     }
 }
