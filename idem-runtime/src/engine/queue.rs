@@ -241,3 +241,6 @@ impl State {
             if was_alone { self.commits_until_inline.saturating_sub(1) } else { INLINE_AFTER_COMMITS };
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
