@@ -1,34 +1,33 @@
-//! What a call does about the record it found. A pure match: no I/O, no clock, no `SQLite`.
+//! The decision of a call about the record that it found. A pure match: no I/O, no clock, no SQL.
 //!
-//! This is where the promise is read off the page. Order for a duplicate: other arguments, in doubt, itself,
-//! running, replay.
+//! A duplicate is checked in this order: other arguments, in doubt, re-entrant, running, finished.
 
 use crate::policy::OnInterrupt;
 use crate::protocol::record::{RecordOf, Status};
 
-/// Who holds a running record.
+/// The holder of a running record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// A call in this process that is known here.
+    /// An in-flight call of this process.
     Local,
-    /// Claimed by this process's owner, but no call here knows of it: it was cut off.
+    /// The owner is this process, but no in-flight call has the claim: the call was cut off.
     Nobody,
-    /// Another owner, proven alive by its kernel lock.
+    /// Another owner, whose kernel lock proves it alive.
     Alive,
     /// Another owner, proven dead.
     Dead,
-    /// Another owner of which nothing can be proven.
+    /// Another owner. Nothing proves it alive or dead.
     Unknown,
 }
 
 impl Holder {
-    /// Whether the call is certainly not running any more.
+    /// Whether the call certainly does not run any more.
     pub(crate) fn is_gone(self) -> bool {
         matches!(self, Holder::Dead | Holder::Nobody)
     }
 }
 
-/// Which lifetimes of a finished record are over.
+/// The lifetimes of a finished record that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {
     No,
@@ -51,26 +50,26 @@ impl Expired {
     }
 }
 
-/// Everything about a record that a decision needs.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent facts, and the match names each")]
+/// The facts about a record and its caller that a decision needs.
+#[expect(clippy::struct_excessive_bools, reason = "the facts are independent, and the match names each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) holder: Holder,
     pub(crate) expired: Expired,
-    /// Whether its result is stored at all.
+    /// Whether the record holds a result or an error.
     pub(crate) has_result: bool,
     pub(crate) attempt: u32,
-    /// The arguments differ from those of the record.
+    /// Whether the arguments of the caller differ from those of the record.
     pub(crate) differs: bool,
-    /// The call stands on its own call stack.
+    /// Whether the call is made inside its own body.
     pub(crate) reentrant: bool,
-    /// This caller waited for the call to end: it gets the outcome, whatever the lifetimes say by then.
+    /// Whether the caller waited for the end of the call. Such a caller gets the outcome, also after the lifetimes.
     pub(crate) waited: bool,
 }
 
 impl View {
-    /// The view of a caller that has not waited and whose call stack does not hold the call.
+    /// The view of a caller that has not waited and is not inside the body of the call.
     pub(crate) fn of<T, B: AsRef<[u8]>>(
         record: &RecordOf<T, B>,
         holder: Holder,
@@ -90,7 +89,7 @@ impl View {
     }
 }
 
-/// How the caller wants an interrupted call handled.
+/// The mode of the caller for an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Interrupt(OnInterrupt),
@@ -98,29 +97,30 @@ pub(crate) enum Mode {
     Recover,
 }
 
+/// The next step of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Claim it as a new call.
+    /// Claim the call as a new one.
     Claim,
-    /// Claim it as a further attempt of the same call.
+    /// Claim the call and run the body as the next attempt.
     Rerun,
-    /// Claim it and run the recovery hook.
+    /// Claim the call and run the recovery hook.
     Recover,
-    /// Answer with the stored result or remembered error.
+    /// Answer with the recorded result or error.
     Replay,
-    /// Wait for the running call to end.
+    /// Wait for the end of the running call.
     Wait,
     RefuseMismatch,
     RefuseInDoubt,
-    /// `rerun` is spent: as many attempts as allowed were started.
+    /// As many attempts were started as `rerun(n)` allows.
     RefuseExhausted,
     RefuseReentrant,
     RefuseResultGone,
 }
 
-/// Decides about a found record; where there is none, the call claims.
+/// The decision about a found record. If there is no record, the call claims.
 pub(crate) fn decide(view: View, mode: Mode) -> Decision {
-    if is_over(view) {
+    if is_absent(view) {
         return Decision::Claim;
     }
     if view.differs {
@@ -140,8 +140,8 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
     }
 }
 
-/// Only a finished record ends by age: what runs or is in doubt stays until somebody settles it.
-fn is_over(view: View) -> bool {
+/// Whether the record counts as absent. Only a finished record expires.
+fn is_absent(view: View) -> bool {
     view.status.is_finished() && view.expired == Expired::Record && !view.waited
 }
 
@@ -171,7 +171,7 @@ mod tests {
         Mode::Recover,
     ];
 
-    /// Every combination there is.
+    /// Checks every combination of a view and a mode.
     fn for_all(mut check: impl FnMut(View, Mode, Decision)) {
         let bools = [false, true];
         for mode in MODES {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_runs_only_for_a_record_that_is_over_or_by_the_callers_own_mode() {
+    fn the_body_runs_only_for_an_expired_record_or_by_the_callers_mode() {
         for_all(|view, mode, decision| match decision {
             Decision::Claim => {
                 assert!(view.status.is_finished() && view.expired == Expired::Record && !view.waited);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_needs_a_finished_record_with_a_result_that_is_still_kept_or_was_waited_for() {
+    fn a_replay_needs_a_finished_record_with_a_result_that_is_kept_or_was_waited_for() {
         for_all(|view, _, decision| {
             if decision == Decision::Replay {
                 assert!(view.status.is_finished() && view.has_result && !view.differs);
