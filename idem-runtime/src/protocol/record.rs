@@ -16,6 +16,8 @@ pub(crate) struct Mark {
 }
 
 /// The state of a record.
+///
+/// The store keeps the numbers of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -132,7 +134,7 @@ pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
 /// A record that owns its texts and bytes.
 pub(crate) type Record = RecordOf<String, Vec<u8>>;
 
-/// A record read in place, without a copy. The texts are bytes, because the checksum already proves them UTF-8.
+/// A record read in place, without a copy. The texts are bytes, because only text is written and the checksum covers it.
 pub(crate) type RecordRef<'r> = RecordOf<&'r [u8], &'r [u8]>;
 
 impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
