@@ -8,7 +8,7 @@
 //! 10 ms, in one loop per store. Without waiters the watcher thread sleeps without a timeout.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -130,20 +130,26 @@ impl Watcher {
                 reschedule(&mut state, &polls);
                 continue;
             }
-            state.asleep_until = next_due(&state);
-            state.asleep = true;
-            state = match state.asleep_until {
-                Some(until) => {
-                    let left = until.saturating_duration_since(now);
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-            state.asleep = false;
+            state = self.sleep(state, now);
         }
         let rest = std::mem::take(&mut state.alarms);
         drop(state);
         rest.into_values().for_each(wake);
+    }
+
+    /// Sleeps until the next alarm or poll is due, or until a wake-up.
+    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>, now: Instant) -> MutexGuard<'a, State> {
+        state.asleep_until = next_due(&state);
+        state.asleep = true;
+        let mut state = match state.asleep_until {
+            Some(until) => {
+                let left = until.saturating_duration_since(now);
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.asleep = false;
+        state
     }
 }
 
