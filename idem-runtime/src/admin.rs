@@ -1,4 +1,4 @@
-//! What an operator does with a store: look, list, count, settle what is stuck, purge, check.
+//! The methods of an operator: get, list, count, forget, steal, purge, record, verify.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::backend::request::{Caller, OnFailure, Reply, Request};
 use crate::backend::{Found, ReadFailure, Search};
 use crate::bounds::{KeyValue, Value};
 use crate::call::refusal;
-use crate::encoding::codec::Codec;
+use crate::encoding::codec::{self, Codec, Stored};
+use crate::encoding::digest::{self, Slot};
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
-use crate::encoding::{codec, digest};
 use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
@@ -23,14 +23,26 @@ use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
 use crate::waiting::oneshot::OneShot;
 
-/// How long an operator's write waits for the store.
+/// How long the write of an operator waits for its commit.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// The record of a call, if there is one.
+    /// Returns the record of a call. `None` if the call has no record.
+    ///
+    /// ```
+    /// use idem_runtime::{Error, Store, call};
+    ///
+    /// let store = Store::temporary()?;
+    /// let paid: Result<u64, Error> = call("shop.charge").store(&store).key("A-17").run(|| Ok(500));
+    /// assert_eq!(paid?, 500);
+    /// let record = store.get("shop.charge", "A-17")?;
+    /// assert_eq!(record.map(|record| record.result::<u64>()).transpose()?, Some(500));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::BadKey`] for a key no call can have; [`ErrorKind::Store`] if it cannot be read.
+    /// - [`ErrorKind::BadKey`] if no call can have this key.
+    /// - [`ErrorKind::Store`] if the record is damaged or the store cannot be read.
     pub fn get<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<Option<Snapshot>, Error> {
         let key = self.key(name, key)?;
         let state = self.state();
@@ -39,10 +51,10 @@ impl Store {
         Ok(found.map(|found| Snapshot::of(state, found, 0)))
     }
 
-    /// Records in the order they were made, as many as the filter allows; ask again [`after`](Filter::after) the
-    /// last one for the next page.
+    /// Returns the records that match a filter, in the order in which they were made.
     ///
-    /// A damaged record is not listed; [`verify`](Store::verify) finds it.
+    /// The filter limits the number of records. For the next page, pass the last record to [`Filter::after`]. The list
+    /// leaves out damaged records; [`verify`](Store::verify) finds them.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
@@ -63,7 +75,7 @@ impl Store {
         Ok(snapshots)
     }
 
-    /// Counts and sizes, without reading the records.
+    /// Returns counts and sizes of the store, without reading the records.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
@@ -81,12 +93,15 @@ impl Store {
         })
     }
 
-    /// Deletes the record of a finished or in-doubt call: the next call runs its body. True if there was one.
+    /// Deletes the record of a finished call or of a call in doubt. True if there was a record.
     ///
-    /// To say what became of a call in doubt, use [`settle`](crate::settle).
+    /// The next call runs the body. A damaged record is deleted too. To record the outcome of a call in doubt, use
+    /// [`settle`](crate::settle) instead.
     ///
     /// # Errors
-    /// [`ErrorKind::Running`] if the call runs; [`ErrorKind::BadKey`]; [`ErrorKind::Store`].
+    /// - [`ErrorKind::Running`] if the call runs.
+    /// - [`ErrorKind::BadKey`] if no call can have this key.
+    /// - [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn forget<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
         let slot = digest::slot(name, &key);
@@ -100,19 +115,21 @@ impl Store {
             if self.write(Change { slot, expect, new: None })?.is_none() {
                 return Ok(true);
             }
-            // It changed meanwhile, such as a call of a dead process that is in doubt by now: look again.
+            // The record has changed since the read. For example, a call of a dead owner is in doubt now.
         }
     }
 
-    /// Takes a running call from its owner: it is in doubt from now on, and whoever waits for it goes on as its
-    /// `on_interrupt` says. True if it ran.
+    /// Takes a running call from its owner. True if the call was running.
     ///
-    /// Only an operator knows that a hung call will do no more harm. If the call ends all the same, its outcome is
-    /// still recorded while nobody has touched the record; after that it is told that it was
-    /// [`Fenced`](ErrorKind::Fenced).
+    /// The call is in doubt from then on, and its waiters proceed by their own `on_interrupt`. Steal a call only if its
+    /// body can have no further effect.
+    ///
+    /// If the body ends after all, its outcome is recorded unless another caller has changed the record. In that case the
+    /// caller of the body gets [`Fenced`](ErrorKind::Fenced).
     ///
     /// # Errors
-    /// [`ErrorKind::BadKey`]; [`ErrorKind::Store`].
+    /// - [`ErrorKind::BadKey`] if no call can have this key.
+    /// - [`ErrorKind::Store`] if the record is damaged, or the store cannot be read or written.
     pub fn steal<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
         let slot = digest::slot(name, &key);
@@ -126,16 +143,16 @@ impl Store {
         Ok(self.write(Change { slot, expect, new })?.is_none())
     }
 
-    /// Purges up to `limit` records and results that are over. Gives how many.
+    /// Purges up to `limit` expired records and results. Returns the number of purged ones.
     ///
-    /// Purging also goes along with ordinary writes; this is for stores that are seldom written.
+    /// The writer thread also purges after ordinary commits. This method serves stores that are seldom written.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`].
+    /// [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
         context::check_usable(self.state())?;
         let changes = self.state().backend.expired(limit)?;
-        let replies: Vec<_> = changes.into_iter().map(|change| self.send(change, Caller::Async)).collect();
+        let replies: Vec<_> = changes.into_iter().map(|change| self.submit(change, Caller::Async)).collect();
         let mut purged = 0;
         for reply in replies {
             purged += usize::from(wait(&reply)?.is_none());
@@ -143,11 +160,14 @@ impl Store {
         Ok(purged)
     }
 
-    /// Records a call as done with `value`, as if it had been made: for moving from another store. True if it was
-    /// recorded, false if the call has a record already.
+    /// Records a call as done with `value`, without a run. False if the call has a record already.
+    ///
+    /// Use this method to move records from another store. The record has no fingerprint and is kept forever.
     ///
     /// # Errors
-    /// [`ErrorKind::BadKey`]; [`ErrorKind::BadArgument`] for a value that cannot be stored; [`ErrorKind::Store`].
+    /// - [`ErrorKind::BadKey`] if no call can have this key.
+    /// - [`ErrorKind::BadArgument`] if `value` cannot be stored.
+    /// - [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn record_done<K, T>(&self, name: &str, key: &K, value: &T) -> Result<bool, Error>
     where
         K: KeyValue + ?Sized,
@@ -161,30 +181,12 @@ impl Store {
                 .about(name, key.as_str())
         })?;
         let slot = digest::slot(name, &key);
-        let new = Record {
-            slot,
-            name: name.to_owned(),
-            key: key.as_str().to_owned(),
-            status: Status::Done,
-            claim: 0,
-            owner: self.state().backend.owner(),
-            attempt: 1,
-            fingerprint: Fingerprint::default().encode(),
-            at: Mark::default(),
-            reason: None,
-            doubt_since: None,
-            ttl: Lifetime::FOREVER,
-            keep_result: Lifetime::FOREVER,
-            result: Some(encoded.stored),
-            purge_ms: None,
-            row: None,
-        };
+        let new = self.done_record(slot, name, &key, encoded.stored);
         let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
-        let new = Some(self.state().stamped(new));
-        Ok(self.write(Change { slot, expect, new })?.is_none())
+        Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())
     }
 
-    /// Checks the whole file and every record in it. Gives what is wrong, in words; nothing if all is well.
+    /// Checks the whole database and every record. Returns a description of each fault, or an empty list.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
@@ -202,7 +204,28 @@ impl Store {
         Key::of(key).map_err(|bad| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string()).about_name(name))
     }
 
-    fn send(&self, change: Change, caller: Caller) -> Arc<OneShot<Reply>> {
+    fn done_record(&self, slot: Slot, name: &str, key: &Key, result: Stored) -> Record {
+        self.state().stamped(Record {
+            slot,
+            name: name.to_owned(),
+            key: key.as_str().to_owned(),
+            status: Status::Done,
+            claim: 0,
+            owner: self.state().backend.owner(),
+            attempt: 1,
+            fingerprint: Fingerprint::default().encode(),
+            at: Mark::default(),
+            reason: None,
+            doubt_since: None,
+            ttl: Lifetime::FOREVER,
+            keep_result: Lifetime::FOREVER,
+            result: Some(result),
+            purge_ms: None,
+            row: None,
+        })
+    }
+
+    fn submit(&self, change: Change, caller: Caller) -> Arc<OneShot<Reply>> {
         let reply = OneShot::new();
         let on_failure = OnFailure::FailAfter(Instant::now() + WRITE_WAIT);
         let reply_to = Some(Arc::clone(&reply));
@@ -212,13 +235,13 @@ impl Store {
         reply
     }
 
-    /// Makes a change; gives the record that stands instead where another call was faster.
+    /// Makes a change. If its condition does not hold, returns the record in the slot.
     pub(crate) fn write(&self, change: Change) -> Result<Option<Standing>, Error> {
-        wait(&self.send(change, Caller::Blocking))
+        wait(&self.submit(change, Caller::Blocking))
     }
 }
 
-/// What stands in a slot where a change was not made.
+/// The record in the slot of a change that was not made.
 pub(crate) type Standing = Option<Box<Record>>;
 
 fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
@@ -226,12 +249,12 @@ fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
         Some(Reply::Written) => Ok(None),
         Some(Reply::Stands(standing)) => Ok(Some(standing)),
         Some(Reply::Failed(error)) => Err(error),
-        // Nothing but a claim is answered with a claim.
+        // Only a claim gets a grant.
         Some(Reply::Granted(_)) | None => Err(Error::not_in_time("the change")),
     }
 }
 
-/// What a write of an operator expects of a record nobody runs; an error if somebody does.
+/// The condition of a write on a record that no owner runs. An error if the call runs.
 fn expect_unheld(found: &Found) -> Result<Expect, Error> {
     let record = &found.record;
     if found.is_held() {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::engine::state::{Settings, StoreState};
-use crate::engine::submit::Engine;
 use crate::engine::writer::Writer;
 use crate::error::Error;
 use crate::host::clock::Clock;

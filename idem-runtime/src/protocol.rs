@@ -1,4 +1,4 @@
-//! What a record is, and what a call may do about it. Pure: no I/O, no clock, no async.
+//! Records, their changes, and the decision of a call about a record. Pure: no I/O, no clock, no async.
 
 pub(crate) mod change;
 pub(crate) mod decide;

@@ -1,4 +1,4 @@
-//! Waiting for a value, a deadline, or a running call.
+//! Waits of threads and tasks: for a value, for a deadline, for a running call.
 
 pub(crate) mod in_flight;
 pub(crate) mod oneshot;

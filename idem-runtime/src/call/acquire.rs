@@ -10,12 +10,12 @@ use crate::backend::request::{Caller, OnFailure, Reply, Request};
 use crate::backend::{FindReply, Found, ReadFailure, Search};
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
 use crate::call::{Prepared, claim, refusal};
+use crate::engine::Engine;
 use crate::engine::state::{StoreState, not_read};
-use crate::engine::submit::Engine;
 use crate::error::{Error, Ran};
 use crate::event;
 use crate::protocol::change::{Change, Expect};
-use crate::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
+use crate::protocol::decide::{Decision, Holder, Mode, View, decide};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::scope::context;
 use crate::sync::deadline;
@@ -212,16 +212,10 @@ impl<'a> Acquisition<'a> {
     }
 
     fn decide(&self, found: &Found, differs: bool) -> Decision {
-        let record = &found.record;
         let view = View {
-            status: record.status,
-            holder: found.holder,
-            expired: found.expired(),
-            has_result: record.result.is_some(),
-            attempt: record.attempt,
-            differs,
             reentrant: self.call.is_reentrant(&self.state().settings.store_id),
             waited: self.waited,
+            ..View::of(&*found.record, found.holder, found.age_ms, differs)
         };
         decide(view, self.mode)
     }
@@ -273,10 +267,10 @@ impl<'a> Acquisition<'a> {
             return Err(self.wait_is_over());
         }
         let waiter = match holder {
-            Holder::Here => self.state().in_flight.subscribe_local(record.claim),
+            Holder::Local => self.state().in_flight.subscribe_local(record.claim),
             _ => Some(self.state().in_flight.subscribe_remote(record.claim)),
         };
-        let rate = if holder == Holder::Here { PollRate::Slow } else { PollRate::Fast };
+        let rate = if holder == Holder::Local { PollRate::Slow } else { PollRate::Fast };
         Ok(waiter.map(|waiter| {
             self.state().watcher.poll(record.claim, record.slot, rate);
             Step::Wait(waiter, self.deadline)
@@ -309,17 +303,8 @@ impl<'a> Acquisition<'a> {
 /// Whether a finished record of this age answers the call as it stands.
 pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_ms: Option<i64>) -> bool {
     let Ok(differing) = call.differing(record) else { return false };
-    let view = View {
-        status: record.status,
-        // Nobody holds what is finished, and a call that stands in its own body is not.
-        holder: Holder::Nobody,
-        reentrant: false,
-        expired: Expired::of(record, age_ms),
-        has_result: record.result.is_some(),
-        attempt: record.attempt,
-        differs: !differing.is_empty(),
-        waited: false,
-    };
+    // A finished call has no holder and no body on the call stack.
+    let view = View::of(record, Holder::Nobody, age_ms, !differing.is_empty());
     decide(view, mode) == Decision::Replay
 }
 

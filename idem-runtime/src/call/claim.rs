@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::backend::request;
 use crate::backend::request::{Caller, Grant, OnFailure, Reply, Request};
 use crate::encoding::codec::Stored;
-use crate::engine::submit::Engine;
+use crate::engine::Engine;
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::{Mark, Reason, Record, Status};
 use crate::scope::context;

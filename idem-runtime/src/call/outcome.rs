@@ -17,8 +17,9 @@ use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::policy::{Lifetime, OnErr};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
+use crate::scope::active_call::ActiveCall;
 use crate::scope::context;
-use crate::scope::context::{ActiveCall, Scope};
+use crate::scope::context::Scope;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 

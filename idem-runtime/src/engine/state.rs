@@ -1,4 +1,4 @@
-//! What the handle, the writer thread and the callers of one open store share.
+//! The state that the handle, the writer thread and the callers of one open store share.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,6 +14,10 @@ use crate::waiting::in_flight::InFlight;
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::{Poll, Watcher};
 
+/// How long a blocked read waits for the answer of the backend.
+const FIND_WAIT: Duration = Duration::from_secs(30);
+
+/// The state of one open store, apart from its writer.
 #[derive(Debug)]
 pub(crate) struct StoreState {
     pub(crate) backend: Arc<dyn Backend>,
@@ -23,29 +27,29 @@ pub(crate) struct StoreState {
     pub(crate) watcher: Arc<Watcher>,
     poison: Arc<Poison>,
     pid: u32,
-    /// A [`Phase`], without a lock: every call of every thread reads it.
+    /// A [`Phase`]. Atomic, because every call reads it.
     phase: AtomicU8,
-    give_up_at: OnceLock<Instant>,
+    close_deadline: OnceLock<Instant>,
 }
 
-/// What an open store was asked for.
+/// The settings of an open store that the call path reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Random, made with the store.
+    /// 16 random bytes, made together with the store.
     pub(crate) store_id: [u8; 16],
-    /// The base of downstream tokens, instead of the store's id.
+    /// The base of tokens, if it is not the store id.
     pub(crate) token_namespace: Option<Arc<str>>,
-    /// How long after a crash "not done" is not believed.
+    /// The time after the first detection of a doubt in which `NotDone` is not believed.
     pub(crate) settle_window: Duration,
     pub(crate) result_bytes_max: usize,
-    /// How long the caller of a finished body waits for its record.
+    /// How long a caller waits for the record of its outcome, once the body has ended.
     pub(crate) record_within: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Running calls are waited for.
+    /// The store waits for its running calls.
     Closing,
     Closed,
 }
@@ -66,11 +70,11 @@ impl StoreState {
             poison,
             pid: std::process::id(),
             phase: AtomicU8::new(Phase::Open as u8),
-            give_up_at: OnceLock::new(),
+            close_deadline: OnceLock::new(),
         }
     }
 
-    /// Refuses the use of a store that is closed, of another process, or beyond repair.
+    /// An error if the store is closed or poisoned, or if this process is a fork of the one that opened it.
     pub(crate) fn check_usable(&self) -> Result<(), Error> {
         if !self.is_of_this_process() {
             return Err(Error::forked());
@@ -83,7 +87,7 @@ impl StoreState {
         self.phase() == Phase::Closing
     }
 
-    /// Ends a wait that began before the store was closed.
+    /// An error if the store is closed, for a wait that began before.
     pub(crate) fn check_not_closed(&self) -> Result<(), Error> {
         if self.phase() == Phase::Closed { Err(Error::closed()) } else { Ok(()) }
     }
@@ -100,6 +104,7 @@ impl StoreState {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// False in a fork of the process that opened the store.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.pid == std::process::id()
     }
@@ -108,55 +113,55 @@ impl StoreState {
         self.poison.check()
     }
 
-    /// Refuses every later call with this error; nothing is written any more.
+    /// Sets the error of every later call. The store writes nothing afterwards.
     pub(crate) fn poison(&self, error: Error) {
         self.poison.set(error);
     }
 
-    /// Refuses new calls from now on.
+    /// Refuses new calls and waits for the running ones.
     pub(crate) fn begin_close(&self) {
         self.set_phase(Phase::Closing);
         self.queue.begin_close();
     }
 
-    /// Takes new calls again, after a close that failed.
+    /// Accepts new calls again after a close that failed.
     pub(crate) fn reopen(&self) {
         self.set_phase(Phase::Open);
         self.queue.reopen();
     }
 
-    /// Wakes everybody who still waits: the writer has ended.
+    /// Wakes every remaining waiter and closes the reading half. Called after the writer has ended.
     pub(crate) fn end(&self) {
         self.set_phase(Phase::Closed);
         self.watcher.close();
-        self.in_flight.abandon();
+        self.in_flight.wake_all();
         if self.check_poison().is_ok() { self.backend.close_reads() } else { self.backend.leak_reads() }
     }
 
-    /// Sets when a closing store stops trying to write.
-    pub(crate) fn give_up_at(&self, deadline: Instant) {
-        self.give_up_at.get_or_init(|| deadline);
+    /// Sets the time at which a closing store stops retrying writes. The first call wins.
+    pub(crate) fn set_close_deadline(&self, deadline: Instant) {
+        self.close_deadline.get_or_init(|| deadline);
     }
 
-    /// How much longer a closing store tries.
-    pub(crate) fn give_up_in(&self) -> Duration {
-        self.give_up_at
+    /// The time until the close deadline. Zero if the store is not closing.
+    pub(crate) fn close_time_left(&self) -> Duration {
+        self.close_deadline
             .get()
             .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    pub(crate) fn must_give_up(&self) -> bool {
-        self.give_up_at.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    pub(crate) fn is_close_deadline_over(&self) -> bool {
+        self.close_deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
     }
 
-    /// Asks for a record. The answer need not be there when this returns.
+    /// Starts a search. The backend may send the answer later.
     pub(crate) fn ask(&self, search: Search) -> Arc<OneShot<FindReply>> {
         let reply = OneShot::new();
         self.backend.find(search, Arc::clone(&reply));
         reply
     }
 
-    /// Finds a record, and waits for the answer.
+    /// Finds a record, and blocks until the answer or for 30 s.
     pub(crate) fn find(&self, search: Search) -> FindReply {
         let answer = self.ask(search).wait(crate::sync::deadline(FIND_WAIT));
         answer.unwrap_or_else(|| Err(ReadFailure::Store(not_read())))
@@ -167,7 +172,7 @@ impl StoreState {
         self.find(Search::Slots(slots.to_vec())).map_err(ReadFailure::into_error)
     }
 
-    /// Marks a copy of a record that is about to be written.
+    /// The record with the marks of the backend, for a write that follows at once.
     pub(crate) fn stamped(&self, mut record: Record) -> Record {
         self.backend.stamp(&mut record);
         record
@@ -178,7 +183,7 @@ impl StoreState {
         self.backend.age_ms(record.at)
     }
 
-    /// Polls claims that callers wait for, and completes those that have ended.
+    /// Polls claims that have waiters, and completes the calls that have ended.
     pub(crate) fn poll(&self, claims: &[(u64, Slot)]) -> Vec<(u64, Poll)> {
         let waited: Vec<_> =
             claims.iter().copied().filter(|(claim, _)| self.in_flight.has_waiters(*claim)).collect();
@@ -195,9 +200,6 @@ impl StoreState {
         claims.iter().map(|(claim, _)| (*claim, poll(claim))).collect()
     }
 }
-
-/// How long a read of an operator may take.
-const FIND_WAIT: Duration = Duration::from_secs(30);
 
 /// The error of a read whose answer did not come in time.
 pub(crate) fn not_read() -> Error {

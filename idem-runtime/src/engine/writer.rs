@@ -1,64 +1,49 @@
-//! What is written together, and what becomes of what cannot be: by the store's own thread, with group commit, or by
-//! a lone caller in its place (see [`crate::engine::submit`]).
+//! The writer of one open store: which requests share a commit, and what follows a failed one.
+//!
+//! The writer thread commits batches. A caller that writes inline uses the same code for its own request (see
+//! [`crate::engine`]).
 //!
 //! # Batches
-//! Everything that came while the last commit was forced to disk shares the next one; a lone caller waits for
-//! nobody. Replies are sent after the COMMIT, and after a look whether the files are still the ones that were opened.
+//! The requests that arrive during a commit share the next one. The backend commits a batch and checks that the files
+//! are still those it opened. Only then does the writer send the replies.
 //!
-//! # When a write fails
-//! Claims fail closed: their callers have not started anything. What ended is kept and tried again while the process
-//! lives. After a failure one request is tried at a time, and one that fails alone is `stuck`: it is tried alone from
-//! then on, so that it does not hold up the others.
+//! # Failed writes
+//! A claim or an operator's change fails, because its caller has not run a body. The writer keeps the outcome of a body and retries the
+//! write while the process lives. After a failure, the writer tries one request at a time. A request that fails alone is
+//! `stuck`: the writer retries it on its own, so that it delays no other request.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::request::{Grant, OnFailure, Reply, Request};
-use crate::backend::{self, Commit, Failure, WriteOutcome};
-use crate::engine::purge;
+use crate::backend::{Commit, Failure, WriteOutcome};
+use crate::engine::purge::{self, PurgeSchedule};
 use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
-use crate::protocol::change::Applied;
-use crate::protocol::record::Record;
-use crate::waiting::watcher::PollRate;
+
+pub(crate) mod delivery;
+
+use delivery::{Written, complete_ended};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_LAST: Duration = Duration::from_secs(1);
 
-/// A batch that is on disk, and what came of each.
-#[derive(Debug, Default)]
-pub(crate) struct Written {
-    batch: Vec<Request>,
-    applied: Vec<Applied>,
-}
-
-impl Written {
-    /// Answers those who wait. Gives how many requests there were.
-    pub(crate) fn deliver(self, state: &StoreState) -> usize {
-        let count = self.batch.len();
-        self.batch
-            .into_iter()
-            .zip(self.applied)
-            .for_each(|(request, applied)| deliver(state, request, applied));
-        count
-    }
-}
-
+/// The committer, and the requests that it has not written yet.
 #[derive(Debug)]
 pub(crate) struct Writer {
     committer: Box<dyn Commit>,
     pending: Vec<Request>,
-    /// What is being written: here a panic does not take it along.
+    /// The batch of the current write. After a panic in the write, its requests still get a reply.
     batch: Vec<Request>,
-    /// What failed alone, and when to try again.
+    /// Requests that failed alone, and the time of the next retry.
     stuck: Vec<Request>,
     retry_at: Instant,
     backoff: Duration,
-    /// The last failure, until something is written.
+    /// The last failure, until the next successful write.
     last_error: Option<Error>,
-    purge: purge::Rhythm,
+    purge: PurgeSchedule,
 }
 
 impl Writer {
@@ -71,7 +56,7 @@ impl Writer {
             retry_at: Instant::now(),
             backoff: BACKOFF_FIRST,
             last_error: None,
-            purge: purge::Rhythm::new(),
+            purge: PurgeSchedule::new(),
         }
     }
 
@@ -82,10 +67,12 @@ impl Writer {
 
     #[cfg(test)]
     pub(crate) fn never_purge(&mut self) {
-        self.purge = purge::Rhythm::never();
+        self.purge = PurgeSchedule::never();
     }
 
-    /// Writes what has come and what was left over. Gives how long to wait for more; it is over if the store gives up.
+    /// Writes new and pending requests, and purges. Returns how long to wait for the next requests.
+    ///
+    /// `Break` if the close deadline of the store is over.
     pub(crate) fn round(
         &mut self,
         state: &StoreState,
@@ -96,16 +83,18 @@ impl Writer {
         } else {
             self.pending.extend(requests);
         }
-        if state.must_give_up() {
+        if state.is_close_deadline_over() {
             return ControlFlow::Break(());
         }
         let written = self.write_pending(state) + self.retry_stuck(state);
         self.purge_slice(written);
         self.committer.maintain();
-        ControlFlow::Continue(self.patience())
+        ControlFlow::Continue(self.next_timeout())
     }
 
-    /// The last of it. Gives whether everything was written and the file left in order.
+    /// Ends the writer and closes the committer.
+    ///
+    /// `Ok` means that every request was written and the database was closed in good order.
     pub(crate) fn end(mut self, state: &StoreState) -> Result<(), Error> {
         let lost: Vec<Request> = self.pending.drain(..).chain(self.stuck.drain(..)).collect();
         let all_written = lost.is_empty();
@@ -118,14 +107,14 @@ impl Writer {
             return Err(error);
         }
         if all_written {
-            return self.committer.close(state.give_up_in());
+            return self.committer.close(state.close_time_left());
         }
         self.committer.close_now();
         Err(not_recorded())
     }
 
-    /// Writing panicked: whoever waits for it is told.
-    pub(crate) fn break_down(self, error: &Error) {
+    /// Ends the writer after a panic, and fails every unwritten request with `error`.
+    pub(crate) fn abort(self, error: &Error) {
         let Writer { committer, batch, pending, stuck, .. } = self;
         for request in batch.into_iter().chain(pending).chain(stuck) {
             request.answer(Reply::Failed(error.clone()));
@@ -133,19 +122,19 @@ impl Writer {
         committer.close_now();
     }
 
-    /// One attempt at the request of a caller, which stays where it is if there is something to try again first.
+    /// Makes one attempt to write the request of a caller. If another request has to be retried first, leaves the request in place.
     pub(crate) fn write_inline(&mut self, state: &StoreState, request: &mut Option<Request>) -> Written {
-        let lone = if self.has_to_retry() { None } else { request.take() };
-        self.write(state, lone.into_iter().collect())
+        let inline = if self.has_to_retry() { None } else { request.take() };
+        self.write(state, inline.into_iter().collect())
     }
 
-    /// Whether there is anything for the thread to do that is not in the queue.
-    pub(crate) fn has_more_to_do(&self) -> bool {
-        self.has_to_retry() || self.may_purge() || self.committer.needs_maintenance()
+    /// Whether the writer thread has work to do that is not in the queue.
+    pub(crate) fn has_other_work(&self) -> bool {
+        self.has_to_retry() || self.is_purge_due() || self.committer.needs_maintenance()
     }
 
-    /// While the log is folded in the disk has enough to do.
-    fn may_purge(&self) -> bool {
+    /// Whether to purge now. A purge waits for the end of a checkpoint, because both need the disk.
+    fn is_purge_due(&self) -> bool {
         self.purge.is_due() && !self.committer.is_maintaining()
     }
 
@@ -153,17 +142,17 @@ impl Writer {
         self.last_error.is_some() || !self.pending.is_empty() || !self.stuck.is_empty()
     }
 
-    /// How long to wait for new requests; for ever if there is nothing else to do.
-    fn patience(&self) -> Option<Duration> {
+    /// How long to wait for new requests. `None` if no request has to be retried.
+    fn next_timeout(&self) -> Option<Duration> {
         if !self.pending.is_empty() {
             return Some(Duration::ZERO);
         }
         (!self.stuck.is_empty()).then(|| self.retry_at.saturating_duration_since(Instant::now()))
     }
 
-    /// One attempt at what is pending; gives how many requests it wrote.
+    /// Makes one attempt to write the pending requests. Returns the number of written requests.
     fn write_pending(&mut self, state: &StoreState) -> usize {
-        self.drop_the_late();
+        self.fail_timed_out();
         let batch = match self.last_error {
             Some(_) => self.pending.drain(..self.pending.len().min(1)).collect(),
             None => std::mem::take(&mut self.pending),
@@ -171,7 +160,7 @@ impl Writer {
         self.write(state, batch).deliver(state)
     }
 
-    /// One attempt at one of the stuck, once its time has come.
+    /// Retries one stuck request if its time has come. Returns the number of written requests.
     fn retry_stuck(&mut self, state: &StoreState) -> usize {
         if self.stuck.is_empty() || Instant::now() < self.retry_at {
             return 0;
@@ -199,26 +188,26 @@ impl Writer {
         }
     }
 
-    /// Requests nobody waits for are skipped; those whose time is over fail.
-    fn drop_the_late(&mut self) {
+    /// Drops pending requests whose caller has gone, and fails those whose deadline is over.
+    fn fail_timed_out(&mut self) {
         let now = Instant::now();
-        let is_late = |request: &Request| matches!(request.on_failure, OnFailure::FailAfter(deadline) if deadline <= now);
-        // Almost always there is none, and a request is large enough not to be moved for nothing.
-        if !self.pending.iter().any(|request| request.is_abandoned() || is_late(request)) {
+        let is_over = |request: &Request| matches!(request.on_failure, OnFailure::FailAfter(deadline) if deadline <= now);
+        // Usually no request is dropped or fails. Requests are large, so they are not moved without need.
+        if !self.pending.iter().any(|request| request.is_abandoned() || is_over(request)) {
             return;
         }
         for request in std::mem::take(&mut self.pending) {
             if request.is_abandoned() {
                 drop(request);
-            } else if is_late(&request) {
-                request.answer(Reply::Failed(self.last_error.clone().unwrap_or_else(too_late)));
+            } else if is_over(&request) {
+                request.answer(Reply::Failed(self.last_error.clone().unwrap_or_else(claim_timed_out)));
             } else {
                 self.pending.push(request);
             }
         }
     }
 
-    /// What ended is kept; whoever has not started yet is refused.
+    /// Keeps the requests of a failed batch that end a call, and fails the others.
     fn keep_or_fail(&mut self, state: &StoreState, failure: Failure) {
         event::store_error(&failure.error.with_causes());
         let poisoned = state.check_poison().is_err();
@@ -226,7 +215,7 @@ impl Writer {
         for request in std::mem::take(&mut self.batch) {
             match request.on_failure {
                 _ if poisoned => {
-                    complete_persistent(state, &request, request.change.expect.claim(), None);
+                    complete_ended(state, &request, None);
                     request.answer(Reply::Failed(failure.error.clone()));
                 }
                 _ if failure.outcome == WriteOutcome::Busy => self.pending.push(request),
@@ -242,7 +231,7 @@ impl Writer {
         self.last_error = Some(failure.error);
     }
 
-    /// Refuses a claim. If its commit is unknown it may yet be found on disk, so it is taken back as well.
+    /// Fails a request. A claim whose commit has an unknown outcome may be on disk, so it is given back as well.
     fn refuse(request: Request, failure: &Failure) {
         if let (WriteOutcome::Unknown, Some(record), Some(back)) =
             (failure.outcome, &request.change.new, &request.back)
@@ -253,62 +242,23 @@ impl Writer {
     }
 
     fn purge_slice(&mut self, written: usize) {
-        if self.last_error.is_some() || !self.may_purge() {
+        if self.last_error.is_some() || !self.is_purge_due() {
             return;
         }
         let limit = purge::limit(written);
         let changes = self.committer.purgeable(limit);
-        self.purge.found(changes.len(), limit);
-        let on_failure = OnFailure::FailAfter(Instant::now() + purge::LOOK_EVERY);
+        self.purge.on_found(changes.len(), limit);
+        let on_failure = OnFailure::FailAfter(Instant::now() + purge::PURGE_INTERVAL);
         let mut batch: Vec<_> =
             changes.into_iter().map(|change| Request::new(change, on_failure, None)).collect();
         if !batch.is_empty() && self.committer.commit(&mut batch).is_err() {
-            // Nothing is lost: the same records are found again.
-            self.purge.pause();
+            // The next purge finds the same records again.
+            self.purge.postpone();
         }
     }
 }
 
-fn deliver(state: &StoreState, mut request: Request, applied: Applied) {
-    let ended = request.change.expect.claim();
-    match applied {
-        Applied::Yes => {
-            if let Some(ended) = ended {
-                state.in_flight.complete(ended, request.change.new.as_ref());
-            }
-            match (request.change.new.take(), request.back.take()) {
-                (Some(record), Some(back)) => {
-                    // Whoever waited before for this key came along: a `steal` from elsewhere must reach them.
-                    if state.in_flight.has_waiters(record.claim) {
-                        state.watcher.poll(record.claim, record.slot, PollRate::Slow);
-                    }
-                    let grant = Grant::new(record, request.before.take(), back);
-                    request.answer(Reply::Granted(grant));
-                }
-                _ => request.answer(Reply::Written),
-            }
-        }
-        Applied::No(standing) => {
-            complete_persistent(state, &request, ended, standing.as_deref());
-            request.answer(Reply::Stands(standing));
-        }
-        Applied::Damaged(what) => {
-            // Nothing is overwritten, and the key is not freed: whoever waits meets the damaged row.
-            complete_persistent(state, &request, ended, None);
-            let error = backend::damaged(what, "writing to the store");
-            request.answer(Reply::Failed(error));
-        }
-    }
-}
-
-/// A call that has ended is over for those who wait, whatever became of its record.
-fn complete_persistent(state: &StoreState, request: &Request, ended: Option<u64>, record: Option<&Record>) {
-    if let (Some(ended), OnFailure::RetryForever) = (ended, request.on_failure) {
-        state.in_flight.complete(ended, record);
-    }
-}
-
-fn too_late() -> Error {
+fn claim_timed_out() -> Error {
     Error::not_in_time("the claim")
 }
 

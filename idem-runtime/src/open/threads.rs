@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use crate::engine::Engine;
 use crate::engine::state::StoreState;
-use crate::engine::submit::Engine;
 use crate::error::Error;
 use crate::host::store_path::StorePath;
 use crate::store::Inner;

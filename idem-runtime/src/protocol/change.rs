@@ -1,23 +1,23 @@
-//! The compare-and-swap by which every record is changed: what must stand, and what takes its place.
+//! The compare-and-swap that makes every change of a record.
 
 use crate::encoding::digest::Slot;
 use crate::protocol::record::{Record, Status};
 
-/// What must stand in the slot for a change to be made.
+/// The condition on a slot under which a change is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// Nothing, neither here nor under an earlier name; or the finished record of claim `over`, which has expired.
-    /// Under an earlier name, the records of the claims in `expired` count as nothing too.
+    /// The slot has no record, or the expired record of claim `over`. The slots `nor_in` of earlier names have no record,
+    /// apart from the expired records of the claims in `expired`.
     Free { over: Option<u64>, nor_in: Vec<Slot>, expired: Vec<u64> },
-    /// The record of this claim and owner, running or in doubt from it.
+    /// The slot has the record of this claim and owner, running or in doubt from that claim.
     Unfinished { claim: u64, owner: i64 },
-    /// The record of this claim in this status.
+    /// The slot has the record of this claim in this status.
     Exactly(u64, Status),
-    /// Anything, even what cannot be read; to delete only.
+    /// No condition, for the deletion of a record that may be damaged.
     Any,
 }
 
-/// A compare-and-swap on one record. `new: None` deletes it.
+/// A compare-and-swap on one record. `new: None` deletes the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) slot: Slot,
@@ -26,7 +26,7 @@ pub(crate) struct Change {
 }
 
 impl Expect {
-    /// The claim that a change with this expectation ends or takes over.
+    /// The claim that a change under this condition ends or takes over.
     pub(crate) fn claim(&self) -> Option<u64> {
         match *self {
             Expect::Unfinished { claim, .. } | Expect::Exactly(claim, _) => Some(claim),
@@ -35,11 +35,12 @@ impl Expect {
     }
 }
 
+/// The outcome of a change.
 #[derive(Debug)]
 pub(crate) enum Applied {
     Yes,
-    /// The row that stands instead.
+    /// The condition does not hold. The slot has this record.
     No(Option<Box<Record>>),
-    /// A row that is not to be believed stands there, or was to be written.
+    /// The row in the slot, or the row to write, fails its check.
     Damaged(&'static str),
 }

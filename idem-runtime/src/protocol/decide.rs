@@ -1,34 +1,33 @@
-//! What a call does about the record it found. A pure match: no I/O, no clock, no `SQLite`.
+//! The decision of a call about the record that it found. A pure match: no I/O, no clock, no SQL.
 //!
-//! This is where the promise is read off the page. Order for a duplicate: other arguments, in doubt, itself,
-//! running, replay.
+//! A duplicate is checked in this order: other arguments, in doubt, re-entrant, running, finished.
 
 use crate::policy::OnInterrupt;
-use crate::protocol::record::{RecordRef, Status};
+use crate::protocol::record::{RecordOf, Status};
 
-/// Who holds a running record.
+/// The holder of a running record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// A call in this process that is known here.
-    Here,
-    /// Claimed by this process's owner, but no call here knows of it: it was cut off.
+    /// An in-flight call of this process.
+    Local,
+    /// The owner is this process, but no in-flight call has the claim: the call was cut off.
     Nobody,
-    /// Another owner, proven alive by its kernel lock.
+    /// Another owner, whose kernel lock proves it alive.
     Alive,
     /// Another owner, proven dead.
     Dead,
-    /// Another owner of which nothing can be proven.
+    /// Another owner. Nothing proves it alive or dead.
     Unknown,
 }
 
 impl Holder {
-    /// Whether the call is certainly not running any more.
+    /// Whether the call certainly does not run any more.
     pub(crate) fn is_gone(self) -> bool {
         matches!(self, Holder::Dead | Holder::Nobody)
     }
 }
 
-/// Which lifetimes of a finished record are over.
+/// The lifetimes of a finished record that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {
     No,
@@ -37,8 +36,8 @@ pub(crate) enum Expired {
 }
 
 impl Expired {
-    /// What is over of a record of this age; at an unknown age nothing is.
-    pub(crate) fn of(record: &RecordRef<'_>, age_ms: Option<i64>) -> Expired {
+    /// The lifetimes that are over at this age. At an unknown age no lifetime is over.
+    pub(crate) fn of<T, B: AsRef<[u8]>>(record: &RecordOf<T, B>, age_ms: Option<i64>) -> Expired {
         if !record.status.is_finished() {
             Expired::No
         } else if record.ttl.is_over(age_ms) {
@@ -51,25 +50,46 @@ impl Expired {
     }
 }
 
-/// Everything about a record that a decision needs.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent facts, and the match names each")]
+/// The facts about a record and its caller that a decision needs.
+#[expect(clippy::struct_excessive_bools, reason = "the facts are independent, and the match names each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) holder: Holder,
     pub(crate) expired: Expired,
-    /// Whether its result is stored at all.
+    /// Whether the record holds a result or an error.
     pub(crate) has_result: bool,
     pub(crate) attempt: u32,
-    /// The arguments differ from those of the record.
+    /// Whether the arguments of the caller differ from those of the record.
     pub(crate) differs: bool,
-    /// The call stands on its own call stack.
+    /// Whether the call is made inside its own body.
     pub(crate) reentrant: bool,
-    /// This caller waited for the call to end: it gets the outcome, whatever the lifetimes say by then.
+    /// Whether the caller waited for the end of the call. Such a caller gets the outcome, also after the lifetimes.
     pub(crate) waited: bool,
 }
 
-/// How the caller wants an interrupted call handled.
+impl View {
+    /// The view of a caller that has not waited and is not inside the body of the call.
+    pub(crate) fn of<T, B: AsRef<[u8]>>(
+        record: &RecordOf<T, B>,
+        holder: Holder,
+        age_ms: Option<i64>,
+        differs: bool,
+    ) -> View {
+        View {
+            status: record.status,
+            holder,
+            expired: Expired::of(record, age_ms),
+            has_result: record.result.is_some(),
+            attempt: record.attempt,
+            differs,
+            reentrant: false,
+            waited: false,
+        }
+    }
+}
+
+/// The mode of the caller for an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Interrupt(OnInterrupt),
@@ -77,29 +97,30 @@ pub(crate) enum Mode {
     Recover,
 }
 
+/// The next step of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Claim it as a new call.
+    /// Claim the call as a new one.
     Claim,
-    /// Claim it as a further attempt of the same call.
+    /// Claim the call and run the body as the next attempt.
     Rerun,
-    /// Claim it and run the recovery hook.
+    /// Claim the call and run the recovery hook.
     Recover,
-    /// Answer with the stored result or remembered error.
+    /// Answer with the recorded result or error.
     Replay,
-    /// Wait for the running call to end.
+    /// Wait for the end of the running call.
     Wait,
     RefuseMismatch,
     RefuseInDoubt,
-    /// `rerun` is spent: as many attempts as allowed were started.
+    /// As many attempts were started as `rerun(n)` allows.
     RefuseExhausted,
     RefuseReentrant,
     RefuseResultGone,
 }
 
-/// Decides about a found record; where there is none, the call claims.
+/// The decision about a found record. If there is no record, the call claims.
 pub(crate) fn decide(view: View, mode: Mode) -> Decision {
-    if is_over(view) {
+    if is_absent(view) {
         return Decision::Claim;
     }
     if view.differs {
@@ -110,7 +131,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
             interrupted(view.attempt, mode)
         }
         (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
-        (Status::Running, Holder::Here | Holder::Alive | Holder::Unknown) => Decision::Wait,
+        (Status::Running, Holder::Local | Holder::Alive | Holder::Unknown) => Decision::Wait,
         (Status::Done | Status::Failed, _) if !view.has_result => Decision::RefuseResultGone,
         (Status::Done | Status::Failed, _) if view.expired != Expired::No && !view.waited => {
             Decision::RefuseResultGone
@@ -119,8 +140,8 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
     }
 }
 
-/// Only a finished record ends by age: what runs or is in doubt stays until somebody settles it.
-fn is_over(view: View) -> bool {
+/// Whether the record counts as absent. Only a finished record expires.
+fn is_absent(view: View) -> bool {
     view.status.is_finished() && view.expired == Expired::Record && !view.waited
 }
 
@@ -140,7 +161,8 @@ mod tests {
     use super::*;
 
     const STATUSES: [Status; 4] = [Status::Running, Status::InDoubt, Status::Done, Status::Failed];
-    const HOLDERS: [Holder; 5] = [Holder::Here, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
+    const HOLDERS: [Holder; 5] =
+        [Holder::Local, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
     const EXPIRED: [Expired; 3] = [Expired::No, Expired::Result, Expired::Record];
     const MODES: [Mode; 4] = [
         Mode::Interrupt(OnInterrupt::Refuse),
@@ -149,7 +171,7 @@ mod tests {
         Mode::Recover,
     ];
 
-    /// Every combination there is.
+    /// Checks every combination of a view and a mode.
     fn for_all(mut check: impl FnMut(View, Mode, Decision)) {
         let bools = [false, true];
         for mode in MODES {
@@ -183,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_runs_only_for_a_record_that_is_over_or_by_the_callers_own_mode() {
+    fn the_body_runs_only_for_an_expired_record_or_by_the_callers_mode() {
         for_all(|view, mode, decision| match decision {
             Decision::Claim => {
                 assert!(view.status.is_finished() && view.expired == Expired::Record && !view.waited);
@@ -203,7 +225,7 @@ mod tests {
     #[test]
     fn a_live_or_unprovable_owner_is_never_taken_over() {
         for_all(|view, _, decision| {
-            let held = matches!(view.holder, Holder::Here | Holder::Alive | Holder::Unknown);
+            let held = matches!(view.holder, Holder::Local | Holder::Alive | Holder::Unknown);
             if view.status == Status::Running && held {
                 assert!(matches!(
                     decision,
@@ -241,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_needs_a_finished_record_with_a_result_that_is_still_kept_or_was_waited_for() {
+    fn a_replay_needs_a_finished_record_with_a_result_that_is_kept_or_was_waited_for() {
         for_all(|view, _, decision| {
             if decision == Decision::Replay {
                 assert!(view.status.is_finished() && view.has_result && !view.differs);

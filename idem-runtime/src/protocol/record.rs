@@ -1,31 +1,33 @@
-//! One record: what the store knows of one call.
+//! The record of one call.
 
 use crate::encoding::codec::Stored;
 use crate::encoding::digest::Slot;
 use crate::policy::Lifetime;
 
-/// The owner of a claim inside a transaction of the user's. While it runs, nobody outside can see its record.
+/// The owner of a claim inside the user's transaction. No other connection sees the record while the body runs.
 pub(crate) const NO_OWNER: i64 = 0;
 
-/// A moment as the backend that stores the record wrote it down. Only that backend can compare two of them.
+/// A time on a clock of the backend. Only that backend can compare two marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Which clock was read. In SQLite: the number of a boot.
+    /// The number of the clock. In SQLite: the number of a boot.
     pub(crate) clock: i64,
     pub(crate) at_ms: i64,
 }
 
-/// Where a call stands. The numbers are stored.
+/// The state of a record.
+///
+/// The store keeps the numbers of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// Its body runs, or a recovery hook does.
+    /// An owner holds the claim. The body or the recovery hook may be running.
     Running = 1,
-    /// It was cut off, or its `Err` left its effect unknown.
+    /// The call was cut off, or its `Err` left its effect unknown.
     InDoubt = 2,
-    /// It returned `Ok`, or was settled as done.
+    /// The body returned `Ok`, or a person, a program or a hook settled the call as done.
     Done = 3,
-    /// It returned an `Err` that is remembered.
+    /// The body returned an `Err`, and `on_err` remembers the error.
     Failed = 4,
 }
 
@@ -41,7 +43,7 @@ impl Status {
     }
 }
 
-/// Why a call is in doubt, or why a finished one has no result. The numbers are stored.
+/// The reason why a call is in doubt, or why a finished call has no result. The store keeps the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     Dropped = 1,
@@ -78,7 +80,7 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as i64 == code)
     }
 
-    /// A clause that says why a call is in doubt or its result is gone.
+    /// The reason as one clause.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Reason::Dropped => "the caller dropped the future",
@@ -97,43 +99,42 @@ impl Reason {
     }
 }
 
-/// What the store knows of one call. `T` holds texts, `B` bytes. [`validate`](RecordOf::validate) checks what may be in
-/// which status.
+/// The facts about one call. `T` holds texts, `B` bytes. [`validate`](RecordOf::validate) checks which facts a status
+/// allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
     pub(crate) slot: Slot,
     pub(crate) name: T,
     pub(crate) key: T,
     pub(crate) status: Status,
-    /// The claim number of the last claim. The writer assigns it; 0 stands for "not yet".
+    /// The number of the last claim. 0 until the writer issues one.
     pub(crate) claim: u64,
     /// The row number of the owner; 0 for a claim inside the user's own transaction.
     pub(crate) owner: i64,
-    /// How many times the body was started.
+    /// The number of times the body was started.
     pub(crate) attempt: u32,
     pub(crate) fingerprint: B,
-    /// When it was claimed, found in doubt, or finished.
+    /// The time of the claim, of the first detection of the doubt, or of the completion.
     pub(crate) at: Mark,
     pub(crate) reason: Option<Reason>,
-    /// When it was first found in doubt; kept while it is recovered, and until it is run again.
+    /// The first detection of the doubt. Kept during recovery, and until the body runs again.
     pub(crate) doubt_since: Option<Mark>,
-    /// How long the record is kept, from completion.
+    /// The lifetime of the record, from completion.
     pub(crate) ttl: Lifetime,
-    /// How long the result is kept, from completion.
+    /// The lifetime of the result, from completion.
     pub(crate) keep_result: Lifetime,
     pub(crate) result: Option<Stored<B>>,
-    /// When to look whether its next lifetime is over, by the wall clock: an estimate for the purge, not part of
-    /// what is checked. Not read back.
+    /// The estimated end of the next lifetime, in milliseconds of the wall clock, for the purge. The checksum does not
+    /// cover the estimate, and a read does not return it.
     pub(crate) purge_ms: Option<i64>,
-    /// The number of its row, known to who has just inserted it: the end of a call need not look for it.
+    /// The number of the row, if this process has just inserted it. The completion then needs no search of the index.
     pub(crate) row: Option<i64>,
 }
 
 /// A record that owns its texts and bytes.
 pub(crate) type Record = RecordOf<String, Vec<u8>>;
 
-/// A record read in place: an answer needs no copy. Texts are UTF-8 bytes, since only text is ever written and the
-/// checksum covers it.
+/// A record read in place, without a copy. The texts are bytes, because only text is written and the checksum covers it.
 pub(crate) type RecordRef<'r> = RecordOf<&'r [u8], &'r [u8]>;
 
 impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
@@ -168,7 +169,7 @@ impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
         }
     }
 
-    /// What makes this record impossible, checked before a write and after a read.
+    /// The fact that makes this record impossible, or `None`. Checked before a write and after a read.
     pub(crate) fn validate(&self) -> Option<&'static str> {
         let finished = self.status.is_finished();
         if self.claim == 0 || i64::try_from(self.claim).is_err() {
@@ -201,24 +202,24 @@ impl Record {
         self.converted(String::as_bytes, Vec::as_slice)
     }
 
-    /// Whether `other` is this record, but for what is not read back.
+    /// Whether `other` is this record, apart from the fields that a read does not return.
     pub(crate) fn same_as(&self, other: &Record) -> bool {
         let mut same = other.clone();
         (same.purge_ms, same.row) = (self.purge_ms, self.row);
         same == *self
     }
 
-    /// Why a running record that another owner left behind is in doubt.
+    /// The reason of the doubt, if the owner of this running record is gone.
     pub(crate) fn reason_if_cut_off(&self) -> Reason {
         if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
     }
 
-    /// This record in doubt. The backend marks it when it is written.
+    /// This record in doubt. The backend sets its marks at the write.
     pub(crate) fn in_doubt(&self, reason: Reason) -> Record {
         Record { status: Status::InDoubt, reason: Some(reason), result: None, ..self.clone() }
     }
 
-    /// This record finished, with its result or the reason why there is none. The backend marks it when it is written.
+    /// This record finished, with a result or the reason for its absence. The backend sets its marks at the write.
     pub(crate) fn finished(&self, status: Status, result: Result<Stored, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
@@ -227,12 +228,12 @@ impl Record {
         Record { status, reason, doubt_since: None, result, ..self.clone() }
     }
 
-    /// This finished record once its result is no longer kept.
+    /// This finished record after the lifetime of its result.
     pub(crate) fn without_result(&self) -> Record {
         Record { result: None, reason: Some(Reason::Expired), ..self.clone() }
     }
 
-    /// How long until the next thing about it is over: its result, or all of it.
+    /// The lifetime that ends first: of the result, or of the record.
     pub(crate) fn next_lifetime(&self) -> Lifetime {
         if !self.status.is_finished() {
             return Lifetime::FOREVER;

@@ -1,4 +1,4 @@
-//! The program's store.
+//! The default store of the program.
 
 use once_cell::sync::OnceCell;
 
@@ -8,7 +8,10 @@ use crate::store::Store;
 
 static GLOBAL: OnceCell<Store> = OnceCell::new();
 
-/// Makes `store` the store of every call that names none. Once per program; the same store again is fine.
+/// Makes `store` the default store of the program.
+///
+/// The store serves every call that names none and is in no scope of [`with_store`](crate::with_store). A second call with
+/// the same store does nothing.
 ///
 /// ```no_run
 /// let store = idem_runtime::Store::open("idem.db")?;
@@ -19,18 +22,18 @@ static GLOBAL: OnceCell<Store> = OnceCell::new();
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Store`] if there is another one already.
+/// [`ErrorKind::Store`] if the program has another default store.
 #[expect(clippy::needless_pass_by_value, reason = "the program hands its store over, and may keep a clone")]
 pub fn init(store: Store) -> Result<(), Error> {
     let known = GLOBAL.get_or_init(|| store.clone());
-    if known.is(&store) {
+    if known.same_as(&store) {
         return Ok(());
     }
     let message = format!("`init` was called with another store before: `{}`", known.path().display());
     Err(Error::store(message).advise(Advice::SecondStore))
 }
 
-/// The same, opening the store only if there is none yet; gives the program's store.
+/// Returns the default store of the program, and opens it with `open` if there is none yet.
 ///
 /// ```
 /// let store = idem_runtime::init_with(idem_runtime::Store::temporary)?;
@@ -39,12 +42,12 @@ pub fn init(store: Store) -> Result<(), Error> {
 /// ```
 ///
 /// # Errors
-/// What `open` says; the next call tries again.
+/// The error of `open`. The next call tries again.
 pub fn init_with(open: impl FnOnce() -> Result<Store, Error>) -> Result<Store, Error> {
     GLOBAL.get_or_try_init(open).cloned()
 }
 
-/// The store in scope, else the program's.
+/// The store in scope, else the default store of the program.
 pub(crate) fn store() -> Result<Store, Error> {
     let scope = context::scope();
     scope.store.as_ref().or_else(|| GLOBAL.get()).cloned().ok_or_else(|| {

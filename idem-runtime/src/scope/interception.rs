@@ -1,5 +1,6 @@
-//! Calls that are made to be looked at, settled or observed: the name, the key and the types are those of the
-//! function itself, so there is no second place to keep them in step.
+//! Interceptions: a call under `observe`, `peek` or `settle` is reported, read or settled.
+//!
+//! The function itself gives the name, the key and the types, so an operator does not repeat them.
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -15,52 +16,53 @@ use crate::protocol::record::Status;
 use crate::store::snapshot::Snapshot;
 use crate::sync::lock;
 
-/// What became of a call: what an operator says with [`settle`], or a recovery hook finds out.
+/// The outcome of a call in doubt, as given by an operator through [`settle`](crate::settle) or by a recovery hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<T> {
-    /// It was done, and this is its result.
+    /// The call was done, with this result.
     Done(T),
-    /// It was done; its result is lost. Later calls get [`ResultGone`](crate::ErrorKind::ResultGone).
+    /// The call was done, and its result is lost. Later calls get [`ResultGone`](crate::ErrorKind::ResultGone).
     DoneWithoutResult,
-    /// It was not done: the next call runs it.
+    /// The call was not done. The next call runs the body.
     NotDone,
-    /// Nobody knows: it stays in doubt.
+    /// The outcome is unknown. The call stays in doubt.
     Unknown,
 }
 
-/// What [`settle`] did.
+/// The effect of [`settle`](crate::settle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The call is done from now on.
+    /// The record of the call is done now.
     Done,
-    /// The call counts as not made.
+    /// The record is deleted. The next call runs the body.
     NotDone,
-    /// There was nothing to settle: the call is finished (with this status), or was never made.
+    /// The call was not in doubt: its record has this status, or there is no record.
     NotInDoubt(Option<Status>),
 }
 
-/// How a call got its answer; see [`observe`].
+/// How a call got its answer; see [`observe`](crate::observe).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seen {
-    /// `None` if the body ran now; the age of the stored result if it was replayed (zero where clocks do not tell).
+    /// The age of a replayed result, or zero if the clocks give no lower bound. `None` if the body ran.
     pub replayed: Option<Duration>,
-    /// Which attempt gave the answer, from 1.
+    /// The number of the attempt that gave the answer, from 1.
     pub attempt: u32,
-    /// How long the call waited for another one.
+    /// The time that the call waited for a running call.
     pub waited: Duration,
-    /// A recovery hook gave the answer.
+    /// Whether a recovery hook gave the answer.
     pub recovered: bool,
 }
 
+/// The purpose of a scope whose first call is intercepted.
 #[derive(Debug)]
 pub(crate) struct Interception {
-    /// Whether a call has taken it up.
-    pub(crate) taken: AtomicBool,
+    /// Whether a call has consumed the interception.
+    pub(crate) consumed: AtomicBool,
     pub(crate) purpose: Purpose,
 }
 
-/// Encodes the result of a verdict as the call itself would: codec, and the limit in bytes.
+/// Encodes the result of a verdict with the codec and the limit in bytes of the call.
 pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<Stored, Error> + Send>;
 
 pub(crate) enum Purpose {
@@ -81,23 +83,23 @@ impl fmt::Debug for Purpose {
 
 impl Interception {
     pub(crate) fn new(purpose: Purpose) -> Arc<Interception> {
-        Arc::new(Interception { taken: AtomicBool::new(false), purpose })
+        Arc::new(Interception { consumed: AtomicBool::new(false), purpose })
     }
 
-    /// Tells an observer how the call got its answer.
+    /// Stores how the call got its answer, for an observer.
     pub(crate) fn report(&self, seen: Seen) {
         if let Purpose::Observe(slot) = &self.purpose {
             *lock(slot) = Some(seen);
         }
     }
 
-    /// Whether the call is not to be made at all.
+    /// Whether the interception replaces the call.
     pub(crate) fn is_look(&self) -> bool {
         !matches!(self.purpose, Purpose::Observe(_))
     }
 }
 
-/// Tells an observer, if there is one, of a call that neither waited nor was recovered.
+/// Reports a call that neither waited nor was recovered to the observer, if there is one.
 #[cfg(feature = "tx")]
 pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed: Option<Duration>) {
     if let Some(observer) = observer {
@@ -106,12 +108,12 @@ pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed:
     }
 }
 
-/// What a call made under [`peek`] or [`settle`] answers; its caller never sees it.
+/// The error of a call that `peek` or `settle` replaced. The program never sees this error.
 pub(crate) fn not_made() -> Error {
     Error::new(ErrorKind::Running, Ran::No, "the call was only looked at")
 }
 
-/// A second call under one [`peek`] or [`settle`] must not run its body either.
+/// The error of a second call under one `peek` or `settle`. Its body must not run either.
 pub(crate) fn one_call_only() -> Error {
     let message = "the closure of `peek` or `settle` made a second call";
     Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::OneCall)

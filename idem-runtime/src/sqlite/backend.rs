@@ -127,7 +127,7 @@ impl SqliteBackend {
             return Ok(Holder::Nobody);
         }
         if record.owner == self.owner {
-            return Ok(if self.in_flight.is_local(record.claim) { Holder::Here } else { Holder::Nobody });
+            return Ok(if self.in_flight.is_local(record.claim) { Holder::Local } else { Holder::Nobody });
         }
         let Some((token, facts)) = self.owner_facts(record.owner).map_err(ReadFailure::Store)? else {
             return Ok(Holder::Unknown);

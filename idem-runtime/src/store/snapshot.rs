@@ -1,4 +1,4 @@
-//! What an operator sees of a record.
+//! Records as an operator sees them, and the filter of a list.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,13 +9,12 @@ use crate::encoding::codec;
 use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::protocol::decide::Expired;
-use crate::protocol::record::{Record, Status};
+use crate::protocol::record::{Reason, Record, Status};
 
-/// How many records a page has where the filter says nothing.
+/// The default limit of a list, and the size of one read, in records.
 const PAGE: usize = 1_000;
 
-/// One record as it stood when it was read; see [`Store::get`](crate::Store::get) and
-/// [`Store::list`](crate::Store::list).
+/// A copy of one record; see [`Store::get`](crate::Store::get) and [`Store::list`](crate::Store::list).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     record: Arc<Record>,
@@ -28,14 +27,6 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn of(state: &StoreState, found: Found, number: i64) -> Snapshot {
-        let status = if found.is_cut_off() { Status::InDoubt } else { found.record.status };
-        let age = found.age_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
-        let since = state.backend.wall_time(found.record.at);
-        let owner = state.backend.owner_text(found.record.owner);
-        Snapshot { expired: found.expired(), record: found.record, number, status, age, since, owner }
-    }
-
     /// The name of the call.
     pub fn name(&self) -> &str {
         &self.record.name
@@ -46,48 +37,49 @@ impl Snapshot {
         &self.record.key
     }
 
-    /// Where the call stands. One that runs and whose owner is dead is in doubt.
+    /// The status of the call. A running call of a dead owner is in doubt.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// How many times the body was started.
+    /// The number of times the body was started.
     pub fn attempt(&self) -> u32 {
         self.record.attempt
     }
 
-    /// How long it has been so; `None` where the clocks do not tell.
+    /// Time since the record entered its current status. `None` if the system clocks give no lower bound.
     pub fn age(&self) -> Option<Duration> {
         self.age
     }
 
-    /// Since when it has been so, by the wall clock: for people.
+    /// The wall time at which the record entered its current status, for display.
     pub fn since(&self) -> SystemTime {
         self.since
     }
 
-    /// Why it is in doubt, or why it has no result.
+    /// The reason why the call is in doubt, or why a finished call has no result. `None` if neither applies.
     pub fn reason(&self) -> Option<&'static str> {
         if self.status == Status::InDoubt && self.record.status == Status::Running {
             return Some(self.record.reason_if_cut_off().text());
         }
-        self.record.reason.map(crate::protocol::record::Reason::text)
+        self.record.reason.map(Reason::text)
     }
 
-    /// The program that holds it or held it last, where it is still known: process id and host.
+    /// The process id and host of the current or last owner. `None` if the store no longer knows the owner.
     pub fn owner(&self) -> Option<&str> {
         self.owner.as_deref()
     }
 
-    /// Whether its lifetime is over: the next call runs, and the record will be purged.
+    /// Whether the `ttl` of the record is over. The next call then runs, and the record will be purged.
     pub fn is_expired(&self) -> bool {
         self.expired == Expired::Record
     }
 
-    /// Its result, if it is done and the result is kept.
+    /// The stored result of a done call.
     ///
     /// # Errors
-    /// [`ErrorKind::Undecodable`] if the stored result is not a `T`; [`ErrorKind::ResultGone`] if there is none.
+    /// - [`ErrorKind::Undecodable`] if the stored result is not a `T`.
+    /// - [`ErrorKind::ResultGone`] if the call is not done or its result is not stored.
     pub fn result<T: Value>(&self) -> Result<T, Error> {
         let gone = || {
             Error::new(ErrorKind::ResultGone, Ran::No, "the record holds no result")
@@ -100,9 +92,19 @@ impl Snapshot {
                 .about(self.name(), self.key())
         })
     }
+
+    pub(crate) fn of(state: &StoreState, found: Found, number: i64) -> Snapshot {
+        let status = if found.is_cut_off() { Status::InDoubt } else { found.record.status };
+        let age = found.age_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        let since = state.backend.wall_time(found.record.at);
+        let owner = state.backend.owner_text(found.record.owner);
+        Snapshot { expired: found.expired(), record: found.record, number, status, age, since, owner }
+    }
 }
 
-/// Which records to list; see [`Store::list`](crate::Store::list). Without conditions: all, 1,000 at a time.
+/// The records to list; see [`Store::list`](crate::Store::list).
+///
+/// A filter without conditions lists all records, 1,000 at a time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -132,47 +134,47 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Every record.
+    /// A filter without conditions, for the first 1,000 records.
     pub fn new() -> Filter {
         Filter::default()
     }
 
-    /// Only calls of this name.
+    /// Lists only calls of this name.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Filter {
         self.name = Some(name.into());
         self
     }
 
-    /// Only calls whose key, as text, begins so.
+    /// Lists only calls whose key, as text, begins with `prefix`.
     #[must_use]
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Filter {
         self.key_prefix = Some(prefix.into());
         self
     }
 
-    /// Only calls that stand so.
+    /// Lists only calls in this status.
     #[must_use]
     pub fn status(mut self, status: Status) -> Filter {
         self.status = Some(status);
         self
     }
 
-    /// Only records that have been so for at least this long. One of unknown age is not listed.
+    /// Lists only records whose [`age`](Snapshot::age) is at least `age`. A record of unknown age is not listed.
     #[must_use]
     pub fn older_than(mut self, age: Duration) -> Filter {
         self.older_than = Some(age);
         self
     }
 
-    /// Only records made after this one of an earlier list: the next page.
+    /// Lists only records that were made after `last`, the last record of the previous page.
     #[must_use]
     pub fn after(mut self, last: &Snapshot) -> Filter {
         self.after = last.number;
         self
     }
 
-    /// At most so many; 1,000 by default.
+    /// Lists at most this many records. The default is 1,000.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Filter {
         self.limit = limit;

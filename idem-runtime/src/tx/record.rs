@@ -106,16 +106,9 @@ fn find(
     let reentrant = call.is_reentrant(store_id);
     // Outside of its transaction a running record of one can be seen only if its body has ended it.
     let ended = record.owner == NO_OWNER && !reentrant;
-    let view = View {
-        status: record.status,
-        holder: if ended { Holder::Nobody } else { Holder::Alive },
-        expired: Expired::of(&record.borrowed(), timeline.age_ms(record.at)),
-        has_result: record.result.is_some(),
-        attempt: record.attempt,
-        differs: !differing.is_empty(),
-        reentrant,
-        waited: false,
-    };
+    let holder = if ended { Holder::Nobody } else { Holder::Alive };
+    let age_ms = timeline.age_ms(record.at);
+    let view = View { reentrant, ..View::of(&record, holder, age_ms, !differing.is_empty()) };
     match decide(view, mode) {
         Decision::Claim => Ok(Found::Expired(record, expired)),
         Decision::Replay => Ok(Found::Answer(Box::new(record))),

@@ -1,9 +1,11 @@
-//! Who waits for which running call, in memory.
+//! In-flight calls: the running calls that this process knows, and their waiters.
 //!
-//! A call is one claim somebody waits for, keyed by its claim number. It lands once: finished and cut-off calls
-//! wake every waiter with the record, a released one wakes exactly one, which gets the others as a [`Handoff`]. The
-//! handoff goes along with the claim it sends; dropped on the way (timeout, error, dropped future), it wakes the rest,
-//! so that no wake-up is ever lost.
+//! An in-flight call is identified by its claim number and completes once. If the call left a record, the completion
+//! wakes every waiter with the record. If the call was released, the completion wakes one waiter and gives it the others
+//! as a [`Handoff`].
+//!
+//! A waiter that claims the call sends its handoff along with the claim. If the waiter gives up instead (timeout, error,
+//! dropped future), dropping the handoff wakes the others. No wake-up is lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,18 +14,18 @@ use crate::protocol::record::Record;
 use crate::sync::lock;
 use crate::waiting::oneshot::OneShot;
 
-/// How a call ended.
+/// The end of a running call, as its waiters see it.
 #[derive(Debug)]
 pub(crate) struct Completion {
-    /// The record that stands now; none if the call was released.
+    /// The record of the ended call. `None` if the call was released.
     pub(crate) record: Option<Arc<Record>>,
-    /// The other waiters, for the one that may try next.
+    /// The remaining waiters, for the one waiter that a released call wakes.
     pub(crate) handoff: Option<Handoff>,
 }
 
 type WaiterSignal = Arc<OneShot<Completion>>;
 
-/// Waiters that still have to be woken by somebody.
+/// The remaining waiters of a released call. Dropping the handoff wakes them.
 #[derive(Debug)]
 pub(crate) struct Handoff(Vec<WaiterSignal>);
 
@@ -38,53 +40,55 @@ impl Drop for Handoff {
 
 #[derive(Debug, Default)]
 struct RunningCall {
-    /// A call of this process runs it.
-    here: bool,
+    /// Whether this process runs the call.
+    is_local: bool,
     waiters: Vec<WaiterSignal>,
 }
 
+/// The in-flight calls of one open store, by claim number.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<u64, RunningCall>>);
 
 impl InFlight {
-    /// A call of this process holds the claim from now on; whoever waited for its key before waits for it.
+    /// Adds a call that this process runs. The waiters of `handoff` wait for this call from now on.
     pub(crate) fn register(&self, claim: u64, handoff: Option<Handoff>) {
         let waiters = handoff.map(|mut handoff| std::mem::take(&mut handoff.0)).unwrap_or_default();
         let mut in_flight = lock(&self.0);
         let call = in_flight.entry(claim).or_default();
-        call.here = true;
+        call.is_local = true;
         call.waiters.extend(waiters);
     }
 
-    /// The store ends: everybody looks for themselves, and finds it closed.
-    pub(crate) fn abandon(&self) {
+    /// Wakes every waiter because the store has ended. A woken waiter gets the error of the store.
+    pub(crate) fn wake_all(&self) {
         let in_flight = std::mem::take(&mut *lock(&self.0));
         for waiter in in_flight.into_values().flat_map(|call| call.waiters) {
             waiter.send(Completion { record: None, handoff: None });
         }
     }
 
+    /// Whether this process runs the call.
     pub(crate) fn is_local(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|call| call.here)
+        lock(&self.0).get(&claim).is_some_and(|call| call.is_local)
     }
 
-    /// How many calls of this process run.
+    /// The number of calls that this process runs.
     pub(crate) fn count_local(&self) -> usize {
-        lock(&self.0).values().filter(|call| call.here).count()
+        lock(&self.0).values().filter(|call| call.is_local).count()
     }
 
     pub(crate) fn has_waiters(&self, claim: u64) -> bool {
         lock(&self.0).get(&claim).is_some_and(|call| !call.waiters.is_empty())
     }
 
-    /// Waits for a call of this process; `None` if it has completed.
+    /// Adds a waiter to a call of this process. `None` if the call has completed.
     pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
         let mut in_flight = lock(&self.0);
-        let call = in_flight.get_mut(&claim).filter(|call| call.here)?;
+        let call = in_flight.get_mut(&claim).filter(|call| call.is_local)?;
         Some(self.waiter(claim, call))
     }
 
-    /// Waits for a call of another process, which the store's own thread watches.
+    /// Adds a waiter to a call of another process, which the watcher thread polls.
     pub(crate) fn subscribe_remote(self: &Arc<Self>, claim: u64) -> Waiter {
         let mut in_flight = lock(&self.0);
         self.waiter(claim, in_flight.entry(claim).or_default())
@@ -96,7 +100,7 @@ impl InFlight {
         Waiter { in_flight: Arc::clone(self), claim, signal }
     }
 
-    /// The call ended; `record` is what stands now.
+    /// Completes a call and wakes waiters. `record` is `None` if the call was released.
     pub(crate) fn complete(&self, claim: u64, record: Option<&Record>) {
         let Some(mut call) = lock(&self.0).remove(&claim) else { return };
         if let Some(record) = record.filter(|_| !call.waiters.is_empty()) {
@@ -109,17 +113,18 @@ impl InFlight {
         }
     }
 
-    fn leave(&self, claim: u64, signal: &WaiterSignal) {
+    /// Removes a waiter, and with the last waiter a call of another process.
+    fn unsubscribe(&self, claim: u64, signal: &WaiterSignal) {
         let mut in_flight = lock(&self.0);
         let Some(call) = in_flight.get_mut(&claim) else { return };
         call.waiters.retain(|waiter| !Arc::ptr_eq(waiter, signal));
-        if call.waiters.is_empty() && !call.here {
+        if call.waiters.is_empty() && !call.is_local {
             in_flight.remove(&claim);
         }
     }
 }
 
-/// A place in the queue of those who wait for a claim to end. Dropping it gives the place up.
+/// A waiter for the end of one claim. Dropping the waiter ends its wait.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     in_flight: Arc<InFlight>,
@@ -129,9 +134,9 @@ pub(crate) struct Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // Whom nobody else knows has been called. A thousand that were do not queue for one lock.
+        // A completion drops its handle of the signal. Woken waiters thus do not contend for the lock.
         if Arc::strong_count(&self.signal) > 1 {
-            self.in_flight.leave(self.claim, &self.signal);
+            self.in_flight.unsubscribe(self.claim, &self.signal);
         }
     }
 }
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_call_wakes_exactly_one_waiter_and_a_dropped_baton_the_rest() {
+    fn a_released_call_wakes_exactly_one_waiter_and_a_dropped_handoff_the_rest() {
         let in_flight = in_flight();
         in_flight.register(1, None);
         let waiters: Vec<_> = (0..3).map(|_| in_flight.subscribe_local(1).unwrap()).collect();
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_claim_takes_the_waiters_over() {
+    fn the_next_claim_takes_over_the_waiters() {
         let in_flight = in_flight();
         in_flight.register(1, None);
         let first = in_flight.subscribe_local(1).unwrap();
@@ -174,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_foreign_flight_leaves_nothing_behind() {
+    fn the_last_waiter_of_a_remote_call_removes_its_entry() {
         let in_flight = in_flight();
         drop(in_flight.subscribe_remote(9));
         assert!(lock(&in_flight.0).is_empty());
     }
 
     #[test]
-    fn a_waiter_that_left_is_not_given_the_baton() {
+    fn a_dropped_waiter_gets_no_handoff() {
         let in_flight = in_flight();
         in_flight.register(1, None);
         let stays = in_flight.subscribe_local(1).unwrap();

@@ -1,8 +1,8 @@
-//! A value sent once from one thread to one waiter, which may be a blocked thread or a task.
+//! A value sent once, from one thread to one waiter. The waiter is a blocked thread or a task.
 //!
-//! Async code waits on it with any executor; a deadline is kept by the store's own thread (see [`crate::waiting::watcher`]),
-//! so that an executor's test clock times nobody out. A value nobody takes is dropped with the last handle: what
-//! it guards (a [`crate::call::claim::Claim`], a handoff) is given back by its own `Drop`.
+//! A task waits on any executor. The watcher thread keeps its deadline (see [`crate::waiting::watcher`]), so a test clock
+//! of an executor causes no timeout. A value without a receiver is dropped with the last handle. A grant or a handoff in
+//! the value is then given back by its own `Drop`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,13 @@ use std::time::Instant;
 use crate::sync::{lock, wake};
 use crate::waiting::watcher::{Alarm, Watcher};
 
-/// How often a thread lets others run before it sleeps. Where many threads share few processors, the value is there by
-/// then as often as not, and nobody has to be put to sleep and woken; where nobody else wants to run it takes 2 µs in all.
-const TURNS_GIVEN: u32 = 3;
+/// How often a thread yields before it sleeps.
+///
+/// With more threads than processors, the value often arrives during the yields, which saves the sleep and the wake-up.
+/// With an idle processor, the yields take 2 µs in all.
+const YIELDS_BEFORE_SLEEP: u32 = 3;
 
+/// A slot for one value, shared by its sender and its waiter.
 #[derive(Debug)]
 pub(crate) struct OneShot<T> {
     state: Mutex<State<T>>,
@@ -27,8 +30,9 @@ pub(crate) struct OneShot<T> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<T>,
-    /// A task waits with a waker, a thread sleeps.
+    /// The waker of the waiting task, if the waiter is a task.
     waker: Option<Waker>,
+    /// Whether the waiter is a sleeping thread.
     asleep: bool,
 }
 
@@ -40,6 +44,7 @@ impl<T> OneShot<T> {
         })
     }
 
+    /// Stores the value and wakes the waiter.
     pub(crate) fn send(&self, value: T) {
         let (waker, sleeps) = {
             let mut state = lock(&self.state);
@@ -49,7 +54,7 @@ impl<T> OneShot<T> {
         if let Some(waker) = waker {
             wake(waker);
         }
-        // A wake-up nobody needs is still a system call.
+        // A wake-up is a system call even if no thread sleeps.
         if sleeps {
             self.sent.notify_one();
         }
@@ -60,19 +65,19 @@ impl<T> OneShot<T> {
         lock(&self.state).value.take()
     }
 
-    /// Blocks until the value is here; `None` when the deadline passes first.
+    /// Blocks until the value arrives. `None` if the deadline passes first.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<T> {
         let mut state = lock(&self.state);
-        // A task that waited here before and was dropped left its waker.
+        // A dropped task may have left its waker.
         state.waker = None;
-        let mut turns = 0;
+        let mut yields = 0;
         loop {
             if let Some(value) = state.value.take() {
                 return Some(value);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            if turns < TURNS_GIVEN {
-                turns += 1;
+            if yields < YIELDS_BEFORE_SLEEP {
+                yields += 1;
                 drop(state);
                 thread::yield_now();
                 state = lock(&self.state);
@@ -83,13 +88,15 @@ impl<T> OneShot<T> {
         }
     }
 
-    /// The same for a task. Dropping the future takes nothing: the value stays in the signal.
+    /// Waits for the value in a task. `None` if the deadline passes first.
+    ///
+    /// Dropping the future loses no value: it stays in the slot.
     pub(crate) fn wait_async<'a>(&'a self, deadline: Instant, watcher: &'a Arc<Watcher>) -> Waiting<'a, T> {
         Waiting { signal: self, deadline, watcher, alarm: None }
     }
 }
 
-/// See [`OneShot::wait_async`].
+/// The future of [`OneShot::wait_async`].
 pub(crate) struct Waiting<'a, T> {
     signal: &'a OneShot<T>,
     deadline: Instant,
@@ -105,7 +112,7 @@ impl<T> Future for Waiting<'_, T> {
         if let Some(value) = state.value.take() {
             return Poll::Ready(Some(value));
         }
-        // Nobody keeps deadlines once the store has ended.
+        // After the end of the store, no thread keeps deadlines.
         if Instant::now() >= self.deadline || self.watcher.is_closed() {
             return Poll::Ready(None);
         }
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_nobody_takes_is_dropped_with_the_last_handle() {
+    fn an_unreceived_value_is_dropped_with_the_last_handle() {
         let value = Arc::new(());
         let signal = OneShot::new();
         signal.send(Arc::clone(&value));

@@ -1,24 +1,26 @@
-//! The store's second thread: deadlines of tasks, and a poll now and then at calls that run in other processes.
+//! The watcher thread, the second thread of a store: deadlines of tasks, and polls of calls in other processes.
 //!
-//! Deadlines are kept here and not by an async runtime, so that any executor will do and a paused test clock times
-//! nobody out. Another process cannot wake us (a file watcher on the WAL loses the last wake-up: the commit becomes
-//! visible after the last write), so its row is read every 0.2 to 10 ms while somebody waits, in one loop per store.
-//! With nobody waiting the thread sleeps without a timeout.
+//! The watcher thread keeps deadlines instead of an async runtime. Therefore any executor works, and a paused test clock
+//! causes no timeout.
+//!
+//! Another process cannot wake this one. A file watcher on the WAL misses the last commit, which becomes visible after
+//! the last write to the file. Therefore the watcher thread reads the rows of waited claims every 0.2 to
+//! 10 ms, in one loop per store. Without waiters the watcher thread sleeps without a timeout.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::encoding::digest::Slot;
 use crate::sync::{lock, wake};
 
-/// How often a claim is looked at.
+/// How often the watcher thread polls a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollRate {
-    /// It runs in another process: nobody else tells us when it ends.
+    /// The call runs in another process. Only a poll notices its end.
     Fast,
-    /// It runs here, and its end is signalled: only a `steal` from another process has to be noticed.
+    /// The call runs in this process and signals its end. A poll notices a `steal` by another process.
     Slow,
 }
 
@@ -26,12 +28,12 @@ const FAST_FIRST: Duration = Duration::from_micros(200);
 const FAST_LAST: Duration = Duration::from_millis(10);
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What a poll at a claim found.
+/// The answer of a poll of one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Poll {
-    /// Still running, with somebody waiting.
+    /// The call still runs and has waiters.
     Running,
-    /// Ended, or nobody waits any more.
+    /// The call has ended or has no waiters.
     Ended,
 }
 
@@ -41,7 +43,7 @@ struct PolledClaim {
     next: Instant,
     period: Duration,
     period_max: Duration,
-    /// Asked for again since the last poll began, by a waiter that poll did not see.
+    /// Whether another waiter asked for a poll after the last one had begun.
     renewed: bool,
 }
 
@@ -50,12 +52,13 @@ struct State {
     alarms: BTreeMap<(Instant, u64), Waker>,
     alarm_number: u64,
     polled: HashMap<u64, PolledClaim>,
-    /// Until when the thread sleeps; `None` while it is awake or sleeps until it is called.
+    /// The end of the sleep while `asleep` is set. `None` if the thread sleeps until a wake-up.
     asleep_until: Option<Instant>,
     asleep: bool,
     closing: bool,
 }
 
+/// The deadlines and the polled claims of one open store.
 #[derive(Debug, Default)]
 pub(crate) struct Watcher {
     state: Mutex<State>,
@@ -63,7 +66,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Wakes `waker` at `deadline`, unless the alarm is dropped before; at once if the store has ended.
+    /// Wakes `waker` at `deadline`, or at once if the store has ended. Dropping the alarm cancels it.
     pub(crate) fn alarm(self: &Arc<Self>, deadline: Instant, waker: Waker) -> Alarm {
         let mut state = lock(&self.state);
         state.alarm_number += 1;
@@ -73,12 +76,12 @@ impl Watcher {
             wake(waker);
         } else {
             state.alarms.insert(at, waker);
-            self.call(&state, deadline);
+            self.wake_before(&state, deadline);
         }
         Alarm { watcher: Arc::clone(self), at }
     }
 
-    /// Looks at a claim until it is over.
+    /// Polls a claim until it has ended.
     pub(crate) fn poll(&self, claim: u64, slot: Slot, rate: PollRate) {
         let (period, period_max) = match rate {
             PollRate::Fast => (FAST_FIRST, FAST_LAST),
@@ -88,7 +91,7 @@ impl Watcher {
         let mut state = lock(&self.state);
         let fresh = PolledClaim { slot, next, period, period_max, renewed: false };
         state.polled.entry(claim).and_modify(|polled| polled.renewed = true).or_insert(fresh);
-        self.call(&state, next);
+        self.wake_before(&state, next);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -100,51 +103,57 @@ impl Watcher {
         self.changed.notify_all();
     }
 
-    /// Calls the thread if it would sleep past `instant`.
-    fn call(&self, state: &State, instant: Instant) {
+    /// Wakes the thread if it would sleep past `instant`.
+    fn wake_before(&self, state: &State, instant: Instant) {
         if state.asleep && state.asleep_until.is_none_or(|until| instant < until) {
             self.changed.notify_all();
         }
     }
 
-    /// Runs the thread's loop. `poll` reads the rows of claims and completes those that have ended.
+    /// Runs the loop of the watcher thread. `poll` reads the rows of claims and completes those that have ended.
     pub(crate) fn run(&self, poll: impl Fn(&[(u64, Slot)]) -> Vec<(u64, Poll)>) {
         let mut state = lock(&self.state);
         while !state.closing {
             let now = Instant::now();
-            let due = take_due(&mut state, now);
+            let due = take_due_alarms(&mut state, now);
             if !due.is_empty() {
                 drop(state);
                 due.into_iter().for_each(wake);
                 state = lock(&self.state);
                 continue;
             }
-            let claims = take_polls(&mut state, now);
+            let claims = take_due_polls(&mut state, now);
             if !claims.is_empty() {
                 drop(state);
                 let polls = poll(&claims);
                 state = lock(&self.state);
-                schedule(&mut state, &polls);
+                reschedule(&mut state, &polls);
                 continue;
             }
-            state.asleep_until = next_instant(&state);
-            state.asleep = true;
-            state = match state.asleep_until {
-                Some(until) => {
-                    let left = until.saturating_duration_since(now);
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-            state.asleep = false;
+            state = self.sleep(state, now);
         }
         let rest = std::mem::take(&mut state.alarms);
         drop(state);
         rest.into_values().for_each(wake);
     }
+
+    /// Sleeps until the next alarm or poll is due, or until a wake-up.
+    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>, now: Instant) -> MutexGuard<'a, State> {
+        state.asleep_until = next_due(&state);
+        state.asleep = true;
+        let mut state = match state.asleep_until {
+            Some(until) => {
+                let left = until.saturating_duration_since(now);
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.asleep = false;
+        state
+    }
 }
 
-fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
+fn take_due_alarms(state: &mut State, now: Instant) -> Vec<Waker> {
     let mut due = Vec::new();
     while let Some(entry) = state.alarms.first_entry() {
         if entry.key().0 > now {
@@ -155,7 +164,7 @@ fn take_due(state: &mut State, now: Instant) -> Vec<Waker> {
     due
 }
 
-fn take_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
+fn take_due_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
     let due = state.polled.iter_mut().filter(|(_, polled)| polled.next <= now);
     due.map(|(claim, polled)| {
         polled.renewed = false;
@@ -164,7 +173,7 @@ fn take_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
     .collect()
 }
 
-fn schedule(state: &mut State, polls: &[(u64, Poll)]) {
+fn reschedule(state: &mut State, polls: &[(u64, Poll)]) {
     let now = Instant::now();
     for (claim, poll) in polls {
         let Some(polled) = state.polled.get_mut(claim) else { continue };
@@ -177,13 +186,13 @@ fn schedule(state: &mut State, polls: &[(u64, Poll)]) {
     }
 }
 
-fn next_instant(state: &State) -> Option<Instant> {
+fn next_due(state: &State) -> Option<Instant> {
     let alarm = state.alarms.first_key_value().map(|(at, _)| at.0);
     let poll = state.polled.values().map(|polled| polled.next).min();
     alarm.into_iter().chain(poll).min()
 }
 
-/// A deadline that is kept until it is dropped.
+/// A deadline of a task. Dropping the alarm cancels it.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     watcher: Arc<Watcher>,
@@ -192,7 +201,7 @@ pub(crate) struct Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // A waker may be the last to hold a task, and the task an alarm: it goes when the lock is free again.
+        // The waker may own the last handle of a task with another alarm, so it is dropped after the lock is released.
         let waker = lock(&self.watcher.state).alarms.remove(&self.at);
         drop(waker);
     }
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_rings_once_and_a_dropped_one_never() {
+    fn an_alarm_wakes_once_and_a_dropped_alarm_never() {
         let (watcher, thread) = running(|| Poll::Ended);
         let (kept, dropped) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let soon = Instant::now() + Duration::from_millis(10);
@@ -248,12 +257,12 @@ mod tests {
     struct Panicking;
     impl Wake for Panicking {
         fn wake(self: Arc<Self>) {
-            panic!("a waker that panics");
+            panic!("a panicking waker");
         }
     }
 
     #[test]
-    fn a_waker_that_panics_leaves_nobody_else_asleep() {
+    fn a_panicking_waker_delays_no_other_waker() {
         let watcher = Arc::new(Watcher::default());
         let soon = Instant::now();
         let late = soon + Duration::from_secs(3_600);
@@ -267,12 +276,12 @@ mod tests {
         until(|| counts[0].0.0.load(Ordering::SeqCst) == 1);
         watcher.close();
         thread.join().unwrap();
-        assert_eq!(counts[1].0.0.load(Ordering::SeqCst), 1, "the end wakes all");
+        assert_eq!(counts[1].0.0.load(Ordering::SeqCst), 1, "closing wakes every alarm");
         drop(watcher.alarm(late, Arc::new(Panicking).into()));
     }
 
     #[test]
-    fn a_claim_is_looked_at_until_it_is_over() {
+    fn a_claim_is_polled_until_it_has_ended() {
         let polls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&polls);
         let (watcher, thread) =

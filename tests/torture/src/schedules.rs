@@ -169,9 +169,9 @@ macro_rules! scenarios {
             }
 
             fn send(queue: &Queue, desk: &AtomicBool, n: usize) {
-                if shuttle::rand::thread_rng().gen_range(0..2) == 0 && queue.enter() {
+                if shuttle::rand::thread_rng().gen_range(0..2) == 0 && queue.try_begin_inline() {
                     write_at(desk);
-                    queue.leave(shuttle::rand::thread_rng().gen_range(0..2) == 0);
+                    queue.end_inline(shuttle::rand::thread_rng().gen_range(0..2) == 0);
                     return;
                 }
                 let on_failure = if n == 0 { OnFailure::RetryForever } else { OnFailure::FailAfter(Instant::now() + LONG) };
@@ -192,7 +192,7 @@ macro_rules! scenarios {
                             }
                         }
                         Work::Idle => write_at(desk),
-                        Work::Over => {
+                        Work::Closed => {
                             queue.end(&crate::real::$variant::error::Error::closed());
                             return written;
                         }

@@ -6,7 +6,7 @@ use std::thread;
 use rusqlite::ffi;
 
 use super::*;
-use crate::engine::submit::tests::Threadless;
+use crate::engine::tests::Threadless;
 use crate::{OnInterrupt, call};
 
 type ThreadResult = rusqlite::Result<()>;

@@ -321,7 +321,7 @@ impl World {
         let here =
             |m: &usize| self.owner(*m) == row.owner && self.workers[*m].step.holds() == Some(row.claim);
         if row.owner == self.owner(n) {
-            return if (0..WORKERS).any(|m| here(&m)) { Holder::Here } else { Holder::Nobody };
+            return if (0..WORKERS).any(|m| here(&m)) { Holder::Local } else { Holder::Nobody };
         }
         let alive = self.owners.contains(&row.owner) && broken != Broken::TakesOverTheLiving;
         if alive { Holder::Alive } else { Holder::Dead }

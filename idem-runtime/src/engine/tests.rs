@@ -1,4 +1,4 @@
-//! What a lone caller writes by itself, what it leaves to the writer's thread, and when it does not write at all.
+//! Inline writes: which requests a caller writes, and which ones it leaves to the writer thread.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,35 +10,33 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
-use crate::backend::request::OnFailure;
 use crate::call;
-use crate::encoding::digest::Slot;
-use crate::engine::queue::{Queue, SOLO_AFTER_COMMITS, Work};
+use crate::engine::queue::Work;
+use crate::engine::queue::tests::request;
 use crate::error::{Error, ErrorKind};
 use crate::host::store_path::StorePath;
-use crate::protocol::change::{Change, Expect};
 use crate::protocol::record::Status;
 use crate::sqlite::commit::Committer;
 use crate::sqlite::connection;
 use crate::store::{Inner, Store};
 
-const MOMENT: Duration = Duration::from_millis(50);
-const NAME: &str = "tests.lone";
+const PAUSE: Duration = Duration::from_millis(50);
+const NAME: &str = "tests.inline";
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(30);
     while !is_so() {
-        assert!(Instant::now() < limit, "in vain: {what}");
+        assert!(Instant::now() < limit, "it never happened: {what}");
         thread::park_timeout(Duration::from_millis(1));
     }
 }
 
-fn a_moment() {
-    let over = Instant::now() + MOMENT;
-    until("a moment", || Instant::now() >= over);
+pub(crate) fn pause() {
+    let over = Instant::now() + PAUSE;
+    until("the pause is over", || Instant::now() >= over);
 }
 
-/// A store without threads: what is written is written by its callers.
+/// A store without threads: its callers make every write inline.
 pub(crate) struct Threadless {
     pub(crate) store: Store,
     _folder: tempfile::TempDir,
@@ -54,7 +52,7 @@ impl Threadless {
     fn with_purging() -> Threadless {
         let folder = tempfile::tempdir().unwrap();
         let path = StorePath::resolve(&folder.path().join("idem.db")).unwrap();
-        let engine = Store::builder().record_within(MOMENT).prepare(path.clone()).unwrap();
+        let engine = Store::builder().record_within(PAUSE).prepare(path.clone()).unwrap();
         let inner =
             Inner::new(engine, path.database().to_owned(), thread::spawn(|| Ok(())), thread::spawn(|| ()));
         Threadless { store: Store { inner: Arc::new(inner) }, _folder: folder }
@@ -68,7 +66,7 @@ impl Threadless {
         self.engine().with_writer(|writer| look(writer.committer())).unwrap()
     }
 
-    /// Another program that holds the write lock.
+    /// A connection of another program, which holds the write lock.
     fn locked(&self) -> Connection {
         let conn = connection::connect(self.store.path()).unwrap();
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -87,8 +85,8 @@ impl Threadless {
 
 impl Drop for Threadless {
     fn drop(&mut self) {
-        // Nobody is left who would write what waits.
-        self.engine().break_down();
+        // No thread writes the queued requests any more.
+        self.engine().abort();
     }
 }
 
@@ -96,13 +94,13 @@ fn pay(store: &Store, key: u32) -> Result<u32, Error> {
     call(NAME).store(store).key(&key).run(|| Ok(key))
 }
 
-/// A claim that is left to a thread that is not there.
-fn waits_in_vain(store: &Store) -> bool {
+/// Whether a claim fails because no writer thread takes it.
+fn claim_fails(store: &Store) -> bool {
     call(NAME).store(store).key(&2).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2)).is_err()
 }
 
 #[test]
-fn a_lone_caller_needs_no_other_thread() {
+fn a_lone_caller_writes_inline_without_the_writer_thread() {
     let place = Threadless::new();
     for key in 0..20 {
         assert_eq!(pay(&place.store, key).unwrap(), key);
@@ -117,18 +115,18 @@ fn a_lone_caller_needs_no_other_thread() {
 }
 
 #[test]
-fn a_task_leaves_writing_to_the_thread() {
+fn a_task_leaves_its_write_to_the_writer_thread() {
     let place = Threadless::new();
     let mut calling = pin!(call(NAME).store(&place.store).key(&1).run_async(async || Ok::<u32, Error>(1)));
     assert!(matches!(calling.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     assert_eq!((place.engine().state.queue.len(), place.status(1)), (1, None));
-    // Nor does a thread that would overtake it.
-    assert!(waits_in_vain(&place.store));
+    // A blocked caller does not overtake the task.
+    assert!(claim_fails(&place.store));
     assert_eq!(place.status(2), None);
 }
 
 #[test]
-fn what_a_lone_caller_cannot_write_the_thread_does() {
+fn the_writer_thread_retries_a_failed_inline_write() {
     let place = Threadless::new();
     let mut lock = None;
     let begun = Instant::now();
@@ -138,13 +136,13 @@ fn what_a_lone_caller_cannot_write_the_thread_does() {
     });
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotRecorded);
     assert!(begun.elapsed() < Duration::from_secs(10), "it waited too long");
-    // Nobody goes ahead of what is to be tried again.
-    assert!(waits_in_vain(&place.store));
+    // An inline write does not overtake the retried request.
+    assert!(claim_fails(&place.store));
     let thread = place.start();
-    a_moment();
+    pause();
     assert_eq!(place.status(1), Some(Status::Running));
     drop(lock);
-    until("it is written", || place.status(1) == Some(Status::Done));
+    until("the completion is written", || place.status(1) == Some(Status::Done));
     assert_eq!(pay(&place.store, 3).unwrap(), 3);
     place.store.close().unwrap();
     thread.join().unwrap().unwrap();
@@ -159,7 +157,7 @@ mod panics {
     use super::*;
     use crate::open::threads::run_writer;
 
-    /// A subscriber that panics when it is told of so many troubles.
+    /// A subscriber that panics at the store error of this number.
     struct PanicAt(u32, AtomicU32);
 
     impl tracing::Subscriber for PanicAt {
@@ -182,7 +180,7 @@ mod panics {
     }
 
     #[test]
-    fn whoever_waits_for_a_thread_that_panics_is_told() {
+    fn a_panic_of_the_writer_thread_fails_every_request() {
         let place = Threadless::new();
         let requests = [request(), request(), request()];
         let replies = requests.each_ref().map(|request| request.reply.clone().unwrap());
@@ -191,7 +189,7 @@ mod panics {
         }
         let conn = connection::connect(place.store.path()).unwrap();
         conn.execute_batch("ALTER TABLE idem_record RENAME TO gone").unwrap();
-        // By the third failure one is stuck, one is being written and one is pending.
+        // At the third failure one request is stuck, one is being written and one is pending.
         let third = PanicAt(3, AtomicU32::new(0));
         assert!(tracing::subscriber::with_default(third, || run_writer(place.engine())).is_err());
         for reply in replies {
@@ -201,42 +199,44 @@ mod panics {
 }
 
 #[test]
-fn a_lone_caller_does_not_overtake_what_is_tried_again_later() {
+fn an_inline_write_does_not_overtake_a_retried_request() {
     let place = Threadless::new();
     let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
-        // Free again when the body is over and its completion could not be written.
+        // The lock is free again after the completion could not be written.
         let lock = place.locked();
         let engine = Arc::clone(place.engine());
         thread::spawn(move || {
-            until("it is kept", || engine.with_writer(|writer| writer.has_more_to_do()) == Some(true));
+            until("the writer keeps the completion", || {
+                engine.with_writer(|writer| writer.has_other_work()) == Some(true)
+            });
             drop(lock);
         });
         Ok(1)
     });
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotRecorded);
     let queue = &place.engine().state.queue;
-    assert!(matches!(queue.next(Some(Duration::ZERO)), Work::Idle), "the thread was called");
+    assert!(matches!(queue.next(Some(Duration::ZERO)), Work::Idle), "the writer thread was woken");
     thread::scope(|scope| {
-        // It may be called for what is to be tried again before the request is there.
+        // The writer thread may wake for the retried request before the new one is queued.
         let asleep = scope.spawn(|| {
             let mut work = (0..10).map(|_| queue.next(Some(Duration::from_secs(60))));
             work.find(|work| !matches!(work, Work::Idle))
         });
-        until("the thread sleeps until it tries again", || queue.is_idle());
-        assert!(waits_in_vain(&place.store));
+        until("the writer thread sleeps until the retry", || queue.is_idle());
+        assert!(claim_fails(&place.store));
         assert!(matches!(asleep.join().unwrap(), Some(Work::Batch(batch)) if batch.len() == 1));
     });
     assert_eq!(place.status(2), None);
 }
 
 #[test]
-fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
+fn the_writer_thread_grants_a_claim_that_found_the_write_lock_taken() {
     let place = Threadless::new();
     let lock = place.locked();
     thread::scope(|scope| {
         let calling = scope.spawn(|| call(NAME).store(&place.store).key(&1).run(|| Ok::<u32, Error>(1)));
-        until("it is left to the thread", || {
-            place.engine().with_writer(|writer| writer.has_more_to_do()) == Some(true)
+        until("the claim is left to the writer thread", || {
+            place.engine().with_writer(|writer| writer.has_other_work()) == Some(true)
         });
         let thread = place.start();
         drop(lock);
@@ -247,88 +247,40 @@ fn a_claim_that_finds_the_write_lock_taken_is_given_by_the_thread() {
 }
 
 #[test]
-fn the_thread_is_called_when_something_may_be_purged() {
+fn an_inline_write_wakes_the_writer_thread_if_a_purge_is_due() {
     let place = Threadless::with_purging();
     assert!(place.store.record_done(NAME, &1, &1_u32).unwrap());
     let engine = Arc::clone(place.engine());
     let thread = thread::spawn(move || engine.state.queue.next(None));
-    until("the thread is called", || thread.is_finished());
+    until("the writer thread is woken", || thread.is_finished());
     assert!(matches!(thread.join().unwrap(), Work::Idle));
 }
 
 #[test]
-fn closing_waits_for_a_caller_that_writes() {
+fn closing_waits_for_an_inline_write() {
     let store = Store::temporary().unwrap();
     let queue = &store.inner.engine.state.queue;
-    until("nobody writes", || queue.enter());
+    until("no thread writes", || queue.try_begin_inline());
     assert!(!queue.is_idle());
     thread::scope(|scope| {
         let closing = scope.spawn(|| store.close());
-        a_moment();
+        pause();
         assert!(!closing.is_finished());
-        queue.leave(false);
+        queue.end_inline(false);
         closing.join().unwrap().unwrap();
     });
-    assert!(!queue.enter(), "the store is closed");
+    assert!(!queue.try_begin_inline(), "the store is closed");
 }
 
-#[test]
-fn the_writers_thread_does_not_end_under_a_caller_that_writes() {
-    let queue = Arc::new(Queue::default());
-    assert!(queue.enter());
-    let asked = Arc::clone(&queue);
-    let thread = thread::spawn(move || asked.next(None));
-    queue.close();
-    a_moment();
-    assert!(!thread.is_finished());
-    queue.leave(false);
-    assert!(matches!(thread.join().unwrap(), Work::Over));
-}
-
-fn request() -> Request {
-    let change = Change { slot: Slot::default(), expect: Expect::Any, new: None };
-    Request::new(change, OnFailure::RetryForever, Some(OneShot::new()))
-}
-
-#[test]
-fn a_caller_of_many_does_not_write_alone() {
-    let queue = Arc::new(Queue::default());
-    let asked = Arc::clone(&queue);
-    let thread = thread::spawn(move || {
-        let mut sizes = Vec::new();
-        while let Work::Batch(batch) = asked.next(None) {
-            sizes.push(batch.len());
-        }
-        sizes
-    });
-    assert!(queue.enter());
-    assert!(!queue.enter(), "one at a time");
-    (0..3).for_each(|_| queue.push(request()));
-    a_moment();
-    assert_eq!(queue.len(), 3, "what comes meanwhile shares the next commit");
-    queue.leave(false);
-    for _ in 0..SOLO_AFTER_COMMITS {
-        until("it is written", || queue.is_idle());
-        assert!(!queue.enter(), "there was a solo_countdown");
-        queue.push(request());
-    }
-    until("it is written", || queue.is_idle());
-    assert!(queue.enter(), "the solo_countdown has gone");
-    queue.leave(false);
-    queue.close();
-    let sizes = thread.join().unwrap();
-    assert_eq!((sizes.first(), sizes.len()), (Some(&3), 1 + SOLO_AFTER_COMMITS as usize));
-}
-
-/// How many commits stand in the log.
+/// The number of commits in the WAL.
 fn commits(store: &Store) -> usize {
-    let log = std::fs::read(store.path().with_extension("db-wal")).unwrap();
-    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
-    let frames = (32..log.len()).step_by(24 + number(8) as usize);
+    let wal = std::fs::read(store.path().with_extension("db-wal")).unwrap();
+    let number = |at: usize| u32::from_be_bytes(wal[at..at + 4].try_into().unwrap());
+    let frames = (32..wal.len()).step_by(24 + number(8) as usize);
     frames.take_while(|at| number(at + 8) == number(16)).filter(|at| number(at + 4) > 0).count()
 }
 
-// The fewest commits there can be: what waits while the write lock is taken is written together.
+// Requests that wait for the write lock share a commit, so the number of commits stays small.
 #[test]
 fn sixty_four_callers_share_their_commits() {
     let folder = tempfile::tempdir().unwrap();
@@ -354,19 +306,19 @@ fn sixty_four_callers_share_their_commits() {
         }
         let queue = &store.inner.engine.state.queue;
         until("most claims wait", || queue.len() >= 1);
-        a_moment();
+        pause();
         drop(locked);
         all_run.wait();
         locked = lock();
         all_end.wait();
         until("most ends wait", || queue.len() >= 1);
-        a_moment();
+        pause();
         drop(locked);
     });
     assert!(commits(&store) < 32, "{} commits for 64 calls", commits(&store));
 }
 
 #[test]
-fn a_store_can_be_printed() {
+fn a_store_prints_its_engine() {
     assert!(format!("{:?}", Store::temporary().unwrap()).contains("Engine"));
 }
