@@ -40,5 +40,5 @@ fn run_watcher(state: &StoreState) {
 
 /// Runs the writer until the store closes. After a panic every waiting caller gets an error.
 pub(crate) fn run_writer(engine: &Engine) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(|| engine.run())).unwrap_or_else(|_| Err(engine.break_down()))
+    catch_unwind(AssertUnwindSafe(|| engine.run())).unwrap_or_else(|_| Err(engine.abort()))
 }
