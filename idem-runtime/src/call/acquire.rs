@@ -69,7 +69,7 @@ pub(crate) struct Acquisition<'a> {
     engine: &'a Arc<Engine>,
     mode: Mode,
     caller: Caller,
-    begun: Instant,
+    started: Instant,
     deadline: Instant,
     known: Known,
     waited: bool,
@@ -96,7 +96,7 @@ impl<'a> Acquisition<'a> {
             engine,
             mode,
             caller,
-            begun: Instant::now(),
+            started: Instant::now(),
             deadline: deadline(call.wait),
             known,
             waited: false,
@@ -112,7 +112,7 @@ impl<'a> Acquisition<'a> {
     }
 
     fn ready(&self, claim: Result<Claim, Arc<Record>>) -> Ready {
-        let waited = if self.waited { self.begun.elapsed() } else { Duration::ZERO };
+        let waited = if self.waited { self.started.elapsed() } else { Duration::ZERO };
         Ready { recover: claim.is_ok() && self.recovering, claim, waited }
     }
 
@@ -203,7 +203,7 @@ impl<'a> Acquisition<'a> {
     pub(crate) fn on_completion(&mut self, completion: Option<Completion>) -> Result<(), Error> {
         self.waited = true;
         let Some(completion) = completion else { return Err(self.wait_is_over()) };
-        event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
+        event::waited(&self.call.name, self.call.key.as_str(), self.started.elapsed().as_millis());
         self.handoff = completion.handoff;
         if let Some(record) = completion.record {
             self.known = Known::Record(record);

@@ -13,7 +13,7 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
 use crate::call::recover::{IntoVerdict, Recovered, State};
-use crate::call::run::{Begun, Looked, answer};
+use crate::call::run::{Invocation, Looked, answer};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
@@ -78,14 +78,14 @@ impl<P, M> Detached<P, M> {
         F: FnOnce() -> Fut + Send + 'static,
     {
         let Call { plan, on_err, map_err } = self.0;
-        let made = match runtime().and_then(|runtime| Ok((runtime, Begun::new(plan)?))) {
-            Ok((runtime, begun)) => match begun.look(&on_err, Status::is_finished) {
-                Ok(Looked::Answer(answer)) => answer.map_err(|error| begun.call.about(error)),
-                Ok(Looked::At(known)) => match begun.acquire_async(begun.mode(), known).await {
-                    Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
-                    Err(error) => Err(begun.call.about(error)),
+        let made = match runtime().and_then(|runtime| Ok((runtime, Invocation::new(plan)?))) {
+            Ok((runtime, invocation)) => match invocation.look(&on_err, Status::is_finished) {
+                Ok(Looked::Answer(answer)) => answer.map_err(|error| invocation.call.about(error)),
+                Ok(Looked::At(known)) => match invocation.acquire_async(invocation.mode(), known).await {
+                    Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
+                    Err(error) => Err(invocation.call.about(error)),
                 },
-                Err(error) => Err(begun.call.about(error)),
+                Err(error) => Err(invocation.call.about(error)),
             },
             Err(error) => Err(error),
         };
@@ -118,8 +118,8 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
         let made = match state {
             State::Over(over) => over.map(Ok),
             State::Ready(made) => match (runtime(), *made) {
-                (Ok(runtime), (begun, ready)) => spawn(&runtime, begun, ready, on_err, body).await,
-                (Err(error), (begun, _)) => Err(begun.call.about(error)),
+                (Ok(runtime), (invocation, ready)) => spawn(&runtime, invocation, ready, on_err, body).await,
+                (Err(error), (invocation, _)) => Err(invocation.call.about(error)),
             },
         };
         answer(made, &map_err)
@@ -135,7 +135,7 @@ fn runtime() -> Result<Handle, Error> {
 
 async fn spawn<R, P, Fut, F>(
     runtime: &Handle,
-    begun: Begun,
+    invocation: Invocation,
     ready: Ready,
     on_err: P,
     body: F,
@@ -148,12 +148,12 @@ where
     Fut: Future<Output = R> + Send + 'static,
     F: FnOnce() -> Fut + Send + 'static,
 {
-    let (name, key) = (begun.call.name.clone(), begun.call.key.clone());
+    let (name, key) = (invocation.call.name.clone(), invocation.call.key.clone());
     let counted = Running::enter();
     let call = async move {
         let _counted = counted;
-        let made = begun.finish_async(ready, on_err, body).await;
-        made.map_err(|error| begun.call.about(error))
+        let made = invocation.finish_async(ready, on_err, body).await;
+        made.map_err(|error| invocation.call.about(error))
     };
     let task = runtime.spawn(event::in_current_span(context::within(context::scope(), call)));
     match task.await {
@@ -213,10 +213,10 @@ pub async fn drain(timeout: Duration) -> usize {
 }
 
 fn wait_for_none(timeout: Duration) -> usize {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut running = lock(&RUNNING);
     while *running > 0 {
-        let Some(left) = timeout.checked_sub(begun.elapsed()) else { break };
+        let Some(left) = timeout.checked_sub(started.elapsed()) else { break };
         running = ENDED.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     *running

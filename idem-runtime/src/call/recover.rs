@@ -14,7 +14,7 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Known, Ready};
 use crate::call::claim::{Claim, End};
 use crate::call::outcome::Recording;
-use crate::call::run::{Begun, Looked, answer};
+use crate::call::run::{Invocation, Looked, answer};
 use crate::call::{Call, outcome};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
@@ -63,7 +63,7 @@ pub(crate) enum State<T> {
     /// The call is over: the hook knew its result, or there is an error.
     Over(Result<T, Error>),
     /// The record answers, or the body is to run.
-    Ready(Box<(Begun, Ready)>),
+    Ready(Box<(Invocation, Ready)>),
 }
 
 /// What follows from a verdict that settles something.
@@ -86,8 +86,8 @@ impl<P, M> Call<P, M> {
         V: IntoVerdict<T>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Begun::new(plan) {
-            Ok(begun) => recover(begun, hook),
+        let state = match Invocation::new(plan) {
+            Ok(invocation) => recover(invocation, hook),
             Err(error) => State::Over(Err(error)),
         };
         Recovered { state, on_err, map_err }
@@ -104,8 +104,8 @@ impl<P, M> Call<P, M> {
         Fut: Future<Output = V>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Begun::new(plan) {
-            Ok(begun) => recover_async(begun, hook).await,
+        let state = match Invocation::new(plan) {
+            Ok(invocation) => recover_async(invocation, hook).await,
             Err(error) => State::Over(Err(error)),
         };
         Recovered { state, on_err, map_err }
@@ -128,8 +128,8 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         let made = match state {
             State::Over(over) => over.map(Ok),
             State::Ready(made) => {
-                let (begun, ready) = *made;
-                begun.finish(ready, &on_err, body).map_err(|error| begun.call.about(error))
+                let (invocation, ready) = *made;
+                invocation.finish(ready, &on_err, body).map_err(|error| invocation.call.about(error))
             }
         };
         answer(made, &map_err)
@@ -154,75 +154,77 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         let made = match state {
             State::Over(over) => over.map(Ok),
             State::Ready(made) => {
-                let (begun, ready) = *made;
-                let made = begun.finish_async(ready, on_err, body).await;
-                made.map_err(|error| begun.call.about(error))
+                let (invocation, ready) = *made;
+                let made = invocation.finish_async(ready, on_err, body).await;
+                made.map_err(|error| invocation.call.about(error))
             }
         };
         answer(made, &map_err)
     }
 }
 
-fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) -> State<T> {
-    let known = match begun.known() {
+fn recover<T: Value, V: IntoVerdict<T>>(invocation: Invocation, hook: impl FnOnce() -> V) -> State<T> {
+    let known = match invocation.known() {
         Ok(known) => known,
         Err(over) => return over,
     };
-    let ready = match begun.acquire(Mode::Recover, known) {
+    let ready = match invocation.acquire(Mode::Recover, known) {
         Ok(ready) => ready,
-        Err(error) => return begun.over(Err(error)),
+        Err(error) => return invocation.over(Err(error)),
     };
     let (mut claim, waited) = match ready.interrupted() {
         Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(Box::new((begun, ready))),
+        Err(ready) => return State::Ready(Box::new((invocation, ready))),
     };
-    let (scope, _) = outcome::scope(begun.state(), &claim);
+    let (scope, _) = outcome::scope(invocation.state(), &claim);
     claim.start();
     let verdict = {
         let _entered = context::enter(scope);
         hook().into_verdict()
     };
-    match begun.judge(claim, verdict, waited, Caller::Blocking) {
-        Err(error) => begun.over(Err(error)),
+    match invocation.judge(claim, verdict, waited, Caller::Blocking) {
+        Err(error) => invocation.over(Err(error)),
         Ok(Next::Recorded(recording)) => {
             let reply = recording.reply.wait(recording.deadline);
-            begun.over(recorded(recording, reply))
+            invocation.over(recorded(recording, reply))
         }
-        Ok(Next::Attempt { hooks, reply, deadline }) => begun.attempt(hooks, reply.wait(deadline), waited),
+        Ok(Next::Attempt { hooks, reply, deadline }) => {
+            invocation.attempt(hooks, reply.wait(deadline), waited)
+        }
     }
 }
 
-async fn recover_async<T, V, Fut>(begun: Begun, hook: impl FnOnce() -> Fut) -> State<T>
+async fn recover_async<T, V, Fut>(invocation: Invocation, hook: impl FnOnce() -> Fut) -> State<T>
 where
     T: Value,
     V: IntoVerdict<T>,
     Fut: Future<Output = V>,
 {
-    let known = match begun.known() {
+    let known = match invocation.known() {
         Ok(known) => known,
         Err(over) => return over,
     };
-    let ready = match begun.acquire_async(Mode::Recover, known).await {
+    let ready = match invocation.acquire_async(Mode::Recover, known).await {
         Ok(ready) => ready,
-        Err(error) => return begun.over(Err(error)),
+        Err(error) => return invocation.over(Err(error)),
     };
     let (mut claim, waited) = match ready.interrupted() {
         Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(Box::new((begun, ready))),
+        Err(ready) => return State::Ready(Box::new((invocation, ready))),
     };
-    let (scope, _) = outcome::scope(begun.state(), &claim);
+    let (scope, _) = outcome::scope(invocation.state(), &claim);
     claim.start();
     let verdict = context::within(scope, hook()).await.into_verdict();
-    let watcher = Arc::clone(&begun.state().watcher);
-    match begun.judge(claim, verdict, waited, Caller::Async) {
-        Err(error) => begun.over(Err(error)),
+    let watcher = Arc::clone(&invocation.state().watcher);
+    match invocation.judge(claim, verdict, waited, Caller::Async) {
+        Err(error) => invocation.over(Err(error)),
         Ok(Next::Recorded(recording)) => {
             let reply = recording.reply.wait_async(recording.deadline, &watcher).await;
-            begun.over(recorded(recording, reply))
+            invocation.over(recorded(recording, reply))
         }
         Ok(Next::Attempt { hooks, reply, deadline }) => {
             let reply = reply.wait_async(deadline, &watcher).await;
-            begun.attempt(hooks, reply, waited)
+            invocation.attempt(hooks, reply, waited)
         }
     }
 }
@@ -243,7 +245,7 @@ impl Ready {
     }
 }
 
-impl Begun {
+impl Invocation {
     /// The record, for a acquisition. A call that is done is over; a remembered `Err` is for whoever knows its type.
     fn known<T: Value>(&self) -> Result<Known, State<T>> {
         match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {

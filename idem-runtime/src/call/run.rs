@@ -42,8 +42,9 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let made = Begun::new(plan)
-            .and_then(|begun| begun.make(&on_err, body).map_err(|error| begun.call.about(error)));
+        let made = Invocation::new(plan).and_then(|invocation| {
+            invocation.make(&on_err, body).map_err(|error| invocation.call.about(error))
+        });
         answer(made, &map_err)
     }
 
@@ -66,8 +67,10 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        let made = match Begun::new(plan) {
-            Ok(begun) => begun.make_async(on_err, body).await.map_err(|error| begun.call.about(error)),
+        let made = match Invocation::new(plan) {
+            Ok(invocation) => {
+                invocation.make_async(on_err, body).await.map_err(|error| invocation.call.about(error))
+            }
             Err(error) => Err(error),
         };
         answer(made, &map_err)
@@ -96,7 +99,7 @@ fn note_failure() {
 
 /// A call that is really to be made.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct Invocation {
     pub(crate) call: Prepared,
     store: Store,
     /// Who wants to know how it went.
@@ -110,9 +113,9 @@ pub(crate) enum Looked<T, E> {
     At(Known),
 }
 
-impl Begun {
+impl Invocation {
     /// Prepares the call, unless it is only to be looked at.
-    pub(crate) fn new(plan: Plan) -> Result<Begun, Error> {
+    pub(crate) fn new(plan: Plan) -> Result<Invocation, Error> {
         let scope = context::scope();
         let observer = scope.consume_interception()?;
         let prepared = prepare(plan);
@@ -128,7 +131,7 @@ impl Begun {
         {
             return Err(call.about(refusal::beside_transaction()));
         }
-        Ok(Begun { call, store, observer })
+        Ok(Invocation { call, store, observer })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
