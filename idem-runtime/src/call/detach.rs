@@ -13,7 +13,7 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
 use crate::call::recover::{IntoVerdict, Recovered, State};
-use crate::call::run::{Invocation, Looked, answer};
+use crate::call::run::{Invocation, Lookup, answer};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
@@ -79,12 +79,14 @@ impl<P, M> Detached<P, M> {
     {
         let Call { plan, on_err, map_err } = self.0;
         let made = match runtime().and_then(|runtime| Ok((runtime, Invocation::new(plan)?))) {
-            Ok((runtime, invocation)) => match invocation.look(&on_err, Status::is_finished) {
-                Ok(Looked::Answer(answer)) => answer.map_err(|error| invocation.call.about(error)),
-                Ok(Looked::At(known)) => match invocation.acquire_async(invocation.mode(), known).await {
-                    Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
-                    Err(error) => Err(invocation.call.about(error)),
-                },
+            Ok((runtime, invocation)) => match invocation.lookup(&on_err, Status::is_finished) {
+                Ok(Lookup::Answer(answer)) => answer.map_err(|error| invocation.call.about(error)),
+                Ok(Lookup::Unanswered(known)) => {
+                    match invocation.acquire_async(invocation.mode(), known).await {
+                        Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
+                        Err(error) => Err(invocation.call.about(error)),
+                    }
+                }
                 Err(error) => Err(invocation.call.about(error)),
             },
             Err(error) => Err(error),

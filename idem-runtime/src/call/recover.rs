@@ -14,7 +14,7 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::acquire::{Known, Ready};
 use crate::call::claim::{Claim, End};
 use crate::call::outcome::Recording;
-use crate::call::run::{Invocation, Looked, answer};
+use crate::call::run::{Invocation, Lookup, answer};
 use crate::call::{Call, outcome};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::on_err::{ErrPolicy, Release};
@@ -248,9 +248,9 @@ impl Ready {
 impl Invocation {
     /// The record, for a acquisition. A call that is done is over; a remembered `Err` is for whoever knows its type.
     fn known<T: Value>(&self) -> Result<Known, State<T>> {
-        match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
-            Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
-            Ok(Looked::At(known)) => Ok(known),
+        match self.lookup::<T, Infallible, _>(&Release, |status| status == Status::Done) {
+            Ok(Lookup::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
+            Ok(Lookup::Unanswered(known)) => Ok(known),
             Err(error) => Err(self.over(Err(error))),
         }
     }

@@ -107,10 +107,10 @@ pub(crate) struct Invocation {
 }
 
 /// What a first look gave.
-pub(crate) enum Looked<T, E> {
+pub(crate) enum Lookup<T, E> {
     Answer(Result<Result<T, E>, Error>),
     /// What is known of the record, which is not done or does not answer this call.
-    At(Known),
+    Unanswered(Known),
 }
 
 impl Invocation {
@@ -151,9 +151,9 @@ impl Invocation {
         R: Outcome,
         P: ErrPolicy<R::Err>,
     {
-        match self.look(policy, Status::is_finished)? {
-            Looked::Answer(answer) => answer,
-            Looked::At(known) => {
+        match self.lookup(policy, Status::is_finished)? {
+            Lookup::Answer(answer) => answer,
+            Lookup::Unanswered(known) => {
                 let ready = self.acquire(self.mode(), known)?;
                 self.finish(ready, policy, body)
             }
@@ -170,9 +170,9 @@ impl Invocation {
         P: ErrPolicy<R::Err>,
         Fut: Future<Output = R>,
     {
-        match self.look(&policy, Status::is_finished)? {
-            Looked::Answer(answer) => answer,
-            Looked::At(known) => {
+        match self.lookup(&policy, Status::is_finished)? {
+            Lookup::Answer(answer) => answer,
+            Lookup::Unanswered(known) => {
                 let ready = self.acquire_async(self.mode(), known).await?;
                 self.finish_async(ready, policy, body).await
             }
@@ -180,11 +180,11 @@ impl Invocation {
     }
 
     /// The first look at the record. Nearly all later calls end here: what has ended so is decoded in its row.
-    pub(crate) fn look<T, E, P>(
+    pub(crate) fn lookup<T, E, P>(
         &self,
         policy: &P,
         has_ended: fn(Status) -> bool,
-    ) -> Result<Looked<T, E>, Error>
+    ) -> Result<Lookup<T, E>, Error>
     where
         T: Value,
         P: ErrPolicy<E>,
@@ -201,9 +201,9 @@ impl Invocation {
         };
         let visited = self.state().backend.visit(&self.call.slots, &mut replay).transpose()?;
         Ok(match (answer, visited) {
-            (Some(answer), _) => Looked::Answer(answer),
-            (None, Some(record)) => Looked::At(Known::of(record)),
-            (None, None) => Looked::At(Known::Nothing),
+            (Some(answer), _) => Lookup::Answer(answer),
+            (None, Some(record)) => Lookup::Unanswered(Known::of(record)),
+            (None, None) => Lookup::Unanswered(Known::Nothing),
         })
     }
 
