@@ -330,7 +330,7 @@ impl Prepared {
         Change { slot, expect, new: Some(new) }
     }
 
-    pub(crate) fn about(&self, error: Error) -> Error {
+    pub(crate) fn with_identity(&self, error: Error) -> Error {
         error.about(&self.name, self.key.as_str())
     }
 }

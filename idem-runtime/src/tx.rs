@@ -139,7 +139,7 @@ where
     }
     let mode = Mode::Interrupt(plan.on_interrupt);
     let call = plan.prepare()?;
-    let about = |error: Error| call.about(error);
+    let about = |error: Error| call.with_identity(error);
     let store_id = record::store_id(conn).map_err(about)?;
     let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
         Opening::Answer(record) => {

@@ -80,14 +80,14 @@ impl<P, M> Detached<P, M> {
         let Call { plan, on_err, map_err } = self.0;
         let made = match runtime().and_then(|runtime| Ok((runtime, Invocation::new(plan)?))) {
             Ok((runtime, invocation)) => match invocation.lookup(&on_err, Status::is_finished) {
-                Ok(Lookup::Answer(answer)) => answer.map_err(|error| invocation.call.about(error)),
+                Ok(Lookup::Answer(answer)) => answer.map_err(|error| invocation.call.with_identity(error)),
                 Ok(Lookup::Unanswered(known)) => {
                     match invocation.acquire_async(invocation.mode(), known).await {
                         Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
-                        Err(error) => Err(invocation.call.about(error)),
+                        Err(error) => Err(invocation.call.with_identity(error)),
                     }
                 }
-                Err(error) => Err(invocation.call.about(error)),
+                Err(error) => Err(invocation.call.with_identity(error)),
             },
             Err(error) => Err(error),
         };
@@ -121,7 +121,7 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
             State::Over(over) => over.map(Ok),
             State::Ready(made) => match (runtime(), *made) {
                 (Ok(runtime), (invocation, ready)) => spawn(&runtime, invocation, ready, on_err, body).await,
-                (Err(error), (invocation, _)) => Err(invocation.call.about(error)),
+                (Err(error), (invocation, _)) => Err(invocation.call.with_identity(error)),
             },
         };
         answer(made, &map_err)
@@ -155,7 +155,7 @@ where
     let call = async move {
         let _counted = counted;
         let made = invocation.finish_async(ready, on_err, body).await;
-        made.map_err(|error| invocation.call.about(error))
+        made.map_err(|error| invocation.call.with_identity(error))
     };
     let task = runtime.spawn(event::in_current_span(context::within(context::scope(), call)));
     match task.await {

@@ -129,7 +129,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
             State::Over(over) => over.map(Ok),
             State::Ready(made) => {
                 let (invocation, ready) = *made;
-                invocation.finish(ready, &on_err, body).map_err(|error| invocation.call.about(error))
+                invocation.finish(ready, &on_err, body).map_err(|error| invocation.call.with_identity(error))
             }
         };
         answer(made, &map_err)
@@ -156,7 +156,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
             State::Ready(made) => {
                 let (invocation, ready) = *made;
                 let made = invocation.finish_async(ready, on_err, body).await;
-                made.map_err(|error| invocation.call.about(error))
+                made.map_err(|error| invocation.call.with_identity(error))
             }
         };
         answer(made, &map_err)
@@ -256,7 +256,7 @@ impl Invocation {
     }
 
     fn over<T>(&self, result: Result<T, Error>) -> State<T> {
-        State::Over(result.map_err(|error| self.call.about(error)))
+        State::Over(result.map_err(|error| self.call.with_identity(error)))
     }
 
     fn judge<T: Value>(

@@ -43,7 +43,7 @@ impl<P, M> Call<P, M> {
     {
         let Call { plan, on_err, map_err } = self;
         let made = Invocation::new(plan).and_then(|invocation| {
-            invocation.make(&on_err, body).map_err(|error| invocation.call.about(error))
+            invocation.make(&on_err, body).map_err(|error| invocation.call.with_identity(error))
         });
         answer(made, &map_err)
     }
@@ -68,9 +68,10 @@ impl<P, M> Call<P, M> {
     {
         let Call { plan, on_err, map_err } = self;
         let made = match Invocation::new(plan) {
-            Ok(invocation) => {
-                invocation.make_async(on_err, body).await.map_err(|error| invocation.call.about(error))
-            }
+            Ok(invocation) => invocation
+                .make_async(on_err, body)
+                .await
+                .map_err(|error| invocation.call.with_identity(error)),
             Err(error) => Err(error),
         };
         answer(made, &map_err)
@@ -129,7 +130,7 @@ impl Invocation {
             .as_ref()
             .is_some_and(|outer| outer.holds_transaction(&store.inner.engine.state.settings.store_id))
         {
-            return Err(call.about(refusal::beside_transaction()));
+            return Err(call.with_identity(refusal::beside_transaction()));
         }
         Ok(Invocation { call, store, observer })
     }
@@ -362,7 +363,7 @@ impl Invocation {
 pub(crate) fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
     let named = plan.store.take();
     let call = plan.prepare()?;
-    let store = named.map_or_else(default_store::store, Ok).map_err(|error| call.about(error))?;
-    context::check_usable(&store.inner.engine.state).map_err(|error| call.about(error))?;
+    let store = named.map_or_else(default_store::store, Ok).map_err(|error| call.with_identity(error))?;
+    context::check_usable(&store.inner.engine.state).map_err(|error| call.with_identity(error))?;
     Ok((call, store))
 }

@@ -14,14 +14,15 @@ use crate::sync::lock;
 pub(crate) fn answer(interception: &Interception, prepared: Result<(Prepared, Store), Error>) {
     match &interception.purpose {
         Purpose::Peek(found) => {
-            let seen =
-                prepared.and_then(|(call, store)| peek(&call, &store).map_err(|error| call.about(error)));
+            let seen = prepared
+                .and_then(|(call, store)| peek(&call, &store).map_err(|error| call.with_identity(error)));
             *lock(found) = Some(seen.map(|snapshot| snapshot.map(Box::new)));
         }
         Purpose::Settle { verdict, settled } => {
             let verdict = lock(verdict);
-            let done = prepared
-                .and_then(|(call, store)| settle(&call, &store, &verdict).map_err(|error| call.about(error)));
+            let done = prepared.and_then(|(call, store)| {
+                settle(&call, &store, &verdict).map_err(|error| call.with_identity(error))
+            });
             *lock(settled) = Some(done);
         }
         Purpose::Observe(_) => {}
