@@ -91,7 +91,7 @@ impl Claim {
     }
 
     /// Another claim of the same call has taken its place.
-    pub(crate) fn give_over(mut self) {
+    pub(crate) fn end_without_write(mut self) {
         self.phase = Phase::Ended;
     }
 

@@ -306,7 +306,7 @@ impl Invocation {
         match reply {
             Some(Reply::Granted(grant)) => match Claim::of(grant, self.engine()) {
                 Some(claim) => {
-                    hooks.give_over();
+                    hooks.end_without_write();
                     State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
                 }
                 None => self.over(Err(Error::store("the claim was granted twice"))),
