@@ -61,7 +61,7 @@ pub(crate) fn unprovable(wait: Duration) -> Error {
 }
 
 /// A call on a store whose write lock the body around it holds.
-pub(crate) fn beside_transaction() -> Error {
+pub(crate) fn transaction_not_passed() -> Error {
     let message = "the call waits for the transaction of the `tx` body that makes it";
     Error::new(ErrorKind::Reentrant, Ran::No, message).advise(Advice::PassTransaction)
 }

@@ -130,7 +130,7 @@ impl Invocation {
             .as_ref()
             .is_some_and(|outer| outer.holds_transaction(&store.inner.engine.state.settings.store_id))
         {
-            return Err(call.with_identity(refusal::beside_transaction()));
+            return Err(call.with_identity(refusal::transaction_not_passed()));
         }
         Ok(Invocation { call, store, observer })
     }

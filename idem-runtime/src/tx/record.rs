@@ -30,7 +30,7 @@ pub(crate) fn open<'conn>(
     check_journal(conn)?;
     if conn.is_autocommit() {
         if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
-            return Err(refusal::beside_transaction());
+            return Err(refusal::transaction_not_passed());
         }
         check_durable(conn)?;
         // A replay needs no write lock.
