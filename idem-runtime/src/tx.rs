@@ -32,7 +32,7 @@ use crate::scope::{context, interception};
 use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::tx::record::Opening;
+use crate::tx::record::Acquired;
 
 pub(crate) mod failure;
 pub(crate) mod record;
@@ -141,12 +141,12 @@ where
     let call = plan.prepare()?;
     let about = |error: Error| call.with_identity(error);
     let store_id = record::store_id(conn).map_err(about)?;
-    let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
-        Opening::Answer(record) => {
+    let inside = match record::acquire(conn, &call, &store_id, mode).map_err(about)? {
+        Acquired::Answer(record) => {
             interception::report(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
             return outcome::replay(&record.borrowed(), policy).map_err(about);
         }
-        Opening::Body(inside) => inside,
+        Acquired::Claimed(inside) => inside,
     };
     let Some(record) = inside.record() else { return Err(about(Error::store("the call was not claimed"))) };
     interception::report(observer.as_deref(), record, None);

@@ -13,20 +13,20 @@ use crate::sqlite::timeline::Timeline;
 use crate::sqlite::{records, schema};
 
 /// What a `tx` call finds when it begins.
-pub(crate) enum Opening<'conn> {
+pub(crate) enum Acquired<'conn> {
     /// The record answers.
     Answer(Box<Record>),
     /// The body is to run inside this.
-    Body(Box<InTransaction<'conn>>),
+    Claimed(Box<InTransaction<'conn>>),
 }
 
 /// Answers from the record, or claims the call.
-pub(crate) fn open<'conn>(
+pub(crate) fn acquire<'conn>(
     conn: &'conn Connection,
     call: &Prepared,
     store_id: &[u8; 16],
     mode: Mode,
-) -> Result<Opening<'conn>, Error> {
+) -> Result<Acquired<'conn>, Error> {
     check_journal(conn)?;
     if conn.is_autocommit() {
         if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
@@ -36,19 +36,23 @@ pub(crate) fn open<'conn>(
         // A replay needs no write lock.
         let timeline = timeline(conn)?.0;
         if let Found::Answer(record) = find(conn, call, store_id, &timeline, mode)? {
-            return Ok(Opening::Answer(record));
+            return Ok(Acquired::Answer(record));
         }
     }
     let mut inside = InTransaction::begin(conn)?;
     match find(conn, call, store_id, &inside.timeline, mode)? {
-        Found::Answer(record) => Ok(Opening::Answer(record)),
-        Found::Absent => inside.claim(call, None, Vec::new(), 1).map(|()| Opening::Body(Box::new(inside))),
+        Found::Answer(record) => Ok(Acquired::Answer(record)),
+        Found::Absent => {
+            inside.claim(call, None, Vec::new(), 1).map(|()| Acquired::Claimed(Box::new(inside)))
+        }
         Found::Expired(record, expired) => {
-            inside.claim(call, Some(record), expired, 1).map(|()| Opening::Body(Box::new(inside)))
+            inside.claim(call, Some(record), expired, 1).map(|()| Acquired::Claimed(Box::new(inside)))
         }
         Found::Interrupted(record) => {
             let attempt = record.attempt.saturating_add(1);
-            inside.claim(call, Some(record), Vec::new(), attempt).map(|()| Opening::Body(Box::new(inside)))
+            inside
+                .claim(call, Some(record), Vec::new(), attempt)
+                .map(|()| Acquired::Claimed(Box::new(inside)))
         }
     }
 }
