@@ -185,8 +185,7 @@ impl<'a> Acquisition<'a> {
     pub(crate) fn on_reply(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
         match reply {
             Some(Reply::Granted(grant)) => {
-                let claim = Claim::of(grant, self.engine)
-                    .ok_or_else(|| Error::store("the claim was granted twice"))?;
+                let claim = Claim::of(grant, self.engine);
                 event::claimed(claim.record());
                 Ok(Some(self.ready(Ok(claim))))
             }

@@ -48,9 +48,9 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Takes what the writer gave.
-    pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Option<Claim> {
-        let (record, before) = grant.take()?;
-        Some(Claim { engine: Arc::clone(engine), record, before, phase: Phase::Waiting })
+    pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Claim {
+        let (record, before) = grant.take();
+        Claim { engine: Arc::clone(engine), record, before, phase: Phase::Waiting }
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {

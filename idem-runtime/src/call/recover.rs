@@ -304,13 +304,11 @@ impl Invocation {
 
     fn attempt<T>(self, hooks: Claim, reply: Option<Reply>, waited: Duration) -> State<T> {
         match reply {
-            Some(Reply::Granted(grant)) => match Claim::of(grant, self.engine()) {
-                Some(claim) => {
-                    hooks.end_without_write();
-                    State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
-                }
-                None => self.over(Err(Error::store("the claim was granted twice"))),
-            },
+            Some(Reply::Granted(grant)) => {
+                let claim = Claim::of(grant, self.engine());
+                hooks.end_without_write();
+                State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
+            }
             Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
             _ => self.over(Err(Error::not_in_time("the next attempt"))),
         }
