@@ -1,4 +1,4 @@
-//! What happens to a call that is looked at or settled instead of made.
+//! The answers to `peek` and `settle`, given in place of the call.
 
 use crate::call::prepared::Prepared;
 use crate::call::refusal;
@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::snapshot::Snapshot;
 use crate::sync::lock;
 
-/// Answers the interception in place of the call.
+/// Answers an interception that inspects or settles the call.
 pub(crate) fn answer(interception: &Interception, prepared: Result<(Prepared, Store), Error>) {
     match &interception.purpose {
         Purpose::Peek(found) => {
@@ -52,7 +52,7 @@ fn settle(call: &Prepared, store: &Store, verdict: &Verdict<Encode>) -> Result<S
         if store.write(Change { slot, expect, new })?.is_none() {
             return Ok(settled);
         }
-        // Another call was faster: look again.
+        // Another call has changed the record since the read: read again.
     }
 }
 
