@@ -70,13 +70,7 @@ fn find(
     timeline: &Timeline,
     mode: Mode,
 ) -> Result<Found, Error> {
-    let mut records = records(conn, call)?;
-    let is_expired =
-        |record: &Record| Expired::of(&record.borrowed(), timeline.age_ms(record.at)) == Expired::Record;
-    let expired: Vec<u64> =
-        records.iter().filter(|record| is_expired(record)).map(|record| record.claim).collect();
-    records.sort_by_key(is_expired);
-    let Some(record) = records.into_iter().next() else { return Ok(Found::Absent) };
+    let Some((record, expired)) = record(conn, call, timeline)? else { return Ok(Found::Absent) };
     let differing = call.differing(&record.borrowed())?;
     let reentrant = call.is_reentrant(store_id);
     // A running record of a `tx` call is visible outside of its transaction only if the body ended the transaction.
@@ -99,11 +93,22 @@ fn find(
     }
 }
 
-/// The records of the call, under its name and its earlier names.
-fn records(conn: &Connection, call: &Prepared) -> Result<Vec<Record>, Error> {
+/// The first record of the call that has not expired, or else the first one, with the claims of all expired records.
+///
+/// Reads the slots of the name and of the earlier names.
+fn record(
+    conn: &Connection,
+    call: &Prepared,
+    timeline: &Timeline,
+) -> Result<Option<(Record, Vec<u64>)>, Error> {
     let found =
         call.slots().iter().filter_map(|slot| records::get(conn, slot).map_err(unreadable).transpose());
-    found.collect()
+    let mut records = found.collect::<Result<Vec<Record>, Error>>()?;
+    let is_expired =
+        |record: &Record| Expired::of(&record.borrowed(), timeline.age_ms(record.at)) == Expired::Record;
+    let expired = records.iter().filter(|record| is_expired(record)).map(|record| record.claim).collect();
+    records.sort_by_key(is_expired);
+    Ok(records.into_iter().next().map(|record| (record, expired)))
 }
 
 fn running_outside() -> Error {
