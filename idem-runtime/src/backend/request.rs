@@ -96,7 +96,7 @@ pub(crate) trait Submit: Send + Sync + Debug {
     fn submit(&self, request: Request, caller: Caller);
 }
 
-/// A committed claim that no caller has taken yet. If a grant is dropped, the claim is given back.
+/// A claim on disk that no caller has taken yet. Dropping the grant gives the claim back.
 #[derive(Debug)]
 pub(crate) struct Grant {
     record: Arc<Record>,
@@ -110,7 +110,7 @@ impl Grant {
         Grant { record: Arc::new(record), before: before.map(Box::new), back: Some(back) }
     }
 
-    /// The running record, and the record to restore if the body is never started.
+    /// Takes the running record, and the record to restore if the body never starts.
     pub(crate) fn take(mut self) -> (Arc<Record>, Option<Box<Record>>) {
         self.back = None;
         (Arc::clone(&self.record), self.before.take())

@@ -3,9 +3,9 @@
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{Reason, Record};
-use crate::sqlite::{changes, records};
 use crate::sqlite::records::ReadError;
 use crate::sqlite::write_transaction::WriteTransaction;
+use crate::sqlite::{changes, records};
 use crate::tx::claim::{TxClaim, free};
 use crate::tx::connection::{failed, next_claim_number, unreadable};
 use crate::tx::savepoint::roll_back_transaction;
