@@ -1,115 +1,166 @@
-//! Functions that run once.
+//! `#[idempotent]` runs a function once per key and replays its result to every later call: across threads, processes
+//! and crashes on one machine.
 //!
-//! Put [`#[idempotent]`](macro@idempotent) on a function and name what identifies a call. A second call with the same key
-//! gets the first one's result: in other threads and tasks, in other processes, after a crash. The records live in one
-//! SQLite file; there is no service to start.
+//! The records of the calls are in one SQLite file. There is no service to start.
+//!
+//! # A first call and its replay
+//!
+//! Put [`#[idempotent]`](macro@idempotent) on a function, and name what identifies a call:
 //!
 //! ```
 //! use idem_runtime::{Error, ErrorKind, Store, idempotent};
 //!
 //! #[idempotent(name = "shop.charge", key = order)]
 //! fn charge(order: &str, cents: u64) -> Result<u64, Error> {
-//!     // … the effect that must happen once …
-//!     Ok(cents)
+//!     Ok(cents) // Your effect goes here.
 //! }
 //!
 //! # fn main() -> Result<(), Error> {
-//! let store = Store::temporary()?; // in a program: Store::open("idem.db")
-//! idem_runtime::with_store(&store, || { // in a program: idem_runtime::init(store)
-//!     assert_eq!(charge("A-17", 500)?, 500); // runs
-//!     assert_eq!(charge("A-17", 500)?, 500); // is replayed
-//!     assert_eq!(charge("A-17", 999).unwrap_err().kind(), ErrorKind::Mismatch);
+//! let store = Store::temporary()?; // In a program: `Store::open("idem.db")`.
+//! idem_runtime::with_store(&store, || { // In a program: `idem_runtime::init(store)`.
+//!     assert_eq!(charge("A-17", 500)?, 500); // Runs the body and records the result.
+//!     assert_eq!(charge("A-17", 500)?, 500); // Returns the recorded result. The body does not run.
+//!     let other = charge("A-17", 999).unwrap_err();
+//!     assert_eq!(other.kind(), ErrorKind::Mismatch); // The key was used with other arguments.
 //!     Ok(())
 //! })
 //! # }
 //! ```
 //!
-//! # What is guaranteed
+//! The attribute takes sync and async functions, methods and generics, and keeps the signature. In a closure or a loop,
+//! use the builder [`call`].
 //!
-//! A call is named by **name + key**. While its record is kept:
+//! # Choose a mode
 //!
-//! - **At most once, by default.** A finished call is not run again. One that was cut off midway (crash, kill, power loss,
-//!   panic, dropped future) is *in doubt* and is never repeated silently. One that returned `Err` counts as not done
-//!   unless [`on_err`](Call::on_err) says otherwise; a timeout is not an `Err` you may release.
-//! - **At least once**, where repeating is safe: [`OnInterrupt::rerun`].
-//! - **Exactly once**, where the effect is written in the same SQLite transaction as the record: `tx = conn` (feature `tx`).
-//! - Duplicates never run side by side, in one process or in several on the machine: one runs, the others get its result.
-//! - `Ok` means that the record has been forced to disk; in your own open transaction it means recorded in it.
+//! If a call is cut off by a crash, a panic or a dropped future, its effect may have happened. Choose what the next
+//! caller does:
 //!
-//! # What is not
+//! | your effect | options of the attribute | after a cut-off |
+//! |---|---|---|
+//! | rows in SQLite through rusqlite | `tx = conn` (feature `tx`) | all or nothing |
+//! | a service that takes an idempotency key | `on_interrupt = rerun`, and send [`current()`](current)'s [token](CurrentCall::token) | runs again with the same token |
+//! | a service that can be asked | `on_interrupt = recover(…)`, `on_err = in_doubt` | asks the service |
+//! | an effect that cannot be checked, such as a mail | the default, and `on_err = in_doubt` | a person decides |
+//! | harmless to repeat | `on_interrupt = rerun` | runs again |
 //!
-//! Nothing outside of a shared transaction can be exactly once. What is offered instead: a
-//! [token](CurrentCall::token) for services that take an idempotency key, a [recovery hook](Call::recover) for those that
-//! can be asked, and records in doubt that a person or a program [settles](settle). A body's claim covers what the body
-//! does itself: what it hands elsewhere (a spawned task) is out of sight. Damage that SQLite itself cannot see, such as a
-//! lost write-ahead log, can hide a record; it is made rare and noticed where that is possible.
+//! `on_err` says what an `Err` of the body means. By default, an `Err` frees the key and the next call runs the body.
+//! Do not release a timeout, because its effect may have happened.
 //!
-//! # Nouns
+//! # Settle a call in doubt
 //!
-//! - A **call** is one use of a function, named by name and key; [`call`] builds one without the attribute.
-//! - A **record** is what the store knows of a call; [`Snapshot`] shows one, [`Store::list`] finds them.
-//! - A **store** is one open file; its process is the **owner** of the calls it runs, by a kernel lock that dies with it.
-//! - **In doubt** is a call that was cut off: nobody knows whether its effect happened.
+//! By default, a call in doubt is refused until a person or a program settles it. The closure given to [`settle`] names
+//! the call and does not run its body:
 //!
-//! # In other situations
+//! ```
+//! use idem_runtime::{Settled, Store, Verdict, idempotent, settle};
 //!
-//! - Async: the same attribute on an `async fn`. Any executor will do; only [`detach`](Call::detach) needs tokio.
-//! - Tests: [`Store::temporary`] and [`with_store`]; [`StoreBuilder::clock`] for lifetimes.
-//! - Was it replayed? [`observe`].
-//! - Answering over HTTP, or acknowledging a message: the table of [`ErrorKind`].
-//! - Stuck calls: [`Store::list`] with [`Filter::status`], then [`settle`], [`Store::forget`] or [`Store::steal`].
-//! - The records in the application's own database: [`StoreBuilder::shared`].
+//! #[idempotent(name = "shop.mail", key = order, on_err = in_doubt)]
+//! fn mail(order: &str) -> Result<u32, String> {
+//!     Err(format!("the connection broke while mailing {order}")) // The mail may have been sent.
+//! }
+//!
+//! # fn main() -> Result<(), idem_runtime::Error> {
+//! # let store = Store::temporary()?;
+//! # idem_runtime::with_store(&store, || {
+//! assert!(mail("A-17").is_err()); // Runs the body. The call is in doubt from now on.
+//! assert!(mail("A-17").is_err()); // Refuses the call. The body does not run.
+//! assert_eq!(settle(Verdict::Done(1), || mail("A-17"))?, Settled::Done);
+//! assert_eq!(mail("A-17"), Ok(1)); // Returns the result of the verdict.
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! A name and a key identify a call. While the store keeps the record of a call:
+//!
+//! - **At most once, by default.** A finished call does not run again. If a call is cut off, the call is *in doubt* and
+//!   is never repeated silently.
+//! - **At least once**, with [`OnInterrupt::rerun`]: if a call was cut off, the next caller runs its body again.
+//! - **Exactly once**, with `tx = conn`: the effect and the record commit in the same SQLite transaction.
+//! - **One at a time.** Duplicates never run side by side, in one process or in several. The others wait for the result
+//!   of the one that runs.
+//! - **Durable.** If a call returns `Ok`, its record is synced to disk. Inside your own open transaction, the record is
+//!   part of that transaction.
+//!
+//! # What is not promised
+//!
+//! - Exactly once outside of a shared transaction. The table above lists what helps for each kind of effect.
+//! - Background work. An interrupted call continues only if a caller makes it again or a person settles it.
+//! - Work that the body hands elsewhere. The claim does not cover a spawned task or thread.
+//! - Detection of all damage. Damage that SQLite itself cannot see, such as a lost WAL, can hide a record.
+//!
+//! # Further tasks
+//!
+//! | task | items |
+//! |---|---|
+//! | read an error, answer over HTTP, acknowledge a message | [`Error`], and the table of [`ErrorKind`] |
+//! | let an async body finish without its caller | [`Call::detach`], [`drain`] |
+//! | find out whether an answer is a replay | [`observe`] |
+//! | find calls in doubt | [`Store::list`] with [`Filter::status`] |
+//! | end such a call | [`settle`], [`Store::forget`], [`Store::steal`] |
+//! | keep the records in the database of the application | [`StoreBuilder::shared`] |
+//! | write tests | [`Store::temporary`], [`with_store`], [`StoreBuilder::clock`] |
+//!
+//! # Terms
+//!
+//! - A **record** is all that the store keeps about one call. [`Snapshot`] shows a record.
+//! - A **store** is the database with the records, and the open handle to it.
+//! - An **owner** is one open store in one process. The kernel frees the lock of an owner when its process ends.
+//! - A **duplicate** is a call whose name and key have a record already.
 //!
 //! # Features
 //!
-//! - `bundled` (default) compiles SQLite in. Switch it off to link your own, 3.51.3 or newer.
-//! - `bincode` (default) stores results compactly; see [`Codec`] for why one may not want it.
-//! - `tokio` (default) adds [`detach`](Call::detach). Everything else runs without it.
-//! - `tx` adds `tx = conn`, and with it rusqlite to the public interface.
-//! - `tracing` sends events to `tracing` subscribers: names, keys, attempts; never arguments or results.
-//!   A subscriber must not call the store it hears of: the thread that tells it may be the one that writes.
+//! - `bundled` (default) compiles SQLite in. Without this feature, the build links your own library, 3.51.3 or newer.
+//! - `bincode` (default) stores results compactly. Without this feature, results are JSON. [`Codec`] compares the two.
+//! - `tokio` (default) adds [`Call::detach`]. Everything else works on any executor.
+//! - `tx` adds `tx = conn`. rusqlite becomes part of the public interface.
+//! - `tracing` emits events with names, keys and attempts, never arguments or results. A subscriber must not call the
+//!   store, because its thread may be the one that writes.
 
-// In dependency order: each module names only those above it.
-// What a call asks for.
+// Each module names only the modules above it.
+
+// Lifetimes, and the meaning of an `Err` and of an interruption.
 mod policy;
-// Values to keys, digests and bytes. Pure.
+// Keys, digests, fingerprints and stored results from values. Pure.
 mod encoding;
-// What a record is and what may happen to it. Pure.
+// Records, their changes, and the decision about a found record. Pure.
 mod protocol;
-// `tracing` events.
+// Events for `tracing` subscribers.
 mod event;
-// The one error type.
+// The error type, its kinds and its advice.
 mod error;
-// Clocks, paths, private files.
+// Clocks, paths and private files of the operating system.
 mod host;
-// Locks, wakers, deadlines.
+// Locking after a panic, waking tasks, computing deadlines.
 mod sync;
-// Waiting for a value, a deadline, a running call.
+// Waiting for a value, a deadline or a running call.
 mod waiting;
-// The seam: what the engine asks of the database below it.
+// The interface between the engine and the database.
 mod backend;
-// Kernel file locks.
+// Kernel file locks: live owners, and the turn to write.
 mod locks;
-// Tables, statements, connections.
+// Tables, statements, connections and commits of SQLite.
 mod sqlite;
-// One open store at work.
+// One open store: its shared state, its queue and its writer thread.
 mod engine;
-// Bounds with messages of their own.
+// Bounds of the public interface, with their compile errors.
 mod bounds;
-// The handle.
+// The handle of a store, and snapshots of records.
 mod store;
-// The store in scope, the running call.
+// The store in scope, the running call, the interception of a call.
 mod scope;
-// Opening a store.
+// Opening a store and registering its owner.
 mod open;
-// What an `Err` means.
+// Policies for the `Err` of a body.
 pub mod on_err;
-// Making a call.
+// Building, acquiring, running, recovering and inspecting a call.
 mod call;
-// A call in a transaction of the caller's.
+// Calls whose record is in a transaction of the user.
 #[cfg(feature = "tx")]
 mod tx;
-// What an operator does.
+// Operations on a store: list, forget, steal, purge, verify.
 mod admin;
 
 pub use bounds::{Argument, ErrorValue, FromError, IntoError, KeyValue, Outcome, Value};
@@ -134,7 +185,7 @@ pub use store::{Stats, Store};
 #[cfg(feature = "tx")]
 pub use tx::{TxCall, install};
 
-/// The code of the README is compiled and run.
+/// Compiles and runs the code of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

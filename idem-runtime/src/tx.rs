@@ -1,44 +1,47 @@
-//! `tx = conn`: the record commits with the user's own rows, so the effect happens exactly once.
+//! `tx = conn`: the record commits together with the user's own rows, so the effect happens exactly once.
 //!
-//! # How
-//! In autocommit we begin IMMEDIATE and commit; inside the caller's transaction the caller commits. Either way the
-//! body runs in a savepoint of ours, and its record is written first: as running, which nobody else ever sees.
+//! # Transactions
+//! In autocommit mode, the call begins a transaction with BEGIN IMMEDIATE and commits it. Inside a transaction of the
+//! caller, the caller commits. In both cases the body runs inside a savepoint of the call. The first write in the
+//! savepoint is the running record, which no other connection can see before the commit.
 //!
 //! # A body that ends the transaction
-//! `COMMIT`, `ROLLBACK; BEGIN`, `INSERT OR ROLLBACK`, `RAISE(ROLLBACK)` and a swallowed `SQLITE_FULL` take the savepoint
-//! with them: releasing it fails, and that finds them out. What `SQLite` has committed by then stays, so the call is
-//! recorded as in doubt.
+//! `COMMIT`, `ROLLBACK; BEGIN`, `INSERT OR ROLLBACK`, `RAISE(ROLLBACK)` and an ignored `SQLITE_FULL` remove the
+//! savepoint. The release of the savepoint then fails, and so the call detects the body's mistake. Rows that SQLite has
+//! committed remain, so the call is recorded as in doubt.
 //!
-//! # What is not touched
-//! The connection is the user's: no hooks, no pragmas, no modes. What durability needs is checked and told.
+//! # Limits
+//! The connection belongs to the user: the call sets no hook, no pragma and no mode. The call checks the settings that
+//! durability needs.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::bounds::{IntoError, Outcome};
-use crate::call::inspect::answer;
-use crate::call::run::{answer, prepare};
-use crate::call::{Call, Plan, outcome};
+use crate::call::body::BodyScope;
+use crate::call::invocation::intercept;
+use crate::call::prepared::{Plan, Prepared};
+use crate::call::run::into_return_type;
+use crate::call::{Call, outcome};
 use crate::error::Error;
 use crate::on_err::ErrPolicy;
 use crate::open::RESULT_BYTES_MAX;
 use crate::protocol::decide::Mode;
-use crate::protocol::record::Record;
-use crate::scope::active_call::ActiveCall;
-use crate::scope::context::Scope;
-use crate::scope::{context, interception};
+use crate::scope::interception;
+use crate::scope::interception::Interception;
 use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
-use crate::tx::record::Opening;
+use crate::tx::acquire::Acquired;
 
-pub(crate) mod failure;
-pub(crate) mod record;
-pub(crate) mod savepoint;
+mod acquire;
+mod claim;
+mod connection;
+mod savepoint;
 
-/// A call whose record is written in a transaction of the user's; see [`Call::tx`].
+/// A call whose record is written in a transaction of the user, created by [`Call::tx`] and made by
+/// [`run`](TxCall::run).
 #[derive(Debug)]
 #[must_use = "a call is made by `run`"]
 pub struct TxCall<'conn, P, M> {
@@ -46,13 +49,23 @@ pub struct TxCall<'conn, P, M> {
     conn: &'conn Connection,
 }
 
-/// Makes the tables for records in the database of `conn`, for calls with [`tx`](Call::tx). Idempotent; nothing else
-/// of the database is changed.
+/// Creates the tables for records in the database of `conn`, for calls with [`tx`](Call::tx).
 ///
-/// Inside a transaction it belongs to that transaction.
+/// If the tables exist, `install` checks their version and changes nothing else. Inside a transaction, the tables belong
+/// to that transaction.
 ///
 /// # Errors
-/// [`ErrorKind::Store`](crate::ErrorKind::Store) if they cannot be made, or are of a newer version.
+/// [`ErrorKind::Store`](crate::ErrorKind::Store) if the tables cannot be created, or if their version is newer than this
+/// library.
+///
+/// ```
+/// use rusqlite::Connection;
+///
+/// let conn = Connection::open_in_memory().unwrap();
+/// idem_runtime::install(&conn)?;
+/// idem_runtime::install(&conn)?; // Changes nothing.
+/// # Ok::<(), idem_runtime::Error>(())
+/// ```
 pub fn install(conn: &Connection) -> Result<(), Error> {
     let failed = |error| crate::sqlite::failure::error(error, "making the tables");
     if schema::has_tables(conn).map_err(failed)? {
@@ -67,11 +80,18 @@ pub fn install(conn: &Connection) -> Result<(), Error> {
 }
 
 impl<P, M> Call<P, M> {
-    /// Keeps the record in the database of `conn`, and writes it in the same transaction as the body's own SQL:
-    /// exactly once, for what the body writes through `conn`.
+    /// Writes the record in the same SQLite transaction as the rows that the body writes through `conn`.
     ///
-    /// The tables must be there ([`install`], or a shared store); no `init` is needed. In autocommit the call is a
-    /// transaction of its own; inside a transaction of the caller's it is part of it, and as durable as its commit:
+    /// The body therefore takes effect exactly once, for all that it writes through `conn`. The tables must exist:
+    /// [`install`] creates them, or a [shared](crate::StoreBuilder::shared) store. No `init` is needed.
+    ///
+    /// In autocommit mode, the call is a transaction of its own. Inside a transaction of the caller, the call is part of
+    /// that transaction and as durable as its commit.
+    ///
+    /// Every `Err` of the body rolls back the rows that the body wrote, also if `on_err` remembers the `Err`.
+    ///
+    /// A body must not end the transaction. If it does, its call is in doubt. Inside a transaction of the caller, the
+    /// record of this doubt is part of what the caller commits: a rollback also removes the record.
     ///
     /// ```
     /// use idem_runtime::{Error, call, install};
@@ -91,25 +111,22 @@ impl<P, M> Call<P, M> {
     /// assert_eq!(rows, 1);
     /// # Ok::<(), Error>(())
     /// ```
-    ///
-    /// An `Err` rolls back what the body wrote, whatever it means for the record. A body must not end the
-    /// transaction; one that does is found out, and its call is in doubt. Inside a transaction of the caller's that
-    /// note is part of what the caller commits: it goes with a rollback, after the caller was told.
     pub fn tx(self, conn: &Connection) -> TxCall<'_, P, M> {
         TxCall { call: self, conn }
     }
 }
 
 impl<P, M> TxCall<'_, P, M> {
-    /// Makes the call: as [`Call::run`], in one transaction with what the body writes.
+    /// Makes the call in one transaction with the rows that `body` writes.
     ///
     /// # Errors
-    /// As [`Call::run`]. [`Store`](crate::ErrorKind::Store) if the tables are missing, the connection does not force its
-    /// commits to disk, or the caller's transaction reads an older state (begin it IMMEDIATE);
-    /// [`InDoubt`](crate::ErrorKind::InDoubt) if the body ended the transaction.
+    /// The errors of [`Call::run`]. In addition:
+    /// - [`Store`](crate::ErrorKind::Store) if the tables are missing, if the connection does not fsync its commits, or
+    ///   if the transaction of the caller reads an old snapshot (begin it with `BEGIN IMMEDIATE`).
+    /// - [`InDoubt`](crate::ErrorKind::InDoubt) if the body ended the transaction.
     ///
     /// # Panics
-    /// Only if the body does: everything is rolled back then.
+    /// If `body` panics. Its rows and its record are then rolled back.
     pub fn run<R, F>(self, body: F) -> R
     where
         R: Outcome,
@@ -118,7 +135,7 @@ impl<P, M> TxCall<'_, P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self.call;
-        answer(make(plan, self.conn, &on_err, body), &map_err)
+        into_return_type(make(plan, self.conn, &on_err, body), &map_err)
     }
 }
 
@@ -132,59 +149,35 @@ where
     R: Outcome,
     P: ErrPolicy<R::Err>,
 {
-    let observer = context::scope().consume_interception()?;
-    if let Some(look) = observer.as_ref().filter(|interception| interception.is_look()) {
-        answer::answer(look, prepare(plan));
-        return Err(interception::not_made());
-    }
-    let mode = Mode::Interrupt(plan.on_interrupt);
+    let (plan, observer) = intercept(plan)?;
     let call = plan.prepare()?;
-    let about = |error: Error| call.about(error);
-    let store_id = record::store_id(conn).map_err(about)?;
-    let inside = match record::open(conn, &call, &store_id, mode).map_err(about)? {
-        Opening::Answer(record) => {
-            interception::report(observer.as_deref(), &record, Some(std::time::Duration::ZERO));
-            return outcome::replay(&record.borrowed(), policy).map_err(about);
-        }
-        Opening::Body(inside) => inside,
-    };
-    let Some(record) = inside.record() else { return Err(about(Error::store("the call was not claimed"))) };
-    interception::report(observer.as_deref(), record, None);
-    let (scope, active) = scope(store_id, record);
-    let outcome = {
-        let _entered = context::enter(scope);
-        body().into_result()
-    };
-    match outcome {
-        Ok(value) => {
-            let (end, value) = outcome::done(value, call.codec, call.keep_result, RESULT_BYTES_MAX);
-            inside.end(end, false).map_err(about)?;
-            Ok(Ok(value))
-        }
-        Err(error) => {
-            active.propagate_failure();
-            let (end, error) =
-                outcome::failed(error, policy, active.has_inner_failure(), &call, RESULT_BYTES_MAX);
-            inside.end(end, true).map_err(about)?;
-            Ok(Err(error))
-        }
-    }
+    make_prepared(&call, conn, observer.as_deref(), policy, body).map_err(|error| call.with_identity(error))
 }
 
-fn scope(store_id: [u8; 16], record: &Record) -> (Arc<Scope>, Arc<ActiveCall>) {
-    let outer = context::scope();
-    let active = Arc::new(ActiveCall {
-        store_id,
-        token_namespace: None,
-        slot: record.slot,
-        name: record.name.clone(),
-        key: record.key.clone(),
-        attempt: record.attempt,
-        in_doubt_since: None,
-        in_transaction: true,
-        outer: outer.call.clone(),
-        inner_failed: AtomicBool::new(false),
-    });
-    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&active)), interception: None };
-    (Arc::new(scope), active)
+fn make_prepared<R, P>(
+    call: &Prepared,
+    conn: &Connection,
+    observer: Option<&Interception>,
+    policy: &P,
+    body: impl FnOnce() -> R,
+) -> Result<Result<R::Ok, R::Err>, Error>
+where
+    R: Outcome,
+    P: ErrPolicy<R::Err>,
+{
+    let store_id = connection::store_id(conn)?;
+    let mode = Mode::Interrupt(call.options.on_interrupt);
+    let claim = match acquire::acquire(conn, call, &store_id, mode)? {
+        Acquired::Claimed(claim) => claim,
+        Acquired::Answer(record) => {
+            interception::report(observer, &record, Some(Duration::ZERO));
+            return outcome::replay(&record.borrowed(), policy);
+        }
+    };
+    interception::report(observer, claim.record(), None);
+    let scope = BodyScope::in_transaction(store_id, claim.record());
+    let outcome = scope.run(body).into_result();
+    let (end, outcome) = outcome::end_of(outcome, policy, &scope.call, &call.options, RESULT_BYTES_MAX);
+    claim.end(end, outcome.is_err())?;
+    Ok(outcome)
 }

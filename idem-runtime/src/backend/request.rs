@@ -98,33 +98,30 @@ pub(crate) trait Submit: Send + Sync + Debug {
 
 /// A claim on disk that no caller has taken yet. Dropping the grant gives the claim back.
 #[derive(Debug)]
-pub(crate) struct Grant(Option<Granted>);
-
-#[derive(Debug)]
-struct Granted {
+pub(crate) struct Grant {
     record: Arc<Record>,
     before: Option<Box<Record>>,
-    back: Arc<dyn Submit>,
+    /// Where a drop gives the claim back; `None` once a caller has taken the claim.
+    back: Option<Arc<dyn Submit>>,
 }
 
 impl Grant {
     pub(crate) fn new(record: Record, before: Option<Record>, back: Arc<dyn Submit>) -> Grant {
-        Grant(Some(Granted { record: Arc::new(record), before: before.map(Box::new), back }))
+        Grant { record: Arc::new(record), before: before.map(Box::new), back: Some(back) }
     }
 
     /// Takes the running record, and the record to restore if the body never starts.
-    pub(crate) fn take(mut self) -> Option<(Arc<Record>, Option<Box<Record>>)> {
-        self.0.take().map(|Granted { record, before, .. }| (record, before))
+    pub(crate) fn take(mut self) -> (Arc<Record>, Option<Box<Record>>) {
+        self.back = None;
+        (Arc::clone(&self.record), self.before.take())
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some(Granted { record, before, back }) = self.0.take() {
-            back.submit(
-                Request::new(give_back(&record, before.map(|before| *before)), OnFailure::RetryForever, None),
-                Caller::Async,
-            );
+        if let Some(back) = self.back.take() {
+            let change = give_back(&self.record, self.before.take().map(|before| *before));
+            back.submit(Request::new(change, OnFailure::RetryForever, None), Caller::Async);
         }
     }
 }

@@ -1,32 +1,33 @@
-//! From a prepared call to an answer or a claim: find, decide, wait, claim, and again until it is settled.
+//! The acquisition of a claim or an answer: find the record, decide, then claim or wait, and repeat.
 //!
-//! The state machine waits for nothing itself. [`crate::call::run`] blocks a thread at its waits or awaits them, in the
-//! same steps.
+//! This state machine never waits itself. [`crate::call::invocation`] performs its waits, blocking a thread or
+//! suspending a task.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::request::{Caller, OnFailure, Reply, Request};
+use crate::backend::request::{Caller, Reply};
 use crate::backend::{FindReply, Found, ReadFailure, Search};
 use crate::call::claim::{CLAIM_WAIT_MIN, Claim};
-use crate::call::{Prepared, claim, refusal};
+use crate::call::prepared::Prepared;
+use crate::call::refusal;
 use crate::engine::Engine;
 use crate::engine::state::{StoreState, not_read};
 use crate::error::{Error, Ran};
 use crate::event;
-use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::{Decision, Holder, Mode, View, decide};
-use crate::protocol::record::{Reason, Record, RecordRef, Status};
-use crate::scope::context;
+use crate::protocol::record::{Record, RecordRef, Status};
 use crate::sync::deadline;
 use crate::waiting::in_flight::{Completion, Handoff, Waiter};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::PollRate;
 
-/// What the caller has to do next.
+mod write;
+
+/// The next action of the caller. Every wait has a deadline.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Nothing: the acquisition is over.
+    /// Stop: the acquisition has ended.
     Ready(Ready),
     /// Wait for the backend, then call [`Acquisition::on_found`].
     Find(Arc<OneShot<FindReply>>, Instant),
@@ -36,28 +37,29 @@ pub(crate) enum Step {
     Wait(Waiter, Instant),
 }
 
-/// How an acquisition ends, short of an error.
+/// The end of an acquisition without an error.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    /// The right to run the body, or the record that answers.
+    /// The claim under which the body runs, or the record that answers the call.
     pub(crate) claim: Result<Claim, Arc<Record>>,
-    /// The call was interrupted before: the recovery hook comes first.
+    /// An earlier attempt was cut off, so the recovery hook runs before the body.
     pub(crate) recover: bool,
-    /// How long the call waited for another one.
+    /// The time that the call waited for another call.
     pub(crate) waited: Duration,
 }
 
-/// What is known of the record.
+/// The knowledge of an acquisition about the record of its call.
 #[derive(Debug)]
 pub(crate) enum Known {
     Nothing,
-    /// The record as it was just read or reported, whoever holds it.
+    /// The record as just read or reported. Its holder is not known.
     Record(Arc<Record>),
+    /// The record with its holder, or `None` if no record exists.
     Found(Option<Found>),
 }
 
 impl Known {
-    /// What a read or the writer said.
+    /// The knowledge from a read, or from a reply of the writer.
     pub(crate) fn of(record: Option<Arc<Record>>) -> Known {
         record.map_or(Known::Found(None), Known::Record)
     }
@@ -69,17 +71,19 @@ pub(crate) struct Acquisition<'a> {
     engine: &'a Arc<Engine>,
     mode: Mode,
     caller: Caller,
-    begun: Instant,
+    started: Instant,
     deadline: Instant,
     known: Known,
+    /// The claim that the writer granted.
+    claimed: Option<Claim>,
     waited: bool,
-    /// Claims of this call, under whatever name, whose records have expired.
+    /// Claims of this call whose records have expired, under its name and its earlier names.
     expired: Vec<u64>,
-    /// Nothing can be proven of the owner that is waited for.
+    /// The call waits for an owner that is neither proven alive nor proven dead.
     unprovable: bool,
-    /// The last claim asked for was to recover.
+    /// The last requested claim was for the recovery hook.
     recovering: bool,
-    /// Others who wait behind this call.
+    /// The other waiters of a released call, passed to this one.
     handoff: Option<Handoff>,
 }
 
@@ -96,9 +100,10 @@ impl<'a> Acquisition<'a> {
             engine,
             mode,
             caller,
-            begun: Instant::now(),
-            deadline: deadline(call.wait),
+            started: Instant::now(),
+            deadline: deadline(call.options.wait),
             known,
+            claimed: None,
             waited: false,
             expired: Vec::new(),
             unprovable: false,
@@ -112,15 +117,19 @@ impl<'a> Acquisition<'a> {
     }
 
     fn ready(&self, claim: Result<Claim, Arc<Record>>) -> Ready {
-        let waited = if self.waited { self.begun.elapsed() } else { Duration::ZERO };
+        let waited = if self.waited { self.started.elapsed() } else { Duration::ZERO };
         Ready { recover: claim.is_ok() && self.recovering, claim, waited }
     }
 
+    /// Decides on the next action of the caller.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
+        if let Some(claim) = self.claimed.take() {
+            return Ok(Step::Ready(self.ready(Ok(claim))));
+        }
         loop {
             self.state().check_not_closed()?;
             let found = match std::mem::replace(&mut self.known, Known::Nothing) {
-                Known::Nothing => return Ok(self.find(Search::Slots(self.call.slots.to_vec()))),
+                Known::Nothing => return Ok(self.find(Search::Slots(self.call.slots().to_vec()))),
                 Known::Record(record) if record.status == Status::Running => {
                     return Ok(self.find(Search::Holder(record)));
                 }
@@ -134,12 +143,12 @@ impl<'a> Acquisition<'a> {
         }
     }
 
-    /// Does what is decided about a record. `None` if it is to be read again.
+    /// Acts on the decision about a record. `None` if the record must be read again.
     fn step_from(&mut self, found: Found) -> Result<Option<Step>, Error> {
         let differing = self.call.differing(&found.record.borrowed())?;
         let decision = self.decide(&found, !differing.is_empty());
         if !matches!(decision, Decision::Claim) {
-            // Somebody else goes on with this call: whoever waits behind us looks for themselves.
+            // This call does not take the claim, so the waiters behind it read the record themselves.
             self.handoff = None;
         }
         let Found { record, holder, .. } = found;
@@ -163,47 +172,46 @@ impl<'a> Acquisition<'a> {
         Step::Find(self.state().ask(search), self.answer_by())
     }
 
-    /// A record that nobody runs.
+    /// A record that is not running, and therefore has no holder.
     fn unheld(&self, record: Arc<Record>) -> Found {
         let age_ms = self.state().age_ms(&record.borrowed());
         Found { record, holder: Holder::Nobody, age_ms }
     }
 
-    /// Until when the store has to answer.
+    /// The deadline for an answer of the store.
     fn answer_by(&self) -> Instant {
         self.deadline.max(Instant::now() + CLAIM_WAIT_MIN)
     }
 
-    /// Takes the record that was found; `None` means that the answer did not come in time.
+    /// Takes the answer of the backend, or `None` after the deadline.
     pub(crate) fn on_found(&mut self, found: Option<FindReply>) -> Result<(), Error> {
         let found = found.ok_or_else(not_read)?;
         self.known = Known::Found(found.map_err(ReadFailure::into_error)?);
         Ok(())
     }
 
-    /// Takes the writer's answer; `None` means that it did not come in time.
-    pub(crate) fn on_reply(&mut self, reply: Option<Reply>) -> Result<Option<Ready>, Error> {
+    /// Takes the reply of the writer, or `None` after the deadline.
+    pub(crate) fn on_reply(&mut self, reply: Option<Reply>) -> Result<(), Error> {
         match reply {
             Some(Reply::Granted(grant)) => {
-                let claim = Claim::of(grant, self.engine)
-                    .ok_or_else(|| Error::store("the claim was granted twice"))?;
+                let claim = Claim::of(grant, self.engine);
                 event::claimed(claim.record());
-                Ok(Some(self.ready(Ok(claim))))
+                self.claimed = Some(claim);
             }
             Some(Reply::Stands(standing)) => {
                 self.known = Known::of(standing.map(|standing| Arc::new(*standing)));
-                Ok(None)
             }
-            Some(Reply::Failed(error)) => Err(error.with_ran(Ran::No)),
-            Some(Reply::Written) | None => Err(Error::not_in_time("the claim")),
+            Some(Reply::Failed(error)) => return Err(error.with_ran(Ran::No)),
+            Some(Reply::Written) | None => return Err(Error::not_in_time("the claim")),
         }
+        Ok(())
     }
 
-    /// Takes the end of the call that was waited for; `None` means that it still runs.
+    /// Takes the completion of the running call, or `None` after the deadline.
     pub(crate) fn on_completion(&mut self, completion: Option<Completion>) -> Result<(), Error> {
         self.waited = true;
-        let Some(completion) = completion else { return Err(self.wait_is_over()) };
-        event::waited(&self.call.name, self.call.key.as_str(), self.begun.elapsed().as_millis());
+        let Some(completion) = completion else { return Err(self.wait_timed_out()) };
+        event::waited(&self.call.options.name, self.call.key.as_str(), self.started.elapsed().as_millis());
         self.handoff = completion.handoff;
         if let Some(record) = completion.record {
             self.known = Known::Record(record);
@@ -220,51 +228,11 @@ impl<'a> Acquisition<'a> {
         decide(view, self.mode)
     }
 
-    /// Claims a new call, in the place of an expired one if there is one.
-    fn claim(&mut self, expired: Option<&Record>) -> Step {
-        let new = self.call.first_record(expired);
-        self.expired.extend(expired.map(|expired| expired.claim));
-        self.recovering = false;
-        let repeatable = matches!(self.mode, Mode::Interrupt(mode) if mode.may_repeat());
-        self.send(self.call.claim_change(new, expired, self.expired.clone()), None, repeatable)
-    }
-
-    /// Claims an interrupted call: to run its body once more, or to run the recovery hook.
-    fn claim_again(&mut self, record: &Record, attempt: u32, recovering: bool) -> Step {
-        let before = interrupted(record, self.state());
-        let new = Record {
-            status: Status::Running,
-            claim: 0,
-            attempt,
-            fingerprint: self.call.fingerprint.encode(),
-            reason: None,
-            // A doubt about a new attempt begins anew.
-            doubt_since: before.doubt_since.filter(|_| recovering),
-            ttl: self.call.ttl,
-            keep_result: self.call.keep_result,
-            ..before.clone()
-        };
-        let expect = Expect::Exactly(record.claim, record.status);
-        self.recovering = recovering;
-        // Forced to disk, whatever the mode: attempts are counted once the first one is known.
-        self.send(Change { slot: record.slot, expect, new: Some(new) }, Some(before), false)
-    }
-
-    fn send(&mut self, mut change: Change, before: Option<Record>, repeatable: bool) -> Step {
-        if let Some(new) = &mut change.new {
-            self.state().backend.stamp(new);
-        }
-        let deadline = self.answer_by();
-        let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
-        (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
-        Step::Claim(claim::ask(self.engine, request, self.caller), deadline)
-    }
-
-    /// A place among those who wait; `None` if the call has just ended and is to be read again.
+    /// Subscribes to the running call. `None` if the call has just ended and its record must be read again.
     fn wait(&mut self, record: &Record, holder: Holder) -> Result<Option<Step>, Error> {
         self.unprovable = holder == Holder::Unknown;
         if Instant::now() >= self.deadline {
-            return Err(self.wait_is_over());
+            return Err(self.wait_timed_out());
         }
         let waiter = match holder {
             Holder::Local => self.state().in_flight.subscribe_local(record.claim),
@@ -277,43 +245,19 @@ impl<'a> Acquisition<'a> {
         }))
     }
 
-    fn wait_is_over(&self) -> Error {
+    fn wait_timed_out(&self) -> Error {
         if self.unprovable {
-            refusal::unprovable(self.call.wait)
+            refusal::unprovable(self.call.options.wait)
         } else {
-            refusal::still_running(self.call.wait)
+            refusal::still_running(self.call.options.wait)
         }
-    }
-
-    /// Records when the doubt was first noticed. Whether it succeeds does not matter: the next caller does it.
-    fn note_doubt(&self, record: &Record) -> Record {
-        let doubt = interrupted(record, self.state());
-        if record.status == Status::Running {
-            let expect = Expect::Exactly(record.claim, Status::Running);
-            let change = Change { slot: record.slot, expect, new: Some(doubt.clone()) };
-            let on_failure = OnFailure::FailAfter(Instant::now() + CLAIM_WAIT_MIN);
-            let mut request = Request::new(change, on_failure, None);
-            request.inside = context::is_in_call();
-            self.state().queue.push(request);
-        }
-        doubt
     }
 }
 
-/// Whether a finished record of this age answers the call as it stands.
+/// Whether a finished record of this age answers the call without further reads.
 pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_ms: Option<i64>) -> bool {
     let Ok(differing) = call.differing(record) else { return false };
-    // A finished call has no holder and no body on the call stack.
+    // A finished record has no holder, and a call inside its own body has no finished record.
     let view = View::of(record, Holder::Nobody, age_ms, !differing.is_empty());
     decide(view, mode) == Decision::Replay
-}
-
-/// An interrupted record as the record in doubt that it is.
-fn interrupted(record: &Record, state: &StoreState) -> Record {
-    if record.status == Status::InDoubt {
-        return record.clone();
-    }
-    let is_own = record.owner == state.backend.owner();
-    let reason = if is_own { Reason::Dropped } else { record.reason_if_cut_off() };
-    state.stamped(record.in_doubt(reason))
 }

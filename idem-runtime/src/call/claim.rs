@@ -1,7 +1,7 @@
-//! The right to run a body, and what its end means.
+//! The claim of a call, from its grant to the end of the body.
 //!
-//! A [`Claim`] that is dropped tells by its phase what happened: not started means nothing happened and the call is
-//! given back; started means cut off, and the call is in doubt. Nothing that goes wrong here frees a started call.
+//! A dropped [`Claim`] acts by its phase. Before the start of the body, the claim is given back. After the start, the
+//! call is in doubt. No error here frees the key of a started call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,58 +16,69 @@ use crate::scope::context;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
-/// A claim waits for the store as long as the call waits for a duplicate, and at least this long.
+/// The shortest wait for the store to write a claim. A longer `wait` of the call extends it.
 pub(crate) const CLAIM_WAIT_MIN: Duration = Duration::from_secs(1);
 
-/// What the end of a body means for the record.
+/// The new state of the record of a running call that ends.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It is done: `Ok`, or a remembered `Err`; without a result, the reason why there is none.
+    /// Done or failed, with the result or the reason for its absence.
     Finished(Status, Result<Stored, Reason>),
-    /// It counts as not done.
+    /// Absent: the call counts as not done.
     Released,
-    /// Nobody knows.
     InDoubt(Reason),
+}
+
+impl End {
+    /// The record that replaces the running one.
+    pub(crate) fn applied_to(self, running: &Record) -> Option<Record> {
+        match self {
+            End::Finished(status, result) => Some(running.finished(status, result)),
+            End::Released => None,
+            End::InDoubt(reason) => Some(running.in_doubt(reason)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Waiting,
+    Granted,
     Started,
     Ended,
 }
 
+/// The right to run the body of a call.
 #[derive(Debug)]
 pub(crate) struct Claim {
     engine: Arc<Engine>,
     record: Arc<Record>,
-    /// What the record was before, where it has to come back if the body is never started.
+    /// The record to restore if the body is never started.
     before: Option<Box<Record>>,
     phase: Phase,
 }
 
 impl Claim {
-    /// Takes what the writer gave.
-    pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Option<Claim> {
-        let (record, before) = grant.take()?;
-        Some(Claim { engine: Arc::clone(engine), record, before, phase: Phase::Waiting })
+    /// Takes the claim that the writer granted.
+    pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Claim {
+        let (record, before) = grant.take();
+        Claim { engine: Arc::clone(engine), record, before, phase: Phase::Granted }
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {
         &self.record
     }
 
-    /// Since when the call was in doubt before this claim.
+    /// The time of the first detection of a doubt before this claim.
     pub(crate) fn in_doubt_since(&self) -> Option<Mark> {
         self.before.as_ref().and_then(|before| before.doubt_since)
     }
 
-    /// From here on the effect may have happened.
+    /// Marks the start of the body or the hook. From now on, the effect may have happened.
     pub(crate) fn start(&mut self) {
         self.phase = Phase::Started;
     }
 
-    /// Hands the end of the call to the writer, which keeps it until it is written. The reply need not be waited for.
+    /// Hands the end of the call to the writer, which retries until it is written. Waiting for the reply is optional.
     pub(crate) fn end(mut self, end: End, caller: Caller) -> Arc<OneShot<Reply>> {
         self.phase = Phase::Ended;
         let reply = OneShot::new();
@@ -75,10 +86,10 @@ impl Claim {
         reply
     }
 
-    /// Asks for the claim of the next attempt in the place of this one, which stays as it is until it is given.
+    /// Requests the claim of the next attempt. This claim stays valid until the next one is granted.
     pub(crate) fn next_attempt(&self, wait: Duration, caller: Caller) -> (Arc<OneShot<Reply>>, Instant) {
         let attempt = self.record.attempt.saturating_add(1);
-        // What the new attempt sends can be late as well: a doubt about it begins anew.
+        // A request of the new attempt can be late too, so a doubt about this attempt has its own settle window.
         let new = Record { claim: 0, attempt, doubt_since: None, ..Record::clone(&self.record) };
         let new = self.engine.state.stamped(new);
         let before = self.before.as_deref().cloned();
@@ -90,18 +101,13 @@ impl Claim {
         (ask(&self.engine, request, caller), deadline)
     }
 
-    /// Another claim of the same call has taken its place.
-    pub(crate) fn give_over(mut self) {
+    /// Ends the claim without a write, because the claim of the next attempt has replaced it.
+    pub(crate) fn end_without_write(mut self) {
         self.phase = Phase::Ended;
     }
 
     fn send(&self, end: End, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
-        let new = match end {
-            End::Finished(status, result) => Some(self.record.finished(status, result)),
-            End::Released => None,
-            End::InDoubt(reason) => Some(self.record.in_doubt(reason)),
-        };
-        let new = new.map(|record| self.engine.state.stamped(record));
+        let new = end.applied_to(&self.record).map(|record| self.engine.state.stamped(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
         let change = Change { slot: self.record.slot, expect, new };
         context::submit(&*self.engine, Request::new(change, OnFailure::RetryForever, reply), caller);
@@ -112,13 +118,10 @@ impl Drop for Claim {
     fn drop(&mut self) {
         match self.phase {
             Phase::Ended => {}
-            Phase::Waiting => {
-                let back = request::give_back(&self.record, self.before.take().map(|before| *before));
-                context::submit(
-                    &*self.engine,
-                    Request::new(back, OnFailure::RetryForever, None),
-                    Caller::Async,
-                );
+            Phase::Granted => {
+                let change = request::give_back(&self.record, self.before.take().map(|before| *before));
+                let request = Request::new(change, OnFailure::RetryForever, None);
+                context::submit(&*self.engine, request, Caller::Async);
             }
             Phase::Started => {
                 let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
@@ -128,7 +131,7 @@ impl Drop for Claim {
     }
 }
 
-/// Asks the writer for a claim. The reply holds a [`Grant`]; if nobody takes it, its drop gives it back.
+/// Requests a claim from the writer. The reply holds a [`Grant`]. If no caller takes the grant, its drop gives it back.
 pub(crate) fn ask(engine: &Arc<Engine>, mut request: Request, caller: Caller) -> Arc<OneShot<Reply>> {
     let reply = OneShot::new();
     request.reply = Some(Arc::clone(&reply));

@@ -1,7 +1,7 @@
-//! `detach`: a call that runs to its end though its caller is gone.
+//! `detach`: a call whose body runs to its end although its caller is gone.
 //!
-//! The only place that names tokio. The call is claimed by its caller, so that one that goes away before has done
-//! nothing; the body then runs in a task of its own, and a retry joins it like any duplicate.
+//! Only this module names tokio. The caller takes the claim itself: if the caller goes away before, nothing happened.
+//! The body then runs in its own task, and a retry waits for the body like any duplicate.
 
 use std::future::Future;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -12,8 +12,10 @@ use tokio::runtime::Handle;
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
+use crate::call::invocation::{Invocation, Lookup};
+use crate::call::prepared::Plan;
 use crate::call::recover::{IntoVerdict, Recovered, State};
-use crate::call::run::{Begun, Looked, answer};
+use crate::call::run::into_return_type;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
@@ -21,32 +23,52 @@ use crate::protocol::record::Status;
 use crate::scope::context;
 use crate::sync::lock;
 
-/// A call that does not end with its caller; see [`Call::detach`].
+/// A detached call, created by [`Call::detach`] and made by [`run_async`](Detached::run_async).
 #[derive(Debug)]
 #[must_use = "a call is made by `run_async`"]
 pub struct Detached<P, M>(Call<P, M>);
 
-/// A detached call whose recovery is over; see [`Detached::recover_async`].
+/// A detached call after its recovery, created by [`Detached::recover_async`].
 #[derive(Debug)]
 #[must_use = "a call is made by `run_async`"]
 pub struct DetachedRecovered<T, P, M>(Recovered<T, P, M>);
 
 impl<P, M> Call<P, M> {
-    /// Lets the body run to its end though the future of the call is dropped, in a tokio task of its own.
+    /// Detaches the body from its caller: the body runs to its end in its own tokio task.
     ///
-    /// A retry joins it. Tracing spans and the call's surroundings travel along. Without a tokio runtime the call
-    /// fails before anything is claimed; when the runtime shuts down while the body runs, the call is in doubt, so
-    /// [`drain`] before.
+    /// If the future of the call is dropped, the body continues and a retry waits for its result. The task keeps the
+    /// scope and the tracing span of the caller.
+    ///
+    /// Without a tokio runtime, the call fails before it takes a claim. If the runtime shuts down while the body runs,
+    /// the call is in doubt: call [`drain`] first.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use idem_runtime::{Error, Store, call};
+    ///
+    /// let store = Store::temporary()?;
+    /// let pay = call("docs.pay").store(&store).key("A-17").detach();
+    /// let paid: Result<u32, Error> = pay.run_async(async || Ok(42)).await;
+    /// assert_eq!(paid?, 42);
+    /// # Ok::<(), Error>(())
+    /// # })?;
+    /// # Ok::<(), idem_runtime::Error>(())
+    /// ```
     pub fn detach(self) -> Detached<P, M> {
         Detached(self)
     }
 }
 
 impl<P, M> Detached<P, M> {
-    /// See [`Call::recover_async`]; the hook itself is not detached.
+    /// Acquires the call, and asks the async `hook` first if an earlier attempt was cut off.
+    ///
+    /// The rules for the hook are those of [`Call::recover`]. The hook itself is not detached.
+    ///
+    /// # Panics
+    /// If `hook` or its future panics. The call is then in doubt.
     ///
     /// # Cancellation
-    /// Dropped while the hook runs, the call is in doubt again and no attempt was made.
+    /// If this future is dropped while the hook runs, the call is in doubt again and no attempt was made.
     pub async fn recover_async<T, V, Fut>(self, hook: impl FnOnce() -> Fut) -> DetachedRecovered<T, P, M>
     where
         T: Value,
@@ -56,17 +78,19 @@ impl<P, M> Detached<P, M> {
         DetachedRecovered(self.0.recover_async(hook).await)
     }
 
-    /// Makes the call: as [`Call::run_async`], with a body that owns what it uses.
+    /// Makes the call, and runs `body` in its own task if the call is not done.
+    ///
+    /// The body must own everything that it uses.
     ///
     /// # Errors
-    /// As [`Call::run`]; [`ErrorKind::NotInitialised`] outside of a tokio runtime.
+    /// The errors of [`Call::run`]. [`ErrorKind::NotInitialised`] outside of a tokio runtime.
     ///
     /// # Panics
-    /// Only if the body does: the call is in doubt then.
+    /// If `body` or its future panics. The call is then in doubt.
     ///
     /// # Cancellation
-    /// Dropped before the body's first poll, nothing happened. Dropped after, the body runs on and its outcome is
-    /// recorded.
+    /// If this future is dropped before the task is spawned, nothing happened. If it is dropped later, the body
+    /// continues and its outcome is recorded.
     pub async fn run_async<R, Fut, F>(self, body: F) -> R
     where
         R: Outcome + Send + 'static,
@@ -78,32 +102,21 @@ impl<P, M> Detached<P, M> {
         F: FnOnce() -> Fut + Send + 'static,
     {
         let Call { plan, on_err, map_err } = self.0;
-        let made = match runtime().and_then(|runtime| Ok((runtime, Begun::new(plan)?))) {
-            Ok((runtime, begun)) => match begun.look(&on_err, Status::is_finished) {
-                Ok(Looked::Answer(answer)) => answer.map_err(|error| begun.call.about(error)),
-                Ok(Looked::At(known)) => match begun.acquire_async(begun.mode(), known).await {
-                    Ok(ready) => spawn(&runtime, begun, ready, on_err, body).await,
-                    Err(error) => Err(begun.call.about(error)),
-                },
-                Err(error) => Err(begun.call.about(error)),
-            },
-            Err(error) => Err(error),
-        };
-        answer(made, &map_err)
+        into_return_type(make(plan, on_err, body).await, &map_err)
     }
 }
 
 impl<T: Value, P, M> DetachedRecovered<T, P, M> {
-    /// See [`Detached::run_async`].
+    /// Returns the answer of the call, and runs `body` in its own task if the call is not done.
     ///
     /// # Errors
-    /// As [`Detached::run_async`].
+    /// The errors of [`Detached::run_async`].
     ///
     /// # Panics
-    /// Only if the body does: the call is in doubt then.
+    /// If `body` or its future panics. The call is then in doubt.
     ///
     /// # Cancellation
-    /// As [`Detached::run_async`].
+    /// The effects of a drop are those of [`Detached::run_async`].
     pub async fn run_async<R, Fut, F>(self, body: F) -> R
     where
         R: Outcome<Ok = T> + Send + 'static,
@@ -115,14 +128,36 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
         F: FnOnce() -> Fut + Send + 'static,
     {
         let Recovered { state, on_err, map_err } = self.0;
-        let made = match state {
-            State::Over(over) => over.map(Ok),
-            State::Ready(made) => match (runtime(), *made) {
-                (Ok(runtime), (begun, ready)) => spawn(&runtime, begun, ready, on_err, body).await,
-                (Err(error), (begun, _)) => Err(begun.call.about(error)),
+        let answer = match state {
+            State::Ended(result) => result.map(Ok),
+            State::Ready(ready) => match (runtime(), *ready) {
+                (Ok(runtime), (invocation, ready)) => spawn(&runtime, invocation, ready, on_err, body).await,
+                (Err(error), (invocation, _)) => Err(invocation.call.with_identity(error)),
             },
         };
-        answer(made, &map_err)
+        into_return_type(answer, &map_err)
+    }
+}
+
+async fn make<R, P, Fut, F>(plan: Plan, on_err: P, body: F) -> Result<Result<R::Ok, R::Err>, Error>
+where
+    R: Outcome + Send + 'static,
+    R::Ok: Send,
+    R::Err: Send,
+    P: ErrPolicy<R::Err> + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+{
+    let runtime = runtime()?;
+    let invocation = Invocation::new(plan)?;
+    let known = match invocation.lookup(&on_err, Status::is_finished) {
+        Ok(Lookup::Answer(answer)) => return Ok(answer),
+        Ok(Lookup::Unanswered(known)) => known,
+        Err(error) => return Err(invocation.call.with_identity(error)),
+    };
+    match invocation.acquire_async(invocation.mode(), known).await {
+        Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
+        Err(error) => Err(invocation.call.with_identity(error)),
     }
 }
 
@@ -135,7 +170,7 @@ fn runtime() -> Result<Handle, Error> {
 
 async fn spawn<R, P, Fut, F>(
     runtime: &Handle,
-    begun: Begun,
+    invocation: Invocation,
     ready: Ready,
     on_err: P,
     body: F,
@@ -148,16 +183,16 @@ where
     Fut: Future<Output = R> + Send + 'static,
     F: FnOnce() -> Fut + Send + 'static,
 {
-    let (name, key) = (begun.call.name.clone(), begun.call.key.clone());
+    let (name, key) = (invocation.call.options.name.clone(), invocation.call.key.clone());
     let counted = Running::enter();
     let call = async move {
         let _counted = counted;
-        let made = begun.finish_async(ready, on_err, body).await;
-        made.map_err(|error| begun.call.about(error))
+        let answer = invocation.finish_async(ready, on_err, body).await;
+        answer.map_err(|error| invocation.call.with_identity(error))
     };
     let task = runtime.spawn(event::in_current_span(context::within(context::scope(), call)));
     match task.await {
-        Ok(made) => made,
+        Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(shut_down().about(&name, key.as_str())),
@@ -170,7 +205,7 @@ fn shut_down() -> Error {
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message).advise(Advice::Drain)
 }
 
-/// How many detached calls run in this process.
+/// The number of detached calls that run in this process.
 static RUNNING: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
@@ -191,32 +226,32 @@ impl Drop for Running {
     }
 }
 
-/// Waits until no detached call runs in this process, at most `timeout`. Gives how many still run.
+/// Waits until no detached call runs in this process, for at most `timeout`. Returns the number that still run.
 ///
-/// For an orderly end: stop taking requests, `drain`, close the store, let the runtime go.
+/// For an orderly end of a program: stop taking requests, call `drain`, close the store, then shut down the runtime.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+///
+/// # Cancellation
+/// If this future is dropped, the detached calls continue.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// assert_eq!(idem_runtime::drain(std::time::Duration::from_secs(5)).await, 0);
 /// # });
 /// ```
-///
-/// # Cancellation
-/// Nothing is changed at any point.
-///
-/// # Panics
-/// Outside of a tokio runtime.
 pub async fn drain(timeout: Duration) -> usize {
     let waited = tokio::task::spawn_blocking(move || wait_for_none(timeout)).await;
-    // Only a runtime that shuts down cancels the wait.
+    // The wait is cancelled only if the runtime shuts down.
     waited.unwrap_or_else(|_| *lock(&RUNNING))
 }
 
 fn wait_for_none(timeout: Duration) -> usize {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut running = lock(&RUNNING);
     while *running > 0 {
-        let Some(left) = timeout.checked_sub(begun.elapsed()) else { break };
+        let Some(left) = timeout.checked_sub(started.elapsed()) else { break };
         running = ENDED.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     *running

@@ -1,5 +1,6 @@
-//! Calls that are made to be looked at, settled or observed: the name, the key and the types are those of the
-//! function itself, so there is no second place to keep them in step.
+//! Calls that are inspected, settled or observed through the call itself.
+//!
+//! The caller's closure makes the call, so name, key and types are those of the function.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -24,8 +25,13 @@ fn no_call() -> Error {
     Error::new(ErrorKind::BadArgument, Ran::No, "the closure made no idempotent call").advise(Advice::OneCall)
 }
 
-/// Looks at the record of the call that `call` makes, without making it. Arguments other than the key are not
-/// compared.
+/// Returns the record of the call that `call` makes, without making the call.
+///
+/// `call` must make exactly one idempotent call. `None` if this call has no record. Arguments other than the key are
+/// not compared.
+///
+/// # Errors
+/// [`ErrorKind::BadArgument`] if `call` makes no idempotent call. Otherwise the error that prevents the read.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, peek};
@@ -43,26 +49,37 @@ fn no_call() -> Error {
 /// # })?;
 /// # Ok::<(), Error>(())
 /// ```
-///
-/// # Errors
-/// What keeps the record from being read; [`ErrorKind::BadArgument`] if the closure makes no idempotent call.
 pub fn peek<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<Option<Snapshot>, Error> {
     let interception = Interception::new(Purpose::Peek(Mutex::default()));
     {
         let _entered = context::enter(scope(&interception));
-        // The call's own answer says only that it was not made.
+        // The answer only says that the call was not made.
         let _ = call();
     }
     peeked(&interception)
 }
 
-/// The same for an async function.
+/// Returns the record of the async call `call`, without making the call.
+///
+/// The rules for `call` are those of [`peek`].
 ///
 /// # Errors
-/// As [`peek`].
+/// The errors of [`peek`].
 ///
 /// # Cancellation
-/// Nothing is changed at any point.
+/// A drop changes nothing.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent, peek_async};
+/// #[idempotent(key = invoice)]
+/// async fn pay(invoice: &str) -> Result<u32, Error> {
+///     Ok(42)
+/// }
+///
+/// async fn is_known(invoice: &str) -> Result<bool, Error> {
+///     Ok(peek_async(pay(invoice)).await?.is_some())
+/// }
+/// ```
 pub async fn peek_async<T, E>(call: impl Future<Output = Result<T, E>>) -> Result<Option<Snapshot>, Error> {
     let interception = Interception::new(Purpose::Peek(Mutex::default()));
     let _ = context::within(scope(&interception), call).await;
@@ -79,8 +96,16 @@ fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
     }
 }
 
-/// Says what became of a call in doubt, through the call itself: no names, no second key, and the result has the
-/// function's own type. The body does not run.
+/// Settles the call in doubt that `call` makes: records `verdict` without running the body.
+///
+/// `call` must make exactly one idempotent call. The result in the verdict has the result type of the function. If the
+/// call is not in doubt, the record stays unchanged.
+///
+/// # Errors
+/// - [`ErrorKind::Running`] if the call is running.
+/// - [`ErrorKind::BadArgument`] if the verdict is [`Verdict::Unknown`], if its value cannot be stored, or if `call`
+///   makes no idempotent call.
+/// - [`ErrorKind::Store`] if the record cannot be read or written.
 ///
 /// ```
 /// # use idem_runtime::{Error, Settled, Store, Verdict, idempotent, settle};
@@ -91,17 +116,13 @@ fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
 ///
 /// # let store = Store::temporary()?;
 /// # idem_runtime::with_store(&store, || {
-/// assert!(pay("A-17").is_err()); // in doubt from now on
+/// assert!(pay("A-17").is_err()); // The call is in doubt from now on.
 /// assert_eq!(settle(Verdict::Done(42), || pay("A-17"))?, Settled::Done);
 /// assert_eq!(pay("A-17"), Ok(42));
 /// # Ok::<(), Error>(())
 /// # })?;
 /// # Ok::<(), Error>(())
 /// ```
-///
-/// # Errors
-/// [`ErrorKind::Running`] if the call runs; [`ErrorKind::BadArgument`] if the verdict is `Unknown`, its type is not
-/// the function's, or the closure makes no idempotent call; [`ErrorKind::Store`].
 pub fn settle<T, E>(verdict: Verdict<T>, call: impl FnOnce() -> Result<T, E>) -> Result<Settled, Error>
 where
     T: Value + Send + 'static,
@@ -114,13 +135,27 @@ where
     settled(&interception)
 }
 
-/// The same for an async function.
+/// Settles the async call `call` in doubt: records `verdict` without running the body.
+///
+/// The rules for `call` are those of [`settle`].
 ///
 /// # Errors
-/// As [`settle`].
+/// The errors of [`settle`].
 ///
 /// # Cancellation
-/// The call is settled or it is not.
+/// A drop leaves the call either settled or unchanged.
+///
+/// ```
+/// # use idem_runtime::{Error, Settled, Verdict, idempotent, settle_async};
+/// #[idempotent(key = invoice)]
+/// async fn pay(invoice: &str) -> Result<u32, Error> {
+///     Ok(42)
+/// }
+///
+/// async fn mark_paid(invoice: &str) -> Result<Settled, Error> {
+///     settle_async(Verdict::Done(42), pay(invoice)).await
+/// }
+/// ```
 pub async fn settle_async<T, E>(
     verdict: Verdict<T>,
     call: impl Future<Output = Result<T, E>>,
@@ -159,7 +194,9 @@ fn settled(interception: &Interception) -> Result<Settled, Error> {
     }
 }
 
-/// Makes a call and tells how it got its answer; `None` if `call` made no idempotent call, or it failed.
+/// Makes the call in `call`, and returns its answer together with how the call got this answer.
+///
+/// `None` if `call` makes no idempotent call, or if the call is refused.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, observe};
@@ -186,10 +223,25 @@ pub fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
     (answer, observed(&interception))
 }
 
-/// The same for an async function.
+/// Makes the async call `call`, and returns its answer together with how the call got this answer.
+///
+/// `None` if `call` makes no idempotent call, or if the call is refused.
 ///
 /// # Cancellation
-/// Dropping it drops the call.
+/// A drop of this future drops `call`.
+///
+/// ```
+/// # use idem_runtime::{Error, idempotent, observe_async};
+/// #[idempotent(key = invoice)]
+/// async fn pay(invoice: &str) -> Result<u32, Error> {
+///     Ok(42)
+/// }
+///
+/// async fn is_duplicate(invoice: &str) -> bool {
+///     let (_paid, seen) = observe_async(pay(invoice)).await;
+///     seen.is_some_and(|seen| seen.replayed.is_some())
+/// }
+/// ```
 pub async fn observe_async<F: Future>(call: F) -> (F::Output, Option<Seen>) {
     let interception = Interception::new(Purpose::Observe(Mutex::default()));
     let answer = context::within(scope(&interception), call).await;

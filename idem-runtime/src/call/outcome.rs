@@ -1,16 +1,14 @@
-//! What the end of a body means: the typed half of a call, shared by its sync and async form.
+//! The outcome of a body: its meaning for the record, its recording, and its replay.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::backend::request::{Caller, Reply};
 use crate::bounds::Value;
-use crate::call::Prepared;
 use crate::call::claim::{Claim, End};
+use crate::call::prepared::{Options, Prepared};
 use crate::encoding::codec;
-use crate::encoding::codec::Codec;
 use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
@@ -18,32 +16,10 @@ use crate::on_err::ErrPolicy;
 use crate::policy::{Lifetime, OnErr};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::scope::active_call::ActiveCall;
-use crate::scope::context;
-use crate::scope::context::Scope;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
-/// The scope of a body: its store, and the call it is.
-pub(crate) fn scope(state: &StoreState, claim: &Claim) -> (Arc<Scope>, Arc<ActiveCall>) {
-    let record = claim.record();
-    let outer = context::scope();
-    let active = Arc::new(ActiveCall {
-        store_id: state.settings.store_id,
-        token_namespace: state.settings.token_namespace.clone(),
-        slot: record.slot,
-        name: record.name.clone(),
-        key: record.key.clone(),
-        attempt: record.attempt,
-        in_doubt_since: claim.in_doubt_since().map(|since| state.backend.wall_time(since)),
-        in_transaction: false,
-        outer: outer.call.clone(),
-        inner_failed: AtomicBool::new(false),
-    });
-    let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&active)), interception: None };
-    (Arc::new(scope), active)
-}
-
-/// A body that has ended: its outcome is with the writer, and goes to the caller when it is written.
+/// A body that has ended, and whose outcome is with the writer.
 #[derive(Debug)]
 pub(crate) struct Recording<T, E> {
     outcome: Result<T, E>,
@@ -52,7 +28,7 @@ pub(crate) struct Recording<T, E> {
     pub(crate) deadline: Instant,
 }
 
-/// Hands the outcome to the writer.
+/// Hands the outcome of a body to the writer.
 pub(crate) fn record_outcome<T, E, P>(
     call: &Prepared,
     state: &StoreState,
@@ -66,22 +42,8 @@ where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let bytes_max = state.settings.result_bytes_max;
-    let record = Arc::clone(claim.record());
-    let (end, outcome) = match outcome {
-        Ok(value) => {
-            let (end, value) = done(value, call.codec, call.keep_result, bytes_max);
-            (end, Ok(value))
-        }
-        Err(error) => {
-            active.propagate_failure();
-            let (end, error) = failed(error, policy, active.has_inner_failure(), call, bytes_max);
-            (end, Err(error))
-        }
-    };
-    let limit = deadline(state.settings.record_within);
-    let reply = claim.end(end, caller);
-    Recording { outcome, record, reply, deadline: limit }
+    let (end, outcome) = end_of(outcome, policy, active, &call.options, state.settings.result_bytes_max);
+    record(state, claim, end, outcome, caller)
 }
 
 /// Hands a result that a recovery hook found to the writer.
@@ -92,19 +54,54 @@ pub(crate) fn record_recovered<T: Value>(
     value: T,
     caller: Caller,
 ) -> Recording<T, Infallible> {
-    let record = Arc::clone(claim.record());
-    let (end, value) = done(value, call.codec, call.keep_result, state.settings.result_bytes_max);
-    let limit = deadline(state.settings.record_within);
-    let reply = claim.end(end, caller);
-    Recording { outcome: Ok(value), record, reply, deadline: limit }
+    let (end, value) = done(value, &call.options, state.settings.result_bytes_max);
+    record(state, claim, end, Ok(value), caller)
 }
 
-/// The first caller gets the value as it reads back, which is what later ones get.
-pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: usize) -> (End, T) {
-    if keep == Lifetime::ZERO {
+fn record<T, E>(
+    state: &StoreState,
+    claim: Claim,
+    end: End,
+    outcome: Result<T, E>,
+    caller: Caller,
+) -> Recording<T, E> {
+    let record = Arc::clone(claim.record());
+    let deadline = deadline(state.settings.record_within);
+    Recording { outcome, record, reply: claim.end(end, caller), deadline }
+}
+
+/// The meaning of an outcome for the record, and the outcome as the caller gets it.
+///
+/// A value or a remembered error is given as read back, which is the form that later callers get.
+pub(crate) fn end_of<T, E, P>(
+    outcome: Result<T, E>,
+    policy: &P,
+    active: &ActiveCall,
+    options: &Options,
+    bytes_max: usize,
+) -> (End, Result<T, E>)
+where
+    T: Value,
+    P: ErrPolicy<E>,
+{
+    match outcome {
+        Ok(value) => {
+            let (end, value) = done(value, options, bytes_max);
+            (end, Ok(value))
+        }
+        Err(error) => {
+            active.propagate_failure();
+            let (end, error) = failed(error, policy, active.has_inner_failure(), options, bytes_max);
+            (end, Err(error))
+        }
+    }
+}
+
+fn done<T: Value>(value: T, options: &Options, bytes_max: usize) -> (End, T) {
+    if options.keep_result == Lifetime::ZERO {
         return (End::Finished(Status::Done, Err(Reason::NotKept)), value);
     }
-    match codec::encode(&value, codec, bytes_max) {
+    match codec::encode(&value, options.codec, bytes_max) {
         Ok(encoded) => (End::Finished(Status::Done, Ok(encoded.stored)), encoded.value_read_back),
         Err(unstorable) => {
             event::store_error(&unstorable.to_string());
@@ -113,22 +110,22 @@ pub(crate) fn done<T: Value>(value: T, codec: Codec, keep: Lifetime, bytes_max: 
     }
 }
 
-/// An `Err` that came about because a call inside failed with an error of ours is never remembered.
-pub(crate) fn failed<E, P: ErrPolicy<E>>(
+/// If an idempotent call inside the body failed with an [`Error`], the `Err` of the body is never remembered.
+fn failed<E, P: ErrPolicy<E>>(
     error: E,
     policy: &P,
     inner_failed: bool,
-    call: &Prepared,
+    options: &Options,
     bytes_max: usize,
 ) -> (End, E) {
     match policy.judge(&error) {
         OnErr::Release => (End::Released, error),
         _ if inner_failed => (End::InDoubt(Reason::InnerFailed), error),
         OnErr::InDoubt => (End::InDoubt(Reason::ErrUnknown), error),
-        OnErr::Remember if call.keep_result == Lifetime::ZERO => {
+        OnErr::Remember if options.keep_result == Lifetime::ZERO => {
             (End::Finished(Status::Failed, Err(Reason::NotKept)), error)
         }
-        OnErr::Remember => match policy.encode(&error, call.codec, bytes_max) {
+        OnErr::Remember => match policy.encode(&error, options.codec, bytes_max) {
             Some((stored, read_back)) => (End::Finished(Status::Failed, Ok(stored)), read_back),
             None => (End::Finished(Status::Failed, Err(Reason::Unstorable)), error),
         },
@@ -136,9 +133,9 @@ pub(crate) fn failed<E, P: ErrPolicy<E>>(
 }
 
 impl<T, E> Recording<T, E> {
-    /// The outcome, once the writer has answered; `None` means that it has not within the time allowed.
+    /// The outcome after the reply of the writer, or after the deadline if `reply` is `None`.
     ///
-    /// An `Err` of the body is the caller's whatever became of its record.
+    /// An `Err` of the body is returned even if its record is not written.
     pub(crate) fn outcome(self, reply: Option<Reply>) -> Result<Result<T, E>, Error> {
         let value = match self.outcome {
             Ok(value) => value,
@@ -159,7 +156,7 @@ impl<T, E> Recording<T, E> {
     }
 }
 
-/// The answer of a finished record.
+/// Decodes the answer of a finished record.
 pub(crate) fn replay<T, E, P>(record: &RecordRef<'_>, policy: &P) -> Result<Result<T, E>, Error>
 where
     T: Value,

@@ -1,36 +1,31 @@
-//! `on_interrupt = recover(…)`: an interrupted call is asked about before anything is run again.
+//! `on_interrupt = recover(…)`: a recovery hook is asked about an interrupted call before anything runs again.
 //!
-//! The hook runs under the claim; if it is cut off itself, the call is in doubt again and no attempt was made. It is
-//! done before the body begins, since it borrows arguments that the body may move.
+//! The hook runs under the claim. If the hook is cut off, the call is in doubt again and no attempt was made. The hook
+//! returns before the body begins, because the hook borrows arguments that the body may move.
 
-use std::convert::Infallible;
 use std::fmt::Display;
-use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::backend::request::{Caller, Reply};
 use crate::bounds::{IntoError, Outcome, Value};
-use crate::call::acquire::{Known, Ready};
-use crate::call::claim::{Claim, End};
-use crate::call::outcome::Recording;
-use crate::call::run::{Begun, Looked, answer};
-use crate::call::{Call, outcome};
-use crate::error::{Advice, Error, ErrorKind, Ran};
-use crate::on_err::{ErrPolicy, Release};
-use crate::protocol::decide::Mode;
-use crate::protocol::record::{Reason, Status};
-use crate::scope::context;
+use crate::call::Call;
+use crate::call::acquire::Ready;
+use crate::call::invocation::Invocation;
+use crate::call::recover::hook::Recovery;
+use crate::call::run::into_return_type;
+use crate::error::Error;
+use crate::on_err::ErrPolicy;
 use crate::scope::interception::Verdict;
-use crate::waiting::oneshot::OneShot;
 
-/// What a recovery hook gives: a [`Verdict`], or a `Result` of one whose `Err` leaves the call in doubt.
+mod hook;
+
+/// The return value of a recovery hook: a [`Verdict`], or a `Result` of one.
+///
+/// An `Err` of the hook leaves the call in doubt.
 #[diagnostic::on_unimplemented(
     message = "a recovery hook gives a `Verdict<{T}>` or a `Result<Verdict<{T}>, _>`, not `{Self}`",
     label = "this must say whether the call was done"
 )]
 pub trait IntoVerdict<T> {
-    /// The verdict, or the text of the error.
+    /// Returns the verdict, or the text of the error.
     ///
     /// # Errors
     /// The text of the hook's error.
@@ -49,7 +44,8 @@ impl<T, X: Display> IntoVerdict<T> for Result<Verdict<T>, X> {
     }
 }
 
-/// A call whose recovery is over: [`run`](Recovered::run) or [`run_async`](Recovered::run_async) gives its answer.
+/// A call after its recovery, created by [`Call::recover`] and made by [`run`](Recovered::run) or
+/// [`run_async`](Recovered::run_async).
 #[derive(Debug)]
 #[must_use = "a call is made by `run` or `run_async`"]
 pub struct Recovered<T, P, M> {
@@ -60,43 +56,70 @@ pub struct Recovered<T, P, M> {
 
 #[derive(Debug)]
 pub(crate) enum State<T> {
-    /// The call is over: the hook knew its result, or there is an error.
-    Over(Result<T, Error>),
-    /// The record answers, or the body is to run.
-    Ready(Box<(Begun, Ready)>),
+    /// The call has ended: its result is known, or an error refuses it.
+    Ended(Result<T, Error>),
+    /// The record answers the call, or the body must run.
+    Ready(Box<(Invocation, Ready)>),
 }
 
-/// What follows from a verdict that settles something.
-enum Next<T> {
-    /// It was done; its result is with the writer.
-    Recorded(Recording<T, Infallible>),
-    /// It was not done: the body is to run, as the next attempt, which takes the hook's claim over.
-    Attempt { hooks: Claim, reply: Arc<OneShot<Reply>>, deadline: Instant },
+impl<T> State<T> {
+    fn of(invocation: Invocation, recovery: Result<Recovery<T>, Error>) -> State<T> {
+        match recovery {
+            Ok(Recovery::Known(value)) => State::Ended(Ok(value)),
+            Ok(Recovery::Ready(ready)) => State::Ready(Box::new((invocation, ready))),
+            Err(error) => State::Ended(Err(invocation.call.with_identity(error))),
+        }
+    }
 }
 
 impl<P, M> Call<P, M> {
-    /// Negotiates the call. If an earlier attempt was cut off, `hook` is asked first whether it was done.
+    /// Acquires the call, and asks `hook` first if an earlier attempt was cut off.
     ///
-    /// Its [`NotDone`](Verdict::NotDone) is not believed before the store's
-    /// [settle window](crate::StoreBuilder::settle_window) is over: a request that the kernel holds for a killed process
-    /// can arrive after the question about it. [`current`](crate::current) works in the hook.
+    /// The hook says whether the earlier attempt was done. [`current`](crate::current) works in the hook. If the call
+    /// was not interrupted, the hook does not run.
+    ///
+    /// [`NotDone`](Verdict::NotDone) is believed only after the
+    /// [settle window](crate::StoreBuilder::settle_window). A request that the kernel holds for a killed process can
+    /// arrive after the question about it.
+    ///
+    /// # Panics
+    /// If `hook` panics. The call is then in doubt.
+    ///
+    /// ```
+    /// use idem_runtime::{Error, Store, Verdict, call};
+    ///
+    /// let store = Store::temporary()?;
+    /// let ask_provider = || -> Verdict<u32> { Verdict::NotDone };
+    /// let paid: Result<u32, Error> =
+    ///     call("docs.pay").store(&store).key("A-17").recover(ask_provider).run(|| Ok(42));
+    /// assert_eq!(paid?, 42);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn recover<T, V>(self, hook: impl FnOnce() -> V) -> Recovered<T, P, M>
     where
         T: Value,
         V: IntoVerdict<T>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Begun::new(plan) {
-            Ok(begun) => recover(begun, hook),
-            Err(error) => State::Over(Err(error)),
+        let state = match Invocation::new(plan) {
+            Ok(invocation) => {
+                let recovery = invocation.recover(hook);
+                State::of(invocation, recovery)
+            }
+            Err(error) => State::Ended(Err(error)),
         };
         Recovered { state, on_err, map_err }
     }
 
-    /// The same with an async hook.
+    /// Acquires the call, and asks the async `hook` first if an earlier attempt was cut off.
+    ///
+    /// The rules for the hook are those of [`recover`](Call::recover).
+    ///
+    /// # Panics
+    /// If `hook` or its future panics. The call is then in doubt.
     ///
     /// # Cancellation
-    /// Dropped while the hook runs, the call is in doubt again and no attempt was made.
+    /// If this future is dropped while the hook runs, the call is in doubt again and no attempt was made.
     pub async fn recover_async<T, V, Fut>(self, hook: impl FnOnce() -> Fut) -> Recovered<T, P, M>
     where
         T: Value,
@@ -104,19 +127,25 @@ impl<P, M> Call<P, M> {
         Fut: Future<Output = V>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Begun::new(plan) {
-            Ok(begun) => recover_async(begun, hook).await,
-            Err(error) => State::Over(Err(error)),
+        let state = match Invocation::new(plan) {
+            Ok(invocation) => {
+                let recovery = invocation.recover_async(hook).await;
+                State::of(invocation, recovery)
+            }
+            Err(error) => State::Ended(Err(error)),
         };
         Recovered { state, on_err, map_err }
     }
 }
 
 impl<T: Value, P, M> Recovered<T, P, M> {
-    /// Gives the answer, running `body` if the call has to be made.
+    /// Returns the answer of the call, and runs `body` if the call is not done.
     ///
     /// # Errors
-    /// As [`Call::run`].
+    /// The errors of [`Call::run`].
+    ///
+    /// # Panics
+    /// If `body` panics. The call is then in doubt.
     pub fn run<R, F>(self, body: F) -> R
     where
         R: Outcome<Ok = T>,
@@ -125,23 +154,27 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         F: FnOnce() -> R,
     {
         let Recovered { state, on_err, map_err } = self;
-        let made = match state {
-            State::Over(over) => over.map(Ok),
-            State::Ready(made) => {
-                let (begun, ready) = *made;
-                begun.finish(ready, &on_err, body).map_err(|error| begun.call.about(error))
+        let answer = match state {
+            State::Ended(result) => result.map(Ok),
+            State::Ready(ready) => {
+                let (invocation, ready) = *ready;
+                let answer = invocation.finish(ready, &on_err, body);
+                answer.map_err(|error| invocation.call.with_identity(error))
             }
         };
-        answer(made, &map_err)
+        into_return_type(answer, &map_err)
     }
 
-    /// The same for an async body.
+    /// Returns the answer of the call, and runs the async `body` if the call is not done.
     ///
     /// # Errors
-    /// As [`Call::run`].
+    /// The errors of [`Call::run`].
+    ///
+    /// # Panics
+    /// If `body` or its future panics. The call is then in doubt.
     ///
     /// # Cancellation
-    /// As [`Call::run_async`].
+    /// The effects of a drop are those of [`Call::run_async`].
     pub async fn run_async<R, Fut, F>(self, body: F) -> R
     where
         R: Outcome<Ok = T>,
@@ -151,173 +184,14 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         F: FnOnce() -> Fut,
     {
         let Recovered { state, on_err, map_err } = self;
-        let made = match state {
-            State::Over(over) => over.map(Ok),
-            State::Ready(made) => {
-                let (begun, ready) = *made;
-                let made = begun.finish_async(ready, on_err, body).await;
-                made.map_err(|error| begun.call.about(error))
+        let answer = match state {
+            State::Ended(result) => result.map(Ok),
+            State::Ready(ready) => {
+                let (invocation, ready) = *ready;
+                let answer = invocation.finish_async(ready, on_err, body).await;
+                answer.map_err(|error| invocation.call.with_identity(error))
             }
         };
-        answer(made, &map_err)
+        into_return_type(answer, &map_err)
     }
-}
-
-fn recover<T: Value, V: IntoVerdict<T>>(begun: Begun, hook: impl FnOnce() -> V) -> State<T> {
-    let known = match begun.known() {
-        Ok(known) => known,
-        Err(over) => return over,
-    };
-    let ready = match begun.acquire(Mode::Recover, known) {
-        Ok(ready) => ready,
-        Err(error) => return begun.over(Err(error)),
-    };
-    let (mut claim, waited) = match ready.interrupted() {
-        Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(Box::new((begun, ready))),
-    };
-    let (scope, _) = outcome::scope(begun.state(), &claim);
-    claim.start();
-    let verdict = {
-        let _entered = context::enter(scope);
-        hook().into_verdict()
-    };
-    match begun.judge(claim, verdict, waited, Caller::Blocking) {
-        Err(error) => begun.over(Err(error)),
-        Ok(Next::Recorded(recording)) => {
-            let reply = recording.reply.wait(recording.deadline);
-            begun.over(recorded(recording, reply))
-        }
-        Ok(Next::Attempt { hooks, reply, deadline }) => begun.attempt(hooks, reply.wait(deadline), waited),
-    }
-}
-
-async fn recover_async<T, V, Fut>(begun: Begun, hook: impl FnOnce() -> Fut) -> State<T>
-where
-    T: Value,
-    V: IntoVerdict<T>,
-    Fut: Future<Output = V>,
-{
-    let known = match begun.known() {
-        Ok(known) => known,
-        Err(over) => return over,
-    };
-    let ready = match begun.acquire_async(Mode::Recover, known).await {
-        Ok(ready) => ready,
-        Err(error) => return begun.over(Err(error)),
-    };
-    let (mut claim, waited) = match ready.interrupted() {
-        Ok(interrupted) => interrupted,
-        Err(ready) => return State::Ready(Box::new((begun, ready))),
-    };
-    let (scope, _) = outcome::scope(begun.state(), &claim);
-    claim.start();
-    let verdict = context::within(scope, hook()).await.into_verdict();
-    let watcher = Arc::clone(&begun.state().watcher);
-    match begun.judge(claim, verdict, waited, Caller::Async) {
-        Err(error) => begun.over(Err(error)),
-        Ok(Next::Recorded(recording)) => {
-            let reply = recording.reply.wait_async(recording.deadline, &watcher).await;
-            begun.over(recorded(recording, reply))
-        }
-        Ok(Next::Attempt { hooks, reply, deadline }) => {
-            let reply = reply.wait_async(deadline, &watcher).await;
-            begun.attempt(hooks, reply, waited)
-        }
-    }
-}
-
-fn recorded<T>(recording: Recording<T, Infallible>, reply: Option<Reply>) -> Result<T, Error> {
-    // The body of this call did not run: the hook found its result.
-    let Ok(value) = recording.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
-    Ok(value)
-}
-
-impl Ready {
-    /// The claim the hook runs under, if the call was interrupted.
-    fn interrupted(self) -> Result<(Claim, Duration), Ready> {
-        match self {
-            Ready { claim: Ok(claim), recover: true, waited } => Ok((claim, waited)),
-            ready => Err(ready),
-        }
-    }
-}
-
-impl Begun {
-    /// The record, for a acquisition. A call that is done is over; a remembered `Err` is for whoever knows its type.
-    fn known<T: Value>(&self) -> Result<Known, State<T>> {
-        match self.look::<T, Infallible, _>(&Release, |status| status == Status::Done) {
-            Ok(Looked::Answer(answer)) => Err(self.over(answer.map(|Ok(value)| value))),
-            Ok(Looked::At(known)) => Ok(known),
-            Err(error) => Err(self.over(Err(error))),
-        }
-    }
-
-    fn over<T>(&self, result: Result<T, Error>) -> State<T> {
-        State::Over(result.map_err(|error| self.call.about(error)))
-    }
-
-    fn judge<T: Value>(
-        &self,
-        claim: Claim,
-        verdict: Result<Verdict<T>, String>,
-        waited: Duration,
-        caller: Caller,
-    ) -> Result<Next<T>, Error> {
-        match verdict {
-            Ok(Verdict::Done(value)) => {
-                self.report_recovered(&claim, waited);
-                Ok(Next::Recorded(outcome::record_recovered(&self.call, self.state(), claim, value, caller)))
-            }
-            Ok(Verdict::DoneWithoutResult) => {
-                claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
-                Err(Error::new(
-                    ErrorKind::ResultGone,
-                    Ran::No,
-                    "the recovery hook found the call done and its result lost",
-                ))
-            }
-            Ok(Verdict::NotDone) => self.not_done(claim, caller),
-            Ok(Verdict::Unknown) => {
-                Err(stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
-            }
-            Err(text) => Err(stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
-        }
-    }
-
-    /// Believed only after the settle window.
-    fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Next<T>, Error> {
-        let state = self.state();
-        let left = claim
-            .record()
-            .doubt_since
-            .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
-        if left > Duration::ZERO {
-            let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
-            return Err(stays_in_doubt(claim, &why).advise(Advice::AskAgain).after(left));
-        }
-        let (reply, deadline) = claim.next_attempt(self.call.wait, caller);
-        Ok(Next::Attempt { hooks: claim, reply, deadline })
-    }
-
-    fn attempt<T>(self, hooks: Claim, reply: Option<Reply>, waited: Duration) -> State<T> {
-        match reply {
-            Some(Reply::Granted(grant)) => match Claim::of(grant, self.engine()) {
-                Some(claim) => {
-                    hooks.give_over();
-                    State::Ready(Box::new((self, Ready { claim: Ok(claim), recover: false, waited })))
-                }
-                None => self.over(Err(Error::store("the claim was granted twice"))),
-            },
-            Some(Reply::Failed(error)) => self.over(Err(error.with_ran(Ran::Unknown))),
-            _ => self.over(Err(Error::not_in_time("the next attempt"))),
-        }
-    }
-}
-
-fn stays_in_doubt(claim: Claim, why: &str) -> Error {
-    let attempt = claim.record().attempt;
-    claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
-    let message = format!("attempt {attempt} is in doubt: {why}");
-    Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
 }

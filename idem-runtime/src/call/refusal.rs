@@ -1,4 +1,4 @@
-//! The errors of calls that get no answer.
+//! The errors of calls that are refused.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::event;
 use crate::protocol::decide::Decision;
 use crate::protocol::record::{Reason, Record};
 
-/// When to ask again after a call that is still running.
+/// The `retry_after` of a call that is refused because it is still running.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) fn mismatch(record: &Record, differing: &[&str]) -> Error {
@@ -30,7 +30,7 @@ pub(crate) fn result_gone(record: &Record) -> Error {
     Error::new(ErrorKind::ResultGone, Ran::No, message)
 }
 
-/// `decision` tells whether `on_interrupt = rerun` allows no further attempt.
+/// The error for a decision to refuse an interrupted call.
 pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decision) -> Error {
     let why = reason.map_or("the attempt was cut off", Reason::text);
     event::in_doubt(record, why);
@@ -45,7 +45,7 @@ pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decisi
     }
 }
 
-/// The error of an operator's change to a call that runs.
+/// The error of an operator's change to a running call.
 pub(crate) fn running() -> Error {
     Error::new(ErrorKind::Running, Ran::No, "the call is running").advise(Advice::WaitOrSteal)
 }
@@ -60,8 +60,8 @@ pub(crate) fn unprovable(wait: Duration) -> Error {
     Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::Steal).after(RETRY_AFTER)
 }
 
-/// A call on a store whose write lock the body around it holds.
-pub(crate) fn beside_transaction() -> Error {
+/// The error of a call inside a `tx` body that holds the write lock of the same store.
+pub(crate) fn transaction_not_passed() -> Error {
     let message = "the call waits for the transaction of the `tx` body that makes it";
     Error::new(ErrorKind::Reentrant, Ran::No, message).advise(Advice::PassTransaction)
 }

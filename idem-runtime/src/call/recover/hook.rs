@@ -1,0 +1,184 @@
+//! The recovery of an interrupted call: the hook runs, and its verdict decides what follows.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::request::{Caller, Reply};
+use crate::bounds::Value;
+use crate::call::acquire::Ready;
+use crate::call::body::BodyScope;
+use crate::call::claim::{Claim, End};
+use crate::call::invocation::{Invocation, Lookup};
+use crate::call::outcome;
+use crate::call::outcome::Recording;
+use crate::call::recover::IntoVerdict;
+use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::on_err::Release;
+use crate::protocol::decide::Mode;
+use crate::protocol::record::{Reason, Status};
+use crate::scope::interception::Verdict;
+use crate::waiting::oneshot::OneShot;
+
+/// The result of a recovery.
+pub(super) enum Recovery<T> {
+    /// The call is done, and this is its result.
+    Known(T),
+    /// The record answers the call, or the body must run.
+    Ready(Ready),
+}
+
+/// The write that follows from a verdict.
+enum Write<T> {
+    /// The result that the hook found.
+    Result(Recording<T, Infallible>),
+    /// The claim of the next attempt, which replaces the claim of the hook.
+    ///
+    /// The reply is dropped first: a request without a waiter is not written.
+    NextAttempt { reply: Arc<OneShot<Reply>>, deadline: Instant, hooks: Claim },
+}
+
+impl<T> Write<T> {
+    fn reply(&self) -> (Arc<OneShot<Reply>>, Instant) {
+        match self {
+            Write::Result(recording) => (Arc::clone(&recording.reply), recording.deadline),
+            Write::NextAttempt { reply, deadline, .. } => (Arc::clone(reply), *deadline),
+        }
+    }
+}
+
+impl Invocation {
+    pub(super) fn recover<T, V>(&self, hook: impl FnOnce() -> V) -> Result<Recovery<T>, Error>
+    where
+        T: Value,
+        V: IntoVerdict<T>,
+    {
+        let known = match self.lookup_done()? {
+            Lookup::Answer(Ok(value)) => return Ok(Recovery::Known(value)),
+            Lookup::Unanswered(known) => known,
+        };
+        let (mut claim, waited) = match hooks_claim(self.acquire(Mode::Recover, known)?) {
+            Ok(interrupted) => interrupted,
+            Err(ready) => return Ok(Recovery::Ready(ready)),
+        };
+        let scope = BodyScope::of_claim(self.state(), &claim);
+        claim.start();
+        let verdict = scope.run(hook).into_verdict();
+        let write = self.judge(claim, verdict, waited, Caller::Blocking)?;
+        let (reply, deadline) = write.reply();
+        self.conclude(write, reply.wait(deadline), waited)
+    }
+
+    pub(super) async fn recover_async<T, V, Fut>(
+        &self,
+        hook: impl FnOnce() -> Fut,
+    ) -> Result<Recovery<T>, Error>
+    where
+        T: Value,
+        V: IntoVerdict<T>,
+        Fut: Future<Output = V>,
+    {
+        let known = match self.lookup_done()? {
+            Lookup::Answer(Ok(value)) => return Ok(Recovery::Known(value)),
+            Lookup::Unanswered(known) => known,
+        };
+        let (mut claim, waited) = match hooks_claim(self.acquire_async(Mode::Recover, known).await?) {
+            Ok(interrupted) => interrupted,
+            Err(ready) => return Ok(Recovery::Ready(ready)),
+        };
+        let scope = BodyScope::of_claim(self.state(), &claim);
+        claim.start();
+        let verdict = scope.run_async(hook()).await.into_verdict();
+        let write = self.judge(claim, verdict, waited, Caller::Async)?;
+        let (reply, deadline) = write.reply();
+        let reply = reply.wait_async(deadline, &self.state().watcher).await;
+        self.conclude(write, reply, waited)
+    }
+
+    /// Reads the record. Only a done record answers here: a remembered `Err` needs the error type of the body.
+    fn lookup_done<T: Value>(&self) -> Result<Lookup<T, Infallible>, Error> {
+        self.lookup(&Release, |status| status == Status::Done)
+    }
+
+    fn judge<T: Value>(
+        &self,
+        claim: Claim,
+        verdict: Result<Verdict<T>, String>,
+        waited: Duration,
+        caller: Caller,
+    ) -> Result<Write<T>, Error> {
+        match verdict {
+            Ok(Verdict::Done(value)) => {
+                self.report_recovered(&claim, waited);
+                let recording = outcome::record_recovered(&self.call, self.state(), claim, value, caller);
+                Ok(Write::Result(recording))
+            }
+            Ok(Verdict::DoneWithoutResult) => {
+                claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
+                let message = "the recovery hook found the call done and its result lost";
+                Err(Error::new(ErrorKind::ResultGone, Ran::No, message))
+            }
+            Ok(Verdict::NotDone) => self.not_done(claim, caller),
+            Ok(Verdict::Unknown) => {
+                Err(stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
+            }
+            Err(text) => Err(stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
+        }
+    }
+
+    /// Requests the next attempt, unless the settle window is still open.
+    fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Write<T>, Error> {
+        let state = self.state();
+        let left = claim
+            .record()
+            .doubt_since
+            .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
+        if left > Duration::ZERO {
+            let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
+            return Err(stays_in_doubt(claim, &why).advise(Advice::AskAgain).after(left));
+        }
+        let (reply, deadline) = claim.next_attempt(self.call.options.wait, caller);
+        Ok(Write::NextAttempt { reply, deadline, hooks: claim })
+    }
+
+    /// Takes the reply of the writer, or `None` after the deadline.
+    fn conclude<T>(
+        &self,
+        write: Write<T>,
+        reply: Option<Reply>,
+        waited: Duration,
+    ) -> Result<Recovery<T>, Error> {
+        let hooks = match write {
+            Write::NextAttempt { hooks, .. } => hooks,
+            Write::Result(recording) => {
+                // The body of this call did not run, although an earlier attempt may have.
+                let Ok(value) = recording.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
+                return Ok(Recovery::Known(value));
+            }
+        };
+        match reply {
+            Some(Reply::Granted(grant)) => {
+                let claim = Claim::of(grant, self.engine());
+                hooks.end_without_write();
+                Ok(Recovery::Ready(Ready { claim: Ok(claim), recover: false, waited }))
+            }
+            Some(Reply::Failed(error)) => Err(error.with_ran(Ran::Unknown)),
+            _ => Err(Error::not_in_time("the next attempt")),
+        }
+    }
+}
+
+/// The claim for the hook and the time waited, if an earlier attempt was cut off.
+fn hooks_claim(ready: Ready) -> Result<(Claim, Duration), Ready> {
+    match ready {
+        Ready { claim: Ok(claim), recover: true, waited } => Ok((claim, waited)),
+        ready => Err(ready),
+    }
+}
+
+fn stays_in_doubt(claim: Claim, why: &str) -> Error {
+    let attempt = claim.record().attempt;
+    claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
+    let message = format!("attempt {attempt} is in doubt: {why}");
+    Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
+}
