@@ -145,7 +145,7 @@ pub fn pause_for(time: Duration) {
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let limit = Instant::now() + LONG;
     while !done() {
-        assert!(Instant::now() < limit, "it never happened that {what}");
+        assert!(Instant::now() < limit, "a condition never held: {what}");
         thread::park_timeout(Duration::from_millis(1));
     }
 }

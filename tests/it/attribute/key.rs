@@ -124,7 +124,7 @@ fn a_missing_value_is_no_key() {
     ] {
         assert!(error.to_string().contains(NAME), "{error}");
     }
-    assert!(refused(&("tenant", None::<&str>)).to_string().contains("element 1"), "it says which part");
+    assert!(refused(&("tenant", None::<&str>)).to_string().contains("element 1"), "the error names the part");
 }
 
 #[test]

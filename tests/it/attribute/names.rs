@@ -44,7 +44,7 @@ fn earlier_names_count_in_every_state() {
         assert_eq!(form.make(renamed(&store).map_err(kind), || Ok(1_u32)), Err(ErrorKind::InDoubt));
         let rerun = renamed(&store).on_interrupt(OnInterrupt::rerun());
         assert_eq!(form.make(rerun, || Ok::<u32, Error>(2)).unwrap(), 2);
-        assert_eq!(store.get("names.old", "A-17").unwrap().unwrap().attempt(), 2, "it is the same call");
+        assert_eq!(store.get("names.old", "A-17").unwrap().unwrap().attempt(), 2, "the names mean one call");
 
         let (store, halt) = (Store::temporary().unwrap(), Halt::new());
         let stands = std::sync::Arc::clone(&halt);
@@ -133,7 +133,7 @@ fn a_second_function_of_one_name_is_refused() {
         assert_eq!(first(1).unwrap(), 1);
         let error = block_on(second(2)).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::DuplicateName, Ran::No));
-        assert_eq!(error.to_string().matches("names.rs:").count(), 2, "it names both places: {error}");
+        assert_eq!(error.to_string().matches("names.rs:").count(), 2, "the error names both places: {error}");
         assert_eq!(first(1).unwrap(), 1, "the first one goes on");
         assert_eq!(first(3).unwrap(), 3);
     });

@@ -225,7 +225,7 @@ fn detached_bodies_hold_what_they_do_not_mention() {
             tokio::select! {
                 biased;
                 started = started => started.unwrap(),
-                _ = call => unreachable!("it is not released yet"),
+                _ = call => unreachable!("the permit is not released yet"),
             }
             assert_eq!(Arc::strong_count(&permit), 2, "the running body holds it");
             release.send(()).unwrap();

@@ -201,7 +201,7 @@ impl Way {
             Way::LostASelect => tokio_alone().block_on(async {
                 tokio::select! {
                     biased;
-                    paid = calling => panic!("it ended: {paid:?}"),
+                    paid = calling => panic!("the call ended: {paid:?}"),
                     () = there(scene) => {}
                 }
             }),

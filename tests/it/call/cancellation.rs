@@ -223,7 +223,7 @@ fn the_call_of_a_leaked_future_can_be_stolen() {
         pending::<Result<u32, Error>>().await
     }));
     eventually("the body started", || {
-        assert!(poll_once(future.as_mut()).is_pending(), "it is ready too early");
+        assert!(poll_once(future.as_mut()).is_pending(), "the future is ready too early");
         started.get()
     });
     let refused = pay(&store).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2));

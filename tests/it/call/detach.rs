@@ -119,7 +119,7 @@ fn the_outcome_is_recorded_in_whatever_way_the_caller_goes() {
                     "timeout" => {
                         let mut calling = Box::pin(calling);
                         tokio::select! {
-                            paid = &mut calling => panic!("it ended: {paid:?}"),
+                            paid = &mut calling => panic!("the call ended: {paid:?}"),
                             () = body.stands.notified() => {}
                         }
                         assert!(timeout(Duration::from_millis(5), calling).await.is_err());

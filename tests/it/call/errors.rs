@@ -219,7 +219,7 @@ fn errors_of_io_keep_their_kind_near() {
 fn an_error_is_small_and_goes_anywhere() {
     fn goes_anywhere<T: StdError + Send + Sync + Clone + Unpin + 'static>() {}
     goes_anywhere::<Error>();
-    assert!(size_of::<Error>() <= 2 * size_of::<usize>(), "it stands in every `Result`");
+    assert!(size_of::<Error>() <= 2 * size_of::<usize>(), "an error is part of every `Result`");
     let folder = tempfile::tempdir().unwrap();
     let missing = Store::open(folder.path().join("no such folder/idem.db")).unwrap_err();
     assert!(missing.to_string().contains("no such folder"), "{missing}");

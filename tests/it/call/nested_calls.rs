@@ -38,7 +38,7 @@ fn inner_and_outer_calls_have_records_of_their_own() {
     with_store(&store, || {
         let runs = Runs::new();
         assert_eq!([outer(1, &runs).unwrap(), outer(1, &runs).unwrap()], [(1, 2); 2]);
-        assert_eq!(inner(2, &runs).unwrap(), 2, "what ran inside counts outside");
+        assert_eq!(inner(2, &runs).unwrap(), 2, "an inner call counts outside");
         assert_eq!(outer(2, &runs).unwrap(), (2, 3), "and the other way round");
         let runs = Runs::new();
         let made = |id| block_on(outer_async(id, &runs)).unwrap();
@@ -100,7 +100,7 @@ fn siblings_inside_one_body_wait_for_each_other() {
     }
     let (store, runs) = (Store::temporary().unwrap(), Runs::new());
     let made = tokio_alone().block_on(with_store_async(&store, siblings(1, &runs)));
-    assert_eq!(made.unwrap(), [1, 1, 1], "they are not inside of each other");
+    assert_eq!(made.unwrap(), [1, 1, 1], "the siblings are not inside each other");
 }
 
 #[test]

@@ -105,9 +105,9 @@ fn a_saga_resumes_where_it_was_killed_and_its_steps_keep_their_tokens() {
     };
     for (number, moment) in moments.iter().enumerate() {
         let order = format!("order{number}");
-        assert!(!ship(&order, moment), "it survived `{moment}`");
+        assert!(!ship(&order, moment), "the program survived `{moment}`");
         // Killed there a second time, the steps before are not repeated.
-        assert!(!ship(&order, moment), "it survived `{moment}`");
+        assert!(!ship(&order, moment), "the program survived `{moment}`");
         assert!(ship(&order, "never"));
         assert!(ship(&order, "never"), "and that was a replay");
         let ledger = std::fs::read_to_string(folder.path().join("ledger")).unwrap();
@@ -154,7 +154,7 @@ fn a_step_in_doubt_stops_the_saga_until_it_is_settled() {
         };
         for _ in 0..3 {
             assert_eq!(run().unwrap_err().kind(), ErrorKind::InDoubt);
-            assert!(store.get("interplay.outer", "A-17").unwrap().is_none(), "it is released");
+            assert!(store.get("interplay.outer", "A-17").unwrap().is_none(), "the call is released");
         }
         let settled = idem_runtime::settle(idem_runtime::Verdict::Done(40_usize), || {
             careful().run(|| Ok::<usize, Error>(0))
@@ -181,7 +181,7 @@ fn resume(form: Form, store: &Store, step: impl Fn(u32) -> i64) {
         catch_unwind(AssertUnwindSafe(|| form.make(outer, body)))
     };
     for dies_before in [2, 1, 3] {
-        assert!(run(dies_before).is_err(), "it survived step {dies_before}");
+        assert!(run(dies_before).is_err(), "the body survived step {dies_before}");
     }
     assert_eq!(run(9).unwrap().unwrap(), [1, 2, 3]);
 }

@@ -187,7 +187,7 @@ fn a_machine_that_starts_in_1970_expires_nothing_until_its_clock_is_set() {
     let store = clock.open(folder.path());
     assert_eq!(made(Form::Sync, pay(&store).ttl(DAY), 2), Ok(1));
     clock.pass(100 * DAY);
-    assert_eq!(made(Form::Sync, pay(&store).ttl(DAY), 3), Ok(1), "nobody knows what time it is");
+    assert_eq!(made(Form::Sync, pay(&store).ttl(DAY), 3), Ok(1), "the clock is not believed");
     store.purge_expired(100).unwrap();
     assert_eq!(made(Form::Sync, pay(&store).ttl(DAY), 3), Ok(1), "nor does the purge");
     clock.set_wall(SUMMER_MS + 200 * 86_400_000);

@@ -29,7 +29,8 @@ fn refuse_is_the_default_and_repeats_nothing() {
     in_every_form(|form| {
         let store = interrupted(form);
         for _ in 0..3 {
-            let refused = form.make(pay(&store), || -> Result<u32, Error> { unreachable!("it ran again") });
+            let refused =
+                form.make(pay(&store), || -> Result<u32, Error> { unreachable!("the body ran again") });
             let error = refused.unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::InDoubt, Ran::Unknown));
             assert!(error.to_string().ends_with("attempt 1 is in doubt: the body panicked"), "{error}");

@@ -393,7 +393,7 @@ fn the_attribute_asks_with_the_arguments_before_the_body_takes_them() {
         let pays: [&Pay; 2] = [&blocking, &awaited];
         for pay in pays {
             let mut bank = Bank::default();
-            assert_eq!(pay(&bank, true), Err(PayError::Cut), "it was charged and the answer was lost");
+            assert_eq!(pay(&bank, true), Err(PayError::Cut), "the provider charged and its answer was lost");
             bank.is_down = true;
             assert_eq!(pay(&bank, false), Err(PayError::Ours(ErrorKind::InDoubt)));
             bank.is_down = false;

@@ -143,7 +143,7 @@ fn the_asker() {
         role::say("asks");
         role::stand_still()
     });
-    let charged: Result<u32, Error> = asked.run(|| unreachable!("it was not told"));
+    let charged: Result<u32, Error> = asked.run(|| unreachable!("the program got no line"));
     unreachable!("{charged:?}");
 }
 

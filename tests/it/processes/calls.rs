@@ -46,7 +46,10 @@ fn waiters_in_other_processes_get_the_result() {
         std::thread::scope(|scope| {
             let here = scope.spawn(|| replay(form, &store, "k"));
             pause();
-            assert!(!here.is_finished() && !other.has_said("a ") && !owner.has_said("a "), "nobody waited");
+            assert!(
+                !here.is_finished() && !other.has_said("a ") && !owner.has_said("a "),
+                "no caller waited"
+            );
             owner.tell("first end ok");
             let value = owner.hear("first ok");
             for worker in [&mut owner, &mut other] {

@@ -23,7 +23,11 @@ fn saga(folder: &Path, crash_after: Option<&str>) -> Output {
 
 fn crash(folder: &Path, moment: &str) -> BTreeMap<String, Told> {
     let output = saga(folder, Some(moment));
-    assert_eq!(output.status.signal(), Some(SIGABRT), "it did not crash after `{moment}`: {output:?}");
+    assert_eq!(
+        output.status.signal(),
+        Some(SIGABRT),
+        "the example did not crash after `{moment}`: {output:?}"
+    );
     told(&output)
 }
 

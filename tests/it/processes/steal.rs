@@ -36,7 +36,7 @@ fn a_steal_wakes_the_waiters_of_the_owners_process_and_of_a_third_one() {
             assert!(refusal.contains("an operator took the call"), "{refusal}");
         }
         thief.tell("again steal k");
-        assert_eq!(thief.hear("again ok"), "false", "it runs no more");
+        assert_eq!(thief.hear("again ok"), "false", "the call no longer runs");
     }
 }
 
@@ -141,10 +141,10 @@ fn steal(owner: Owner, then: Then, end: &'static str) {
     let worker = matches!(owner, Owner::Elsewhere(_)).then(|| Arc::new(Mutex::new(Worker::start(&place))));
     let store = place.open();
     let again = || call(NAME).store(&store).key("k").run(not_run);
-    assert!(!store.steal(NAME, "k").unwrap(), "there is none");
+    assert!(!store.steal(NAME, "k").unwrap(), "the record is absent");
     let stolen = Held::start(owner, worker.as_ref(), &store, "stolen");
     assert!(store.steal(NAME, "k").unwrap());
-    assert!(!store.steal(NAME, "k").unwrap(), "it does not run any more");
+    assert!(!store.steal(NAME, "k").unwrap(), "the call no longer runs");
     let record = store.get(NAME, "k").unwrap().unwrap();
     assert_eq!(record.status(), Status::InDoubt, "{what}");
     assert!(record.reason().unwrap().contains("operator"), "{what}: {:?}", record.reason());

@@ -161,7 +161,7 @@ fn a_store_whose_pages_changed_places_is_listed_and_verified_to_an_end() {
             let store = store.clone();
             move || done.send((store.verify(), store.list(&Filter::new()).map(|_| ())))
         });
-        let (flaws, listed) = ended.recv_timeout(LONG).expect("it goes round in a circle");
+        let (flaws, listed) = ended.recv_timeout(LONG).expect("`verify` or `list` does not end");
         assert!(!flaws.unwrap().is_empty());
         assert_eq!(listed.unwrap_err().kind(), ErrorKind::Store);
         store.close().unwrap();

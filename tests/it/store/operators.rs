@@ -142,7 +142,7 @@ fn list_goes_page_by_page() {
 fn forget_frees_a_key_that_does_not_run() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        assert!(!store.forget(NAME, "A-17").unwrap(), "there is none");
+        assert!(!store.forget(NAME, "A-17").unwrap(), "the record is absent");
         form.make(pay(&store), || Ok::<u32, Error>(1)).unwrap();
         assert!(store.forget(NAME, "A-17").unwrap());
         assert_eq!(form.make(pay(&store), || Ok::<u32, Error>(2)).unwrap(), 2);
@@ -230,7 +230,7 @@ fn a_call_in_doubt_is_settled_through_the_call() {
             settle(Verdict::Done(43), || made(&store, 3)).unwrap(),
             Settled::NotInDoubt(Some(Status::Done))
         );
-        assert_eq!(made(&store, 4), Ok(42), "what is done stays as it is");
+        assert_eq!(made(&store, 4), Ok(42), "a done call keeps its result");
 
         let (store, done) = settled(Verdict::DoneWithoutResult);
         assert_eq!(done.unwrap(), Settled::Done);
@@ -296,7 +296,7 @@ fn record_done_takes_over_from_another_store() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
         assert!(store.record_done(NAME, "A-17", &42_u32).unwrap());
-        assert!(!store.record_done(NAME, "A-17", &43_u32).unwrap(), "it has a record");
+        assert!(!store.record_done(NAME, "A-17", &43_u32).unwrap(), "the call has a record");
         let call = pay(&store).arg("cents", &1).map_err(kind);
         assert_eq!(form.make(call, || Ok(1_u32)), Ok(42), "with any arguments");
         assert_eq!(store.record_done(NAME, "", &1).unwrap_err().kind(), ErrorKind::BadKey);

@@ -276,7 +276,7 @@ fn links_lead_to_one_store() {
         assert!(same.get(NAME, &path.display().to_string()).unwrap().is_some());
         assert_eq!(same.path(), store.path());
     }
-    assert_eq!(place.owner_files().len(), 1, "it was opened once");
+    assert_eq!(place.owner_files().len(), 1, "the file was opened once");
     // Another process that opens the link shares the files.
     let mut other = Worker::start_at(&link, &place);
     other.call("a", idem_tests::form::Form::Sync, "refuse", "k", "quick");

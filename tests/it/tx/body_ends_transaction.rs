@@ -130,7 +130,8 @@ impl Scene {
         let seen = store.get("books.post", "a").unwrap().unwrap();
         assert_eq!(seen.status(), Status::InDoubt, "{what}");
         assert!(seen.reason().unwrap().contains("ended the transaction"), "{what}: {:?}", seen.reason());
-        let again = booking("a").store(&store).run(|| -> Result<i64, Error> { unreachable!("it ran again") });
+        let again =
+            booking("a").store(&store).run(|| -> Result<i64, Error> { unreachable!("the body ran again") });
         assert_eq!(again.unwrap_err().kind(), ErrorKind::InDoubt);
         store.close().unwrap();
     }

@@ -215,7 +215,7 @@ fn the_applications_busy_handler_decides_how_long_to_wait() {
     assert_eq!(taken(&BUSY), 4);
     other.execute_batch("COMMIT; BEGIN IMMEDIATE").unwrap();
     assert!(post(&conn, "alone").is_err());
-    assert_eq!(taken(&BUSY), 4, "it is still the application's");
+    assert_eq!(taken(&BUSY), 4, "the handler is still the application's");
 }
 
 #[test]

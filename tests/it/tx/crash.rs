@@ -136,7 +136,7 @@ fn kill_everywhere(books: &Books, way: Way, kills: u32) -> (u32, u32) {
         // From the last moment backwards, round and round.
         let last = moments - kill % moments;
         if let Some(moments) = run(books, way, &key, last) {
-            panic!("it survived moment {last} of {moments} in {way:?}");
+            panic!("the program survived moment {last} of {moments} in {way:?}");
         }
         let (rows, is_done) = found(books, &key);
         assert_eq!(rows, if is_done { 2 } else { 0 }, "killed at moment {last} of {moments} in {way:?}");
@@ -215,12 +215,13 @@ fn killed_after_a_commit_of_its_own_a_call_is_in_doubt() {
         program.hear("committed");
         program.kill();
         let conn = books.open();
-        assert_eq!(postings(&conn), ["a"], "what it committed is there");
+        assert_eq!(postings(&conn), ["a"], "the committed row is there");
         let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::InDoubt);
         assert!(error.to_string().contains("ended the transaction it was given"), "{error}");
         let store = books.shared();
-        let again =
-            form.make(booking("a").store(&store), || -> Result<i64, Error> { unreachable!("it ran again") });
+        let again = form.make(booking("a").store(&store), || -> Result<i64, Error> {
+            unreachable!("the body ran again")
+        });
         assert_eq!(again.unwrap_err().kind(), ErrorKind::InDoubt);
         let settled =
             with_store(&store, || settle(Verdict::Done(1_i64), || booking("a").tx(&conn).run(not_run)));

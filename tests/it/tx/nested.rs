@@ -77,7 +77,7 @@ fn a_call_on_the_same_store_without_the_transaction_is_refused_at_once() {
                     unreachable!("the body ran")
                 });
                 let error = inner.unwrap_err();
-                assert!(begun.elapsed() < AT_ONCE, "it waited {:?}", begun.elapsed());
+                assert!(begun.elapsed() < AT_ONCE, "the call waited {:?}", begun.elapsed());
                 assert_eq!((error.kind(), error.ran()), (ErrorKind::Reentrant, Ran::No), "{error}");
                 assert!(error.help().contains("`tx = …`"), "{error:?}");
             }
@@ -105,7 +105,7 @@ fn a_call_on_another_connection_inside_a_body_is_refused_at_once() {
         // It would wait for the write lock that the body around it holds: 60 seconds.
         other.busy_timeout(AT_ONCE * 2)?;
         let error = ours(booking("inner").tx(&other).run(not_run));
-        assert!(begun.elapsed() < AT_ONCE, "it waited {:?}: {error}", begun.elapsed());
+        assert!(begun.elapsed() < AT_ONCE, "the call waited {:?}: {error}", begun.elapsed());
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Reentrant, Ran::No), "{error}");
         post(&conn, "outer")
     });

@@ -89,7 +89,11 @@ fn a_process_that_is_killed_in_its_body_leaves_no_row_and_no_waiter() {
     program.tell("go");
     program.hear("stands");
     let conn = books.open();
-    assert_eq!((postings(&conn).len(), status(&conn, "held")), (0, None), "nobody sees it before its commit");
+    assert_eq!(
+        (postings(&conn).len(), status(&conn, "held")),
+        (0, None),
+        "the row is visible before its commit"
+    );
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let conn = books.open();

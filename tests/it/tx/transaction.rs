@@ -151,7 +151,7 @@ fn an_err_rolls_back_what_the_body_wrote_and_nothing_else() {
         });
         assert!(matches!(failed, Err(Failure::Own("no funds"))), "{place:?}: {failed:?}");
         post(&conn, "after").unwrap();
-        assert_eq!(status(&conn, "a"), None, "it is released");
+        assert_eq!(status(&conn, "a"), None, "the call is released");
         assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "second try")).unwrap(), 3);
         place.commit(&conn);
         assert_eq!(postings(&books.open()), ["before", "after", "second try"], "{place:?}");
@@ -314,7 +314,8 @@ fn a_result_that_is_too_large_is_gone_and_the_effect_stays() {
     let conn = books.open();
     let large = || -> Result<String, Failure> { post(&conn, "a").map(|_| "x".repeat(3 << 20)) };
     assert_eq!(booking("a").tx(&conn).run(large).unwrap().len(), 3 << 20);
-    let again = booking("a").tx(&conn).run(|| -> Result<String, Failure> { unreachable!("it ran again") });
+    let again =
+        booking("a").tx(&conn).run(|| -> Result<String, Failure> { unreachable!("the body ran again") });
     assert!(matches!(again, Err(Failure::Ours(error)) if error.kind() == ErrorKind::ResultGone));
     assert_eq!(postings(&books.open()), ["a"]);
 }

@@ -93,7 +93,7 @@ fn waiters_get_the_result_whatever_its_lifetimes_say_by_then() {
         let first = form.spawn(short(), scene.body(|_| Ok(1_usize)));
         scene.halt.wait_for(1);
         let mut waiter = Box::pin(short().run_async(async || Ok::<usize, ErrorKind>(2)));
-        assert!(poll_once(waiter.as_mut()).is_pending(), "it takes its place among the waiters");
+        assert!(poll_once(waiter.as_mut()).is_pending(), "the future waits");
         // From now on every reading of the clock is an hour later than the one before.
         clock.step(Duration::from_secs(3_600));
         scene.halt.let_all_go();

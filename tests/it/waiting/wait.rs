@@ -39,7 +39,7 @@ fn a_duplicate_waits_as_long_as_it_says() {
         let error = form.make(pay(&store).wait(SHORT), || Ok::<u32, Error>(2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Running);
         assert!(begun.elapsed() >= SHORT);
-        assert!(error.to_string().contains("50ms"), "it says how long: {error}");
+        assert!(error.to_string().contains("50ms"), "the error names the wait: {error}");
         halt.let_all_go();
         assert_eq!(running.join().unwrap(), 1);
         assert_eq!(form.make(pay(&store).wait(SHORT), || Ok::<u32, Error>(2)).unwrap(), 1);

@@ -401,7 +401,7 @@ fn a_caller_whose_wait_is_over_disturbs_nothing() {
             let error = scene.form.make(pay(&scene.store).wait(wait), body).unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::Running, Ran::No));
             assert!(error.retry_after().is_some());
-            assert!(begun.elapsed() >= wait, "it gave up before its time");
+            assert!(begun.elapsed() >= wait, "the caller gave up before its time");
         }
         scene.wait(&[How::Plain, How::AtOnce]);
         let after = scene.store.get(NAME, "A-17").unwrap().unwrap();
