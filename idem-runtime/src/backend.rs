@@ -238,3 +238,6 @@ impl Poison {
         self.0.get().cloned().map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::store::Inner;
 type WriterThread = JoinHandle<Result<(), Error>>;
 
 /// Starts the threads of a store. If a thread cannot start, the store is closed.
-pub(super) fn start(engine: Arc<Engine>, path: &StorePath) -> Result<Inner, Error> {
+pub(crate) fn start(engine: Arc<Engine>, path: &StorePath) -> Result<Inner, Error> {
     let threads = spawn(&engine).inspect_err(|_| {
         engine.state.watcher.close();
         drop(engine.take_writer());
