@@ -5,6 +5,7 @@
 //! - Field and variant *names* count; the names of types do not. Renaming a struct changes nothing. A newtype is its content.
 //! - The primitive kind of a number counts: a field that changed its type has another stream.
 //! - Map entries come in a canonical order.
+//! - A private struct by which another crate hands a value to its own serializer is that value.
 //! - The serializer is human-readable, for keys and digests alike. A UUID is then its text, and an enum with a name for
 //!   people and a number for machines shows its name. The name exposes a misread number after the variants were
 //!   reordered. Digests are taken from values and never from stored bytes, so the form that a codec writes does not matter.
@@ -18,6 +19,7 @@ use std::fmt;
 use serde::ser::{self, Serialize};
 
 mod serializer;
+mod stand_in;
 
 /// The maximum depth of a value. Wrappers (`Some`, newtypes) count: they recurse too.
 pub(crate) const DEPTH_MAX: u8 = 128;
@@ -32,6 +34,8 @@ pub(crate) enum Event<'a> {
     Unsigned(u8, u128),
     F32(f32),
     F64(f64),
+    /// A number with more digits than a float holds.
+    Digits(&'a str),
     Char(char),
     Text(&'a str),
     Bytes(&'a [u8]),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use serde::ser::{self, Serialize, Serializer};
 
+use super::stand_in::{StandIn, TextOnly};
 use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
 
 /// The reader that a value is serialized for.
@@ -61,7 +62,23 @@ impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
         let Self { sink, place } = self.deeper()?;
         sink.event(Event::Begin(group))?;
         let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
-        Ok(Members { sink, place, group, variant: None, summed_max, summed: 0, sum: 0 })
+        Ok(Members { sink, place, group, variant: None, stand_in: None, summed_max, summed: 0, sum: 0 })
+    }
+
+    /// A struct that is written as the value of its one field.
+    fn begin_stand_in(self, stand_in: StandIn) -> Members<'s, S> {
+        let Self { sink, place } = self;
+        let group = Group::Struct;
+        Members {
+            sink,
+            place,
+            group,
+            variant: None,
+            stand_in: Some(stand_in),
+            summed_max: 0,
+            summed: 0,
+            sum: 0,
+        }
     }
 
     /// `variant` is the group that holds `group` alone.
@@ -195,8 +212,11 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
-        self.begin(Group::Struct)
+    fn serialize_struct(self, name: &'static str, fields: usize) -> Result<Members<'s, S>, CanonicalError> {
+        match StandIn::of(name, fields) {
+            Some(stand_in) => Ok(self.begin_stand_in(stand_in)),
+            None => self.begin(Group::Struct),
+        }
     }
 
     fn serialize_struct_variant(
@@ -233,6 +253,8 @@ pub(super) struct Members<'s, S> {
     group: Group,
     /// The variant that ends with its members.
     variant: Option<Group>,
+    /// The struct is written as the value of its field.
+    stand_in: Option<StandIn>,
     /// The maximum number of summed elements, their number so far, and the sum. A sum needs no memory for each element,
     /// and counts equal elements.
     summed_max: usize,
@@ -261,11 +283,30 @@ impl<S: EventSink> Members<'_, S> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), CanonicalError> {
+        if let Some(stand_in) = self.stand_in {
+            return self.stand_in(stand_in, value);
+        }
         self.sink.event(Event::Field(name))?;
         self.element(value)
     }
 
+    fn stand_in<T: Serialize + ?Sized>(&mut self, by: StandIn, value: &T) -> Result<(), CanonicalError> {
+        if by == StandIn::Value {
+            return self.element(value);
+        }
+        let mut text = TextOnly::default();
+        value.serialize(CanonicalSerializer { sink: &mut text, place: self.place })?;
+        match (by, text.json()) {
+            (StandIn::Number, _) => self.sink.event(text.number()),
+            (_, Some(document)) => self.element(&document),
+            (_, None) => self.sink.event(Event::Text(text.as_str())),
+        }
+    }
+
     fn finish(self) -> Result<(), CanonicalError> {
+        if self.stand_in.is_some() {
+            return Ok(());
+        }
         // The length may be unknown before the end, so the sum comes after the elements in order.
         if self.summed > 0 {
             self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;

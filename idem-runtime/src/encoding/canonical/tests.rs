@@ -234,3 +234,54 @@ fn hash_sets_are_found_by_the_name_of_their_type() {
     assert!(mentions_hash_set::<&Option<Vec<HashSet<String>>>>());
     assert!(!mentions_hash_set::<BTreeSet<u8>>());
 }
+
+/// A struct whose only field has the name of the struct.
+struct Private(&'static str, &'static str);
+
+impl Serialize for Private {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut private = serializer.serialize_struct(self.0, 1)?;
+        ser::SerializeStruct::serialize_field(&mut private, self.0, self.1)?;
+        ser::SerializeStruct::end(private)
+    }
+}
+
+#[test]
+fn private_structs_are_the_values_they_stand_for() {
+    let number = |digits| events(&Private("$serde_json::private::Number", digits)).unwrap();
+    let json = |text| events(&Private("$serde_json::private::RawValue", text)).unwrap();
+    let value = |document: serde_json::Value| events(&document).unwrap();
+    for (text, expected) in [
+        ("7", "Unsigned(8, 7) "),
+        ("18446744073709551615", "Unsigned(8, 18446744073709551615) "),
+        ("-7", "Signed(8, -7) "),
+        ("-0", "F64(-0.0) "),
+        ("7.0", "F64(7.0) "),
+        ("0.30", "F64(0.3) "),
+        ("12e-1", "F64(1.2) "),
+        ("1E2", "F64(100.0) "),
+        ("5e-324", "F64(5e-324) "),
+        ("1e308", "F64(1e308) "),
+        ("18446744073709551616", "F64(1.8446744073709552e19) "),
+        ("18446744073709551617", "Digits(\"18446744073709551617\") "),
+        ("0.30000000000000000001", "Digits(\"0.30000000000000000001\") "),
+        ("1e309", "Digits(\"1e309\") "),
+        ("1e99999999999999999999", "Digits(\"1e99999999999999999999\") "),
+        ("seven", "Digits(\"seven\") "),
+        ("", "Digits(\"\") "),
+    ] {
+        assert_eq!(number(text), expected, "{text:?}");
+    }
+    for text in ["null", "true", "-1.5", r#""a\n""#, "[]", r#"[1, {"b": [null], "a": "c"}, 2.0]"#] {
+        assert_eq!(json(text), value(serde_json::from_str(text).unwrap()), "{text}");
+    }
+    assert_ne!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":2}"#));
+    assert_eq!(json("no document"), "Text(\"no document\") ");
+    let forged = r#"{"$serde_json::private::Number":"7"}"#;
+    assert!(json(forged).starts_with("Text("));
+    assert_eq!(events(&Private("$__toml_private_Datetime", "1979-05-27")).unwrap(), "Text(\"1979-05-27\") ");
+    // Names that are no marker.
+    for name in ["Number", "$oid", "private"] {
+        assert!(events(&Private(name, "7")).unwrap().starts_with("Begin(Struct) Field"), "{name}");
+    }
+}

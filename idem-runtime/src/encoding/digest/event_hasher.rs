@@ -118,6 +118,7 @@ impl<H: Absorb> EventSink for EventHasher<H> {
             Event::Some => self.short(0x0a, &[]),
             Event::Unit => self.short(0x0b, &[]),
             Event::UnitVariant(index, name) => self.variant(0x0c, index, name),
+            Event::Digits(value) => self.long(0x0d, value.as_bytes()),
             Event::Begin(Group::Seq) => {
                 self.holds_sequence = true;
                 self.short(0x10, &[]);

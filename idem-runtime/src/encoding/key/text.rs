@@ -33,7 +33,7 @@ impl EventSink for Text {
             Event::Bool(value) => self.plain(value)?,
             Event::Signed(_, value) => self.plain(value)?,
             Event::Unsigned(_, value) => self.plain(value)?,
-            Event::F32(_) | Event::F64(_) => {
+            Event::F32(_) | Event::F64(_) | Event::Digits(_) => {
                 return Err(self.refused("is a float, which rounds"));
             }
             Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
