@@ -183,7 +183,10 @@ mod tests;
 ///
 /// The names that a pattern binds are compared one by one: `Point { x, y }: Point` by `x` and `y`. An argument `_` is
 /// not compared, because the body cannot use it. A `&mut` argument must be skipped: a replay returns the result but
-/// does not repeat changes to the argument. A `HashSet` must be skipped, because the order of its elements changes.
+/// does not repeat changes to the argument. The order of a map or of a set does not count.
+///
+/// An argument that only the call or only the record has is not compared. If they share no argument, the call is refused
+/// with `Mismatch`.
 ///
 /// # `fingerprint`
 ///
@@ -414,7 +417,7 @@ mod tests;
 ///   limit below 2.
 /// - **`key`**: missing, empty, without an argument, without a type or const parameter that no argument mentions.
 /// - **`name`**: missing on a method or beside `Self`, blank, longer than 200 bytes, not constant, repeated in `was`.
-/// - **Arguments**: compared but not `Serialize`, `&mut` or a `HashSet`; a name in `skip` that does not exist; `skip`
+/// - **Arguments**: compared but not `Serialize`, or `&mut`; a name in `skip` that does not exist; `skip`
 ///   beside `fingerprint`; a pattern that is compared in an `#[async_trait]` method.
 /// - **Lifetimes**: a `ttl` of zero, a `keep_result` longer than `ttl`, an endless `wait`.
 /// - **`tx`** on an `async fn` or with an option that it excludes; **`detach`** on a sync `fn` or with an argument

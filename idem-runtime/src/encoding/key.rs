@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, mentions_hash_set, serialize};
+use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, serialize};
 
 mod text;
 
@@ -32,9 +32,6 @@ pub(crate) struct Key(String);
 impl Key {
     /// The text of `key`, or why the value cannot be a key.
     pub(crate) fn of<K: Serialize + ?Sized>(key: &K) -> Result<Self, BadKey> {
-        if mentions_hash_set::<K>() {
-            return Err(BadKey("the key is a `HashSet`, whose order changes".into()));
-        }
         let mut text = text::Text::default();
         serialize(key, &mut text)?;
         Ok(Self(text.into_string()))

@@ -60,7 +60,10 @@ fn another_argument_is_a_mismatch_that_names_it() {
             "{error:?}"
         );
         assert!(!text.contains("`note`") && !text.contains("`same`"), "{text}");
-        let both = made(200, "b").unwrap_err().to_string();
+        assert_eq!(error.differing(), ["cents"]);
+        let both = made(200, "b").unwrap_err();
+        assert_eq!(both.differing(), ["cents", "note"]);
+        let both = both.to_string();
         assert!(both.contains("`cents`, `note`") && !both.contains("`same`"), "{both}");
         assert_eq!(made(100, "a").unwrap(), 100, "the record is as it was");
     });
@@ -285,6 +288,19 @@ fn other_sets_are_other_arguments() {
 }
 
 #[test]
+fn a_set_is_an_argument_of_the_attribute() {
+    #[idempotent(name = "fingerprint.set", key = id)]
+    fn tag(id: u32, tags: HashSet<String>) -> Result<usize, Error> {
+        Ok(tags.len())
+    }
+    with_store(&Store::temporary().unwrap(), || {
+        assert_eq!(tag(7, hundred()).unwrap(), 100);
+        assert_eq!(tag(7, hundred()).unwrap(), 100);
+        assert_eq!(tag(7, HashSet::new()).unwrap_err().kind(), ErrorKind::Mismatch);
+    });
+}
+
+#[test]
 fn both_zeros_are_one_argument() {
     assert!(is_same(&0.0_f64, &-0.0_f64));
     assert!(is_same(&0.0_f32, &-0.0_f32));
@@ -304,6 +320,7 @@ fn arguments_of_which_none_can_be_compared_are_a_mismatch() {
         let error = made(pay(&store).arg("amount", &100).arg("payee", "Bob")).unwrap_err();
         assert_eq!((error.kind(), error.ran()), (ErrorKind::Mismatch, Ran::No));
         assert!(error.to_string().ends_with("the record has no argument named `amount`, `payee`"), "{error}");
+        assert_eq!(error.differing(), ["amount", "payee"]);
         // One that both know is enough, and a side without any argument compares nothing.
         made(pay(&store).arg("cents", &100).arg("payee", "Bob")).unwrap();
         made(pay(&store)).unwrap();

@@ -52,6 +52,14 @@ impl EventSink for Text {
         within_limit(self.text.len())
     }
 
+    fn unordered_max(&mut self, is_set: impl FnOnce() -> bool) -> Result<usize, CanonicalError> {
+        if !is_set() {
+            return Ok(0);
+        }
+        self.separate(&Event::Begin(Group::Seq));
+        Err(self.refused("is a `HashSet`, whose order changes"))
+    }
+
     fn entry(&self) -> Self {
         Self::default()
     }
