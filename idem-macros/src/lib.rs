@@ -112,9 +112,10 @@ mod tests;
 /// ```
 ///
 /// A key consists of text, integers, `bool`, `char`, bytes and UUIDs, and of tuples, sequences, structs and enums of
-/// these. The call refuses `None`, an empty text, a float, a map and more than 1,024 bytes with `ErrorKind::BadKey`. A
-/// missing id must never name a record that all calls share. For the same reason, a key that uses no argument does not
-/// compile.
+/// these. The call refuses `None`, text without a visible character, a float, a map, a `HashSet` and more than 1,024
+/// bytes with `ErrorKind::BadKey`. A missing id must never name a record that all calls share. For the same reason, a
+/// key that uses no argument does not compile. Text is not normalised: trim it, fold its case or its Unicode form in the
+/// expression.
 ///
 /// If no argument mentions a type or const parameter, the key must distinguish its values:
 ///

@@ -12,7 +12,8 @@
 //! | bytes | `x'6869'` |
 //! | text that looks like one of the last four | quoted: `"[1]"` |
 //!
-//! A missing value (`None`, empty text) is refused: all calls without a value would share one record.
+//! A missing value (`None`, empty text, text that shows nothing) is refused: all calls without a value would share one
+//! record. Text is not normalised: two spellings of one letter are two keys.
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::encoding::canonical::{CanonicalError, DEPTH_MAX, serialize};
 
+mod blank;
 mod text;
 
 /// The maximum length of the text of a key, in bytes.

@@ -18,7 +18,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key is missing, empty, too long, or of a type that cannot be a key.
+    /// The key is missing, empty, blank, too long, or of a type that cannot be a key.
     BadKey,
     /// An argument cannot be fingerprinted.
     BadArgument,

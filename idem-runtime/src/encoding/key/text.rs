@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
+use super::blank::is_blank;
 use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// The text so far, and the position in the key.
@@ -96,6 +97,9 @@ impl Text {
     fn text(&mut self, value: &str) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty text"));
+        }
+        if is_blank(value) {
+            return Err(self.missing("blank"));
         }
         within_limit(self.text.len().saturating_add(value.len()))?;
         let mistakable = value.starts_with(['[', '{', '"']) || value.starts_with("x'");
