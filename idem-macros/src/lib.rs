@@ -217,7 +217,8 @@ mod tests;
 /// ```
 ///
 /// A literal duration is one number and one unit: `ms`, `s`, `m`, `h`, `d` or `w`. The compiler checks it. Any other
-/// value is an expression of type `Duration`.
+/// value is an expression of type `Duration`. If it is zero, the call is refused with `ErrorKind::BadArgument`. A
+/// fraction of a millisecond counts as a whole one.
 ///
 /// # `keep_result`
 ///

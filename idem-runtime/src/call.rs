@@ -121,7 +121,8 @@ impl<P, M> Call<P, M> {
 
     /// Sets the lifetime of the record, from completion. The default is [`Lifetime::FOREVER`].
     ///
-    /// After this time, the next call runs the body. Choose a time that is longer than the delay of any retry.
+    /// After this time, the next call runs the body. Choose a time that is longer than the delay of any retry. Zero is
+    /// refused with [`BadArgument`](ErrorKind::BadArgument). A fraction of a millisecond counts as a whole one.
     pub fn ttl(mut self, ttl: impl Into<Lifetime>) -> Self {
         self.options().ttl = ttl.into();
         self

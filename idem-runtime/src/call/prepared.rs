@@ -79,7 +79,9 @@ impl Plan {
             names::check(name, site)?;
         }
         let key = key.unwrap_or_else(|| Err(no_key())).map_err(|error| error.about_name(name))?;
-        let fingerprint = fingerprint.map_err(|error| error.about(name, key.as_str()))?;
+        let about = |error: Error| error.about(name, key.as_str());
+        let fingerprint = fingerprint.map_err(about)?;
+        check_ttl(options.ttl).map_err(about)?;
         let slot = digest::slot(name, &key);
         let slots_of_names = slots_of_names(slot, options.was, &key);
         Ok(Prepared { options, key, slot, slots_of_names, fingerprint })
@@ -102,6 +104,15 @@ fn check_length(name: &str) -> Result<(), Error> {
     }
     let message = format!("the name has {} bytes, and 1 to {NAME_BYTES_MAX} are allowed", name.len());
     Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::ShortName))
+}
+
+/// A record that expires at completion would protect from nothing.
+fn check_ttl(ttl: Lifetime) -> Result<(), Error> {
+    if ttl > Lifetime::ZERO {
+        return Ok(());
+    }
+    let message = "the `ttl` is zero";
+    Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::PositiveTtl))
 }
 
 impl Prepared {
