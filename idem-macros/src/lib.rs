@@ -112,9 +112,10 @@ mod tests;
 /// ```
 ///
 /// A key consists of text, integers, `bool`, `char`, bytes and UUIDs, and of tuples, sequences, structs and enums of
-/// these. The call refuses `None`, an empty text, a float, a map and more than 1,024 bytes with `ErrorKind::BadKey`. A
-/// missing id must never name a record that all calls share. For the same reason, a key that uses no argument does not
-/// compile.
+/// these. The call refuses `None`, text without a visible character, a float, a map, a `HashSet` and more than 1,024
+/// bytes with `ErrorKind::BadKey`. A missing id must never name a record that all calls share. For the same reason, a
+/// key that uses no argument does not compile. Text is not normalised: trim it, fold its case or its Unicode form in the
+/// expression.
 ///
 /// If no argument mentions a type or const parameter, the key must distinguish its values:
 ///
@@ -183,7 +184,10 @@ mod tests;
 ///
 /// The names that a pattern binds are compared one by one: `Point { x, y }: Point` by `x` and `y`. An argument `_` is
 /// not compared, because the body cannot use it. A `&mut` argument must be skipped: a replay returns the result but
-/// does not repeat changes to the argument. A `HashSet` must be skipped, because the order of its elements changes.
+/// does not repeat changes to the argument. The order of a map or of a set does not count.
+///
+/// An argument that only the call or only the record has is not compared. If they share no argument, the call is refused
+/// with `Mismatch`.
 ///
 /// # `fingerprint`
 ///
@@ -213,7 +217,8 @@ mod tests;
 /// ```
 ///
 /// A literal duration is one number and one unit: `ms`, `s`, `m`, `h`, `d` or `w`. The compiler checks it. Any other
-/// value is an expression of type `Duration`.
+/// value is an expression of type `Duration`. If it is zero, the call is refused with `ErrorKind::BadArgument`. A
+/// fraction of a millisecond counts as a whole one.
 ///
 /// # `keep_result`
 ///
@@ -414,7 +419,7 @@ mod tests;
 ///   limit below 2.
 /// - **`key`**: missing, empty, without an argument, without a type or const parameter that no argument mentions.
 /// - **`name`**: missing on a method or beside `Self`, blank, longer than 200 bytes, not constant, repeated in `was`.
-/// - **Arguments**: compared but not `Serialize`, `&mut` or a `HashSet`; a name in `skip` that does not exist; `skip`
+/// - **Arguments**: compared but not `Serialize`, or `&mut`; a name in `skip` that does not exist; `skip`
 ///   beside `fingerprint`; a pattern that is compared in an `#[async_trait]` method.
 /// - **Lifetimes**: a `ttl` of zero, a `keep_result` longer than `ttl`, an endless `wait`.
 /// - **`tx`** on an `async fn` or with an option that it excludes; **`detach`** on a sync `fn` or with an argument

@@ -26,7 +26,6 @@ pub(crate) fn check(options: &Options, func: &Func, errors: &mut Errors) {
     skipped_arguments_exist(options, func, errors);
     fingerprint_excludes_skip(options, errors);
     compared_arguments_are_not_mut(options, func, errors);
-    compared_arguments_have_an_order(options, func, errors);
     compared_arguments_have_a_name(options, func, errors);
     lifetimes_are_consistent(options, errors);
     tx_excludes_other_options(options, func, errors);
@@ -182,17 +181,6 @@ fn compared_arguments_are_not_mut(options: &Options, func: &Func, errors: &mut E
         let message = format!(
             "`{name}` is `&mut`, but a replay does not repeat changes to it: \
              if that is acceptable, add `skip({name})`"
-        );
-        at_type(param, name, message, errors);
-    }
-}
-
-fn compared_arguments_have_an_order(options: &Options, func: &Func, errors: &mut Errors) {
-    let is_set = |param: &Param| mentions::names(&param.ty).contains("HashSet");
-    for (param, name) in compared(options, func).filter(|(param, _)| is_set(param)) {
-        let message = format!(
-            "`{name}` cannot be compared, because equal `HashSet`s can differ in order: \
-             take a `BTreeSet`, or add `skip({name})`"
         );
         at_type(param, name, message, errors);
     }

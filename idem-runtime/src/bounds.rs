@@ -25,7 +25,7 @@ impl<T: Serialize + ?Sized> Argument for T {}
 
 /// A key, or a part of one.
 ///
-/// Implemented for everything that is [`Serialize`]. A value that cannot be a key (a float, a map, `None`, empty text) is
+/// Implemented for everything that is [`Serialize`]. A value that cannot be a key (a float, a map, `None`, blank text) is
 /// refused when the call is made.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key: it is not `Serialize`",

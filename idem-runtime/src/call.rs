@@ -93,8 +93,8 @@ impl<P, M> Call<P, M> {
     /// these. Different keys have different texts: `("a", "bc")` is not `("ab", "c")`. `Some(x)` equals `x`, and a
     /// newtype equals its content. A key that is the integer `7` equals the text `"7"`.
     ///
-    /// `None`, empty text, floats, maps and keys of more than 1,024 bytes are refused with
-    /// [`BadKey`](ErrorKind::BadKey).
+    /// `None`, text without a visible character, floats, maps, a `HashSet` and keys of more than 1,024 bytes are refused
+    /// with [`BadKey`](ErrorKind::BadKey). Text is not normalised: `"é"` in its two spellings is two keys.
     pub fn key<K: KeyValue + ?Sized>(mut self, key: &K) -> Self {
         let bad = |bad: BadKey| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string());
         self.plan.key = Some(Key::of(key).map_err(bad));
@@ -121,7 +121,8 @@ impl<P, M> Call<P, M> {
 
     /// Sets the lifetime of the record, from completion. The default is [`Lifetime::FOREVER`].
     ///
-    /// After this time, the next call runs the body. Choose a time that is longer than the delay of any retry.
+    /// After this time, the next call runs the body. Choose a time that is longer than the delay of any retry. Zero is
+    /// refused with [`BadArgument`](ErrorKind::BadArgument). A fraction of a millisecond counts as a whole one.
     pub fn ttl(mut self, ttl: impl Into<Lifetime>) -> Self {
         self.options().ttl = ttl.into();
         self

@@ -46,6 +46,7 @@ struct Inner {
     message: String,
     advice: Option<Advice>,
     retry_after: Option<Duration>,
+    differing: Vec<&'static str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -60,6 +61,7 @@ impl Error {
             message,
             advice: None,
             retry_after: None,
+            differing: Vec::new(),
             source: None,
         }))
     }
@@ -111,6 +113,12 @@ impl Error {
     }
 
     #[must_use]
+    pub(crate) fn with_differing(mut self, differing: Vec<&'static str>) -> Error {
+        self.0.differing = differing;
+        self
+    }
+
+    #[must_use]
     pub(crate) fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Error {
         self.0.source = Some(Arc::new(source));
         self
@@ -145,6 +153,26 @@ impl Error {
     /// The time after which a retry makes sense, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The names of the arguments of a [`Mismatch`](ErrorKind::Mismatch), in the order of the call. Otherwise empty.
+    ///
+    /// These arguments differ from those of the record. If the record has none of the arguments of the call, these are
+    /// all arguments of the call.
+    ///
+    /// ```
+    /// use idem_runtime::{Error, Store, call};
+    ///
+    /// let store = Store::temporary()?;
+    /// let charge = |cents: u32| -> Result<u32, Error> {
+    ///     call("docs.charge").store(&store).key("A-17").arg("cents", &cents).run(|| Ok(cents))
+    /// };
+    /// charge(500)?;
+    /// assert_eq!(charge(999).unwrap_err().differing(), ["cents"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn differing(&self) -> &[&'static str] {
+        &self.0.differing
     }
 
     /// Returns the advice for a developer or an operator.

@@ -42,9 +42,11 @@ impl Lifetime {
 }
 
 impl From<Duration> for Lifetime {
+    /// Rounds a fraction of a millisecond up: a short lifetime never becomes [`Lifetime::ZERO`].
+    ///
     /// Durations of 292 million years and more become [`Lifetime::FOREVER`].
     fn from(duration: Duration) -> Lifetime {
-        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         if i64::try_from(ms).is_ok() { Lifetime { ms } } else { Lifetime::FOREVER }
     }
 }
@@ -122,6 +124,13 @@ mod tests {
             assert_eq!(Lifetime::from_ms(lifetime.to_ms()), lifetime);
         }
         assert_eq!(Lifetime::from(Duration::MAX), Lifetime::FOREVER);
+    }
+
+    #[test]
+    fn fractions_of_a_millisecond_round_up() {
+        let ms = |nanos| Lifetime::from(Duration::from_nanos(nanos)).to_ms();
+        assert_eq!(Lifetime::from(Duration::ZERO), Lifetime::ZERO);
+        assert_eq!([1, 999_999, 1_000_000, 1_000_001].map(ms), [Some(1), Some(1), Some(1), Some(2)]);
     }
 
     #[test]

@@ -17,7 +17,6 @@ const RULES: [(&str, &str); 15] = [
     ("skipped_arguments_exist", "skip_unknown"),
     ("fingerprint_excludes_skip", "skip_with_fingerprint"),
     ("compared_arguments_are_not_mut", "mut_argument_compared"),
-    ("compared_arguments_have_an_order", "hash_set_argument"),
     ("compared_arguments_have_a_name", "async_trait_pattern"),
     ("lifetimes_are_consistent", "keep_result_longer_than_ttl"),
     ("tx_excludes_other_options", "tx_combined_with_excluded_option"),

@@ -16,6 +16,8 @@ mod limits;
 mod lints;
 // `name` and `was`: the identity of a function.
 mod names;
+// Private structs of other crates, such as the numbers of `serde_json`.
+mod private_structs;
 // Shapes of blocking functions.
 mod shapes;
 // Shapes of async functions.

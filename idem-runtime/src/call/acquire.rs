@@ -145,8 +145,8 @@ impl<'a> Acquisition<'a> {
 
     /// Acts on the decision about a record. `None` if the record must be read again.
     fn step_from(&mut self, found: Found) -> Result<Option<Step>, Error> {
-        let differing = self.call.differing(&found.record.borrowed())?;
-        let decision = self.decide(&found, !differing.is_empty());
+        let difference = self.call.difference(&found.record.borrowed())?;
+        let decision = self.decide(&found, difference.is_some());
         if !matches!(decision, Decision::Claim) {
             // This call does not take the claim, so the waiters behind it read the record themselves.
             self.handoff = None;
@@ -158,7 +158,7 @@ impl<'a> Acquisition<'a> {
             Decision::Recover => self.claim_again(&record, record.attempt, true),
             Decision::Replay => Step::Ready(self.ready(Err(record))),
             Decision::Wait => return self.wait(&record, holder),
-            Decision::RefuseMismatch => return Err(refusal::mismatch(&record, &differing)),
+            Decision::RefuseMismatch => return Err(refusal::mismatch(&record, difference)),
             Decision::RefuseReentrant => return Err(refusal::reentrant()),
             Decision::RefuseResultGone => return Err(refusal::result_gone(&record)),
             Decision::RefuseInDoubt | Decision::RefuseExhausted => {
@@ -256,8 +256,8 @@ impl<'a> Acquisition<'a> {
 
 /// Whether a finished record of this age answers the call without further reads.
 pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_ms: Option<i64>) -> bool {
-    let Ok(differing) = call.differing(record) else { return false };
+    let Ok(difference) = call.difference(record) else { return false };
     // A finished record has no holder, and a call inside its own body has no finished record.
-    let view = View::of(record, Holder::Nobody, age_ms, !differing.is_empty());
+    let view = View::of(record, Holder::Nobody, age_ms, difference.is_some());
     decide(view, mode) == Decision::Replay
 }

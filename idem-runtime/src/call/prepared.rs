@@ -8,7 +8,7 @@ use crate::call::names;
 use crate::encoding::codec::Codec;
 use crate::encoding::digest;
 use crate::encoding::digest::Slot;
-use crate::encoding::fingerprint::Fingerprint;
+use crate::encoding::fingerprint::{Difference, Fingerprint};
 use crate::encoding::key::Key;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::policy::{Lifetime, OnInterrupt};
@@ -79,7 +79,9 @@ impl Plan {
             names::check(name, site)?;
         }
         let key = key.unwrap_or_else(|| Err(no_key())).map_err(|error| error.about_name(name))?;
-        let fingerprint = fingerprint.map_err(|error| error.about(name, key.as_str()))?;
+        let about = |error: Error| error.about(name, key.as_str());
+        let fingerprint = fingerprint.map_err(about)?;
+        check_ttl(options.ttl).map_err(about)?;
         let slot = digest::slot(name, &key);
         let slots_of_names = slots_of_names(slot, options.was, &key);
         Ok(Prepared { options, key, slot, slots_of_names, fingerprint })
@@ -104,6 +106,15 @@ fn check_length(name: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::ShortName))
 }
 
+/// A record that expires at completion would protect from nothing.
+fn check_ttl(ttl: Lifetime) -> Result<(), Error> {
+    if ttl > Lifetime::ZERO {
+        return Ok(());
+    }
+    let message = "the `ttl` is zero";
+    Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::PositiveTtl))
+}
+
 impl Prepared {
     /// The slot of the name, then the slots of the earlier names.
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -116,10 +127,10 @@ impl Prepared {
         scope.call.as_ref().is_some_and(|call| call.is_nested_in(store_id, self.slots()))
     }
 
-    /// The arguments that differ from those of `record`.
+    /// The arguments that differ from those of `record`, or `None` if the arguments match.
     ///
     /// An error if `record` has the slot of this call and belongs to another name or key.
-    pub(crate) fn differing(&self, record: &RecordRef<'_>) -> Result<Vec<&'static str>, Error> {
+    pub(crate) fn difference(&self, record: &RecordRef<'_>) -> Result<Option<Difference>, Error> {
         let is_named = |name: &str| record.name == name.as_bytes();
         let named = is_named(&self.options.name) || self.options.was.iter().copied().any(is_named);
         if !named || record.key != self.key.as_str().as_bytes() {
@@ -129,7 +140,7 @@ impl Prepared {
         let stored = Fingerprint::decode(record.fingerprint).map_err(|malformed| {
             Error::store(format!("the record is damaged ({malformed})")).advise(Advice::RestoreRecord)
         })?;
-        Ok(self.fingerprint.differing(stored))
+        Ok(self.fingerprint.difference(stored))
     }
 
     /// The record of a first attempt. If the slot holds an expired record, the new record keeps its slot and name.
@@ -189,7 +200,7 @@ mod tests {
         let other_key = Record { key: "l".into(), ..record.clone() };
         for (record, is_its_own) in [(record, true), (earlier, true), (other_name, false), (other_key, false)]
         {
-            assert_eq!(call.differing(&record.borrowed()).is_ok(), is_its_own, "{record:?}");
+            assert_eq!(call.difference(&record.borrowed()).is_ok(), is_its_own, "{record:?}");
         }
     }
 

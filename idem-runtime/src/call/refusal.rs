@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::encoding::fingerprint::Difference;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::protocol::decide::Decision;
@@ -10,13 +11,17 @@ use crate::protocol::record::{Reason, Record};
 /// The `retry_after` of a call that is refused because it is still running.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(crate) fn mismatch(record: &Record, differing: &[&str]) -> Error {
-    event::mismatch(record, differing);
-    let names = differing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let differ =
-        if differing.len() == 1 { "differs, or its type changed" } else { "differ, or their types changed" };
-    let message = format!("the key was used before with other arguments: {names} {differ}");
-    Error::new(ErrorKind::Mismatch, Ran::No, message)
+pub(crate) fn mismatch(record: &Record, difference: Option<Difference>) -> Error {
+    let Difference { names, is_compared } = difference.unwrap_or_default();
+    event::mismatch(record, &names);
+    let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let differ = match (is_compared, names.len()) {
+        (false, _) => format!("the record has no argument named {listed}"),
+        (true, 1) => format!("{listed} differs, or its type changed"),
+        (true, _) => format!("{listed} differ, or their types changed"),
+    };
+    let message = format!("the key was used before with other arguments: {differ}");
+    Error::new(ErrorKind::Mismatch, Ran::No, message).with_differing(names)
 }
 
 pub(crate) fn reentrant() -> Error {

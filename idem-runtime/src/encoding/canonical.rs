@@ -4,12 +4,13 @@
 //!
 //! - Field and variant *names* count; the names of types do not. Renaming a struct changes nothing. A newtype is its content.
 //! - The primitive kind of a number counts: a field that changed its type has another stream.
-//! - Map entries come in a canonical order.
+//! - Map entries come in a canonical order. So do the elements of a set in an argument.
+//! - A private struct by which another crate hands a value to its own serializer is that value.
 //! - The serializer is human-readable, for keys and digests alike. A UUID is then its text, and an enum with a name for
 //!   people and a number for machines shows its name. The name exposes a misread number after the variants were
 //!   reordered. Digests are taken from values and never from stored bytes, so the form that a codec writes does not matter.
-//!   One exception: an element that is summed without its order and asks for the reader is serialized again for a machine.
-//!   Otherwise numbers that changed places would look like elements that did.
+//!   One exception: an element without an order that asks for the reader is serialized again for a machine. Otherwise
+//!   numbers that changed places would look like elements that did.
 //! - Nesting deeper than [`DEPTH_MAX`] is an error, long before the stack ends.
 
 use std::cell::Cell;
@@ -18,6 +19,8 @@ use std::fmt;
 use serde::ser::{self, Serialize};
 
 mod serializer;
+mod sets;
+mod stand_in;
 
 /// The maximum depth of a value. Wrappers (`Some`, newtypes) count: they recurse too.
 pub(crate) const DEPTH_MAX: u8 = 128;
@@ -32,6 +35,8 @@ pub(crate) enum Event<'a> {
     Unsigned(u8, u128),
     F32(f32),
     F64(f64),
+    /// A number with more digits than a float holds.
+    Digits(&'a str),
     Char(char),
     Text(&'a str),
     Bytes(&'a [u8]),
@@ -46,7 +51,7 @@ pub(crate) enum Event<'a> {
     Field(&'static str),
     /// A field that `skip_serializing_if` left out.
     Skipped(&'static str),
-    /// A finished map entry, as [`EventSink::close`] returned it; or the sum of elements without their order.
+    /// A finished map entry, or a finished element without an order, as [`EventSink::close`] returned it.
     Entry([u8; 16]),
     End(Group),
 }
@@ -67,16 +72,18 @@ pub(crate) trait EventSink: Sized {
     /// Takes the next event. An error ends the serialization.
     fn event(&mut self, event: Event<'_>) -> Result<(), CanonicalError>;
 
-    /// An empty sink for one map entry (its key and its value), or for one element that is summed.
+    /// An empty sink for one map entry (its key and its value), or for one element without an order.
     fn entry(&self) -> Self;
 
     /// The bytes of a finished entry. Entries are ordered by these bytes.
     fn close(&mut self, entry: Self) -> [u8; 16];
 
-    /// The number of elements of a sequence that are summed, so that their order does not matter. Further elements come
-    /// in order. If it is not 0, all elements of a type named `HashSet` are summed.
-    fn summed_max(&self) -> usize {
-        0
+    /// The number of elements of the next sequence whose order does not matter. Further elements come in order.
+    ///
+    /// `is_set` tells whether the sequence is a set. An error refuses the sequence.
+    fn unordered_max(&mut self, is_set: impl FnOnce() -> bool) -> Result<usize, CanonicalError> {
+        let _ = is_set;
+        Ok(0)
     }
 }
 
@@ -85,15 +92,7 @@ pub(crate) fn serialize<T: Serialize + ?Sized, S: EventSink>(
     value: &T,
     sink: &mut S,
 ) -> Result<(), CanonicalError> {
-    value.serialize(serializer::CanonicalSerializer::new(sink, &Cell::new(false)))
-}
-
-/// Whether the name of `T` contains a `HashSet`, whose order changes from one set to the next.
-///
-/// A best-effort check: serde shows a set as a sequence, so only the name of the type shows it. A set inside a struct is not
-/// found.
-pub(crate) fn mentions_hash_set<T: ?Sized>() -> bool {
-    std::any::type_name::<T>().contains("HashSet<")
+    serializer::serialize_root(value, sink, &Cell::new(false))
 }
 
 /// Why a value has no canonical form, as a predicate of a sentence about the value.

@@ -194,12 +194,12 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     if !has_moved && (codec == Codec::Json || !holds_sequence) {
         return Ok(encoded);
     }
-    let (codec_id, summed_max) =
+    let (codec_id, unordered_max) =
         if has_moved { (BINCODE_SETS_ID, usize::MAX) } else { (BINCODE_SEQUENCES_ID, CHANCE_MAX) };
-    let unordered = ResultDigest::of_unordered(value, summed_max).map_err(|why| why.to_string())?;
+    let unordered = ResultDigest::of_unordered(value, unordered_max).map_err(|why| why.to_string())?;
     // The order of a set does not matter, and no codec changes the order of a list. Bincode misreads a value only if it
     // reads more bytes than were written for it; the same elements in another order need the same bytes.
-    if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, summed_max) != Ok(unordered) {
+    if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, unordered_max) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
     // JSON rows are read without a digest check.
@@ -214,13 +214,13 @@ fn encode_as<T: Serialize + DeserializeOwned>(
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> Result<T, Undecodable> {
     let Stored { codec_id, digest, bytes } = stored;
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
-    let summed_max = match codec_id {
+    let unordered_max = match codec_id {
         BINCODE_SEQUENCES_ID => Some(CHANCE_MAX),
         BINCODE_SETS_ID => Some(usize::MAX),
         _ => None,
     };
-    let (bytes, unordered) = match (summed_max, bytes.split_last_chunk()) {
-        (Some(summed_max), Some((bytes, unordered))) => (bytes, Some((summed_max, *unordered))),
+    let (bytes, unordered) = match (unordered_max, bytes.split_last_chunk()) {
+        (Some(unordered_max), Some((bytes, unordered))) => (bytes, Some((unordered_max, *unordered))),
         _ => (bytes, None),
     };
     let value: T =
@@ -239,8 +239,8 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> 
 /// A list keeps its order unless its type changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after the
 /// variants of an enum changed places. Therefore the digest takes each element with its number and with its form for
 /// machines. The present encoding of `value` proves nothing: a set may take another order each time.
-fn only_sets_moved<T: Serialize>(value: &T, (summed_max, unordered): (usize, [u8; 8])) -> bool {
-    ResultDigest::of_unordered(value, summed_max).is_ok_and(|digest| digest.to_bytes() == unordered)
+fn only_sets_moved<T: Serialize>(value: &T, (unordered_max, unordered): (usize, [u8; 8])) -> bool {
+    ResultDigest::of_unordered(value, unordered_max).is_ok_and(|digest| digest.to_bytes() == unordered)
 }
 
 #[cfg(feature = "bincode")]

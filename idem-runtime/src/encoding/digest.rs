@@ -36,7 +36,7 @@ pub(crate) struct Digest([u8; 16]);
 impl Digest {
     /// The digest of `value`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CanonicalError> {
-        let mut form = EventHasher::new(|| *ARGUMENT);
+        let mut form = EventHasher::of_argument(|| *ARGUMENT);
         serialize(value, &mut form)?;
         Ok(Self(form.finish()))
     }
@@ -75,17 +75,17 @@ impl ResultDigest {
         Self::through(Self::form(), value).map(|known| known.digest)
     }
 
-    /// The digest of `value` that ignores the order of the first `summed_max` elements of each sequence: serde shows a
+    /// The digest of `value` that ignores the order of the first `unordered_max` elements of each sequence: serde shows a
     /// `HashSet` as a sequence, which reads back in another order. A value without elements has one digest.
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(
         value: &T,
-        summed_max: usize,
+        unordered_max: usize,
     ) -> Result<Self, CanonicalError> {
-        Self::through(Self::form().summing(summed_max), value).map(|known| known.digest)
+        Self::through(Self::form().unordered(unordered_max), value).map(|known| known.digest)
     }
 
     fn form() -> EventHasher<ResultHasher> {
-        EventHasher::with_indices(|| ResultHasher::new_with_key(b"idem  result  1 "))
+        EventHasher::of_result(|| ResultHasher::new_with_key(b"idem  result  1 "))
     }
 
     fn through<T: Serialize + ?Sized>(

@@ -18,9 +18,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key is missing, empty, too long, or of a type that cannot be a key.
+    /// The key is missing, empty, blank, too long, or of a type that cannot be a key.
     BadKey,
-    /// An argument cannot be fingerprinted.
+    /// An argument cannot be compared, or an option has a value that it excludes, such as a `ttl` of zero.
     BadArgument,
     /// The key was used before with other arguments.
     Mismatch,

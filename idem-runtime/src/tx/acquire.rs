@@ -71,19 +71,19 @@ fn find(
     mode: Mode,
 ) -> Result<Found, Error> {
     let Some((record, expired)) = record(conn, call, timeline)? else { return Ok(Found::Absent) };
-    let differing = call.differing(&record.borrowed())?;
+    let difference = call.difference(&record.borrowed())?;
     let reentrant = call.is_reentrant(store_id);
     // A running record of a `tx` call is visible outside of its transaction only if the body ended the transaction.
     let ended = record.owner == NO_OWNER && !reentrant;
     let holder = if ended { Holder::Nobody } else { Holder::Alive };
     let age_ms = timeline.age_ms(record.at);
-    let view = View { reentrant, ..View::of(&record, holder, age_ms, !differing.is_empty()) };
+    let view = View { reentrant, ..View::of(&record, holder, age_ms, difference.is_some()) };
     match decide(view, mode) {
         Decision::Claim => Ok(Found::Expired(record, expired)),
         Decision::Replay => Ok(Found::Answer(Box::new(record))),
         Decision::Rerun | Decision::Recover => Ok(Found::Interrupted(record)),
         Decision::Wait => Err(running_outside()),
-        Decision::RefuseMismatch => Err(refusal::mismatch(&record, &differing)),
+        Decision::RefuseMismatch => Err(refusal::mismatch(&record, difference)),
         Decision::RefuseReentrant => Err(refusal::reentrant()),
         Decision::RefuseResultGone => Err(refusal::result_gone(&record)),
         refusal @ (Decision::RefuseInDoubt | Decision::RefuseExhausted) => {

@@ -344,6 +344,72 @@ fn json_survives_added_fields() {
     assert_eq!(bincode, Err(ErrorKind::Undecodable), "visible, and no garbage");
 }
 
+/// A type that bincode cannot carry, and what later versions of it read where they do not check.
+mod fallback {
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Outcome {
+        Paid { cents: u64 },
+        Refused { code: u16 },
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Later {
+        Refunded { cents: u32 },
+        Paid { cents: u64 },
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub(super) struct Receipt {
+        pub(super) charged: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(super) note: Option<String>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub(super) struct Renamed {
+        #[serde(default)]
+        pub(super) amount: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(super) note: Option<String>,
+    }
+}
+
+#[test]
+fn a_result_that_fell_back_to_json_is_never_replayed_as_another_value() {
+    use fallback::{Later, Outcome, Receipt, Renamed};
+    let paid = || Outcome::Paid { cents: 5 };
+    let receipt = || Receipt { charged: 5, note: None };
+    assert_eq!(stored_then_read::<_, Outcome>(Codec::default(), paid()), Ok(paid()));
+    assert_eq!(stored_then_read::<_, Later>(Codec::default(), paid()), Err(ErrorKind::Undecodable));
+    assert_eq!(stored_then_read::<_, Receipt>(Codec::default(), receipt()), Ok(receipt()));
+    assert_eq!(stored_then_read::<_, Renamed>(Codec::default(), receipt()), Err(ErrorKind::Undecodable));
+    // Whoever chose JSON gets what serde reads.
+    assert_eq!(stored_then_read(Codec::Json, receipt()), Ok(Renamed { amount: 0, note: None }));
+    assert_eq!(stored_then_read(Codec::Json, paid()), Ok(Later::Refunded { cents: 5 }));
+}
+
+#[test]
+fn a_set_that_fell_back_to_json_is_replayed_in_any_order() {
+    type Tagged = (HashSet<String>, Vec<HashSet<u32>>, fallback::Receipt);
+    for count in [0, 1, 2, 5, 20, 21, 300] {
+        let tags: HashSet<String> = (0..count).map(|n| n.to_string()).collect();
+        let receipt = fallback::Receipt { charged: 5, note: None };
+        let value: Tagged = (tags, vec![(0..count).collect(), HashSet::new()], receipt);
+        for _ in 0..20 {
+            let read = stored_then_read::<_, Tagged>(Codec::default(), value.clone());
+            assert_eq!(read.as_ref(), Ok(&value), "{count} elements");
+        }
+        let mut listed = value.clone();
+        listed.1.reverse();
+        let read = stored_then_read::<_, Tagged>(Codec::default(), listed.clone());
+        assert_eq!(read, Ok(listed), "the order of the list is kept");
+    }
+}
+
 #[test]
 fn rows_of_both_codecs_lie_side_by_side() {
     deadline::start();

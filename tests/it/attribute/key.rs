@@ -127,6 +127,66 @@ fn a_missing_value_is_no_key() {
     assert!(refused(&("tenant", None::<&str>)).to_string().contains("element 1"), "the error names the part");
 }
 
+// A blank header is no key that all its senders share.
+#[test]
+fn blank_or_invisible_text_is_no_key() {
+    for blank in [
+        " ",
+        "\t\r\n",
+        "\0",
+        "\u{7f}",
+        "\u{85}",
+        "\u{a0}",
+        "\u{2003}\u{3000}",
+        "\u{2028}",
+        // Default_Ignorable_Code_Point: soft hyphen, joiners, directions, fillers, variations, tags.
+        "\u{ad}",
+        "\u{34f}",
+        "\u{61c}",
+        "\u{115f}\u{1160}",
+        "\u{17b4}",
+        "\u{180e}",
+        "\u{200b}\u{200d}",
+        "\u{202e}",
+        "\u{2060}",
+        "\u{2069}",
+        "\u{206f}",
+        "\u{3164}",
+        "\u{fe0f}",
+        "\u{feff}",
+        "\u{ffa0}",
+        "\u{fff0}",
+        "\u{1bca0}",
+        "\u{1d173}",
+        "\u{e0001}\u{e007f}",
+        "\u{e0fff}",
+        " \u{200b} \n",
+    ] {
+        let error = refused(blank);
+        assert!(error.to_string().ends_with("the key is blank"), "{error}");
+        refused(&("tenant", blank));
+        refused(&Some(OrderId(blank.to_owned())));
+    }
+    refused(&' ');
+    refused(&'\u{200b}');
+    // One visible character is enough, and the text is stored as it is.
+    for visible in ["\u{200b}a", " 7 ", "\u{301}", "\u{1f600}\u{fe0f}", "\u{2800}", "-"] {
+        assert_eq!(text(visible), visible);
+    }
+}
+
+#[test]
+fn a_set_inside_a_key_is_no_key() {
+    #[derive(Serialize)]
+    struct Tagged {
+        id: u32,
+        tags: HashSet<u32>,
+    }
+    let error = refused(&Tagged { id: 7, tags: HashSet::from([1, 2, 3]) });
+    assert!(error.to_string().contains("field `tags` of the key"), "{error}");
+    refused(&(7, vec![Some(HashSet::from([1]))]));
+}
+
 #[test]
 fn a_value_that_rounds_or_has_no_order_is_no_key() {
     refused(&1.0_f64);

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Error, ErrorKind, Lifetime, OnInterrupt, Status, Store, call, idempotent, with_store,
+    Call, Error, ErrorKind, Lifetime, OnInterrupt, Settled, Status, Store, Verdict, call, idempotent, settle,
+    with_store,
 };
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::eventually;
@@ -88,6 +89,105 @@ fn a_result_that_is_not_kept_goes_to_its_first_caller_alone() {
         let record = store.get(NAME, "A-17").unwrap().unwrap();
         assert_eq!(record.status(), Status::Done);
         assert_eq!(record.result::<u32>().unwrap_err().kind(), ErrorKind::ResultGone);
+    });
+}
+
+#[test]
+fn a_ttl_of_zero_is_refused_before_anything_happens() {
+    const NEVER: Duration = Duration::ZERO;
+    #[idempotent(name = "lifetimes.zero", key = id, ttl = NEVER)]
+    fn expires_at_once(id: u32) -> Result<u32, Error> {
+        unreachable!("it ran")
+    }
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        for zero in [Lifetime::ZERO, NEVER.into()] {
+            let call = pay(&store).ttl(zero);
+            let error = form.make(call, || -> Result<u32, Error> { unreachable!("it ran") }).unwrap_err();
+            assert_eq!((error.kind(), error.ran()), (ErrorKind::BadArgument, idem_runtime::Ran::No));
+            assert_eq!((error.name(), error.key()), (Some(NAME), Some("A-17")));
+            assert!(
+                error.to_string().contains("`ttl` is zero") && error.help().contains("`ttl`"),
+                "{error:?}"
+            );
+        }
+        let refused = with_store(&store, || expires_at_once(7)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BadArgument);
+        assert_eq!(store.stats().unwrap().records, 0);
+    });
+}
+
+#[test]
+fn a_lifetime_below_a_millisecond_is_a_millisecond() {
+    in_every_form(|form| {
+        for (lifetime, full) in [(1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (1_999_999, 2)] {
+            let lifetime = Duration::from_nanos(lifetime);
+            let clock = HandClock::summer();
+            let (_folder, store) = clock.store();
+            let short = |n| made(form, pay(&store).ttl(lifetime), n);
+            let kept = |n| made(form, call(NAME).store(&store).key("kept").keep_result(lifetime), n);
+            assert_eq!((short(1), kept(1)), (Ok(1), Ok(1)));
+            clock.pass((full - 1) * MS);
+            assert_eq!((short(2), kept(2)), (Ok(1), Ok(1)), "{lifetime:?}");
+            clock.pass(MS);
+            assert_eq!((short(3), kept(3)), (Ok(3), Err(ErrorKind::ResultGone)), "{lifetime:?}");
+        }
+    });
+}
+
+#[test]
+fn a_result_without_content_is_kept_as_long_as_its_key() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Sent;
+    fn is_kept<T: idem_runtime::Value + std::fmt::Debug + PartialEq>(form: Form, value: fn() -> T) {
+        let zero = Duration::ZERO;
+        for codec in [idem_runtime::Codec::default(), idem_runtime::Codec::Json] {
+            for keep in [Lifetime::ZERO, zero.into(), HOUR.into(), (30 * DAY).into()] {
+                let clock = HandClock::summer();
+                let (_folder, store) = clock.store();
+                let send = || {
+                    pay(&store)
+                        .keep_result(keep)
+                        .ttl(90 * DAY)
+                        .codec(codec)
+                        .map_err(|error: Error| error.kind())
+                };
+                assert_eq!(form.make(send(), || Ok(value())), Ok(value()));
+                clock.pass(90 * DAY - MS);
+                store.purge_expired(100).unwrap();
+                let again = || form.make(send(), || -> Result<T, ErrorKind> { unreachable!("it ran") });
+                assert_eq!(again(), Ok(value()), "{keep:?}");
+                assert_eq!(store.get(NAME, "A-17").unwrap().unwrap().result::<T>().unwrap(), value());
+                clock.pass(MS);
+                assert_eq!(
+                    form.make(send(), || Err::<T, _>(ErrorKind::BadKey)),
+                    Err(ErrorKind::BadKey),
+                    "it ran"
+                );
+            }
+        }
+    }
+    in_every_form(|form| {
+        is_kept(form, || ());
+        is_kept(form, || Sent);
+    });
+}
+
+#[test]
+fn a_settled_call_without_content_keeps_its_result() {
+    in_every_form(|form| {
+        for verdict in [Verdict::Done(()), Verdict::DoneWithoutResult] {
+            let clock = HandClock::summer();
+            let (_folder, store) = clock.store();
+            form.cut_off(pay(&store));
+            eventually("it is in doubt", || {
+                store.get(NAME, "A-17").unwrap().unwrap().status() == Status::InDoubt
+            });
+            let send = || form.make(pay(&store), || -> Result<(), Error> { unreachable!("it ran") });
+            assert_eq!(settle(verdict, send).unwrap(), Settled::Done);
+            clock.pass(100 * DAY);
+            send().unwrap();
+        }
     });
 }
 

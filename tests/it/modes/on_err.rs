@@ -261,9 +261,9 @@ fn a_remembered_error_ends_with_its_lifetimes() {
     });
 }
 
-/// A call that fails with an error of the store: its key is bad.
+/// A call that fails with an error of the store: it is in doubt.
 fn fails_inside(store: &Store) -> Result<u32, PayError> {
-    call("on_err.inner").store(store).key("").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
+    call("on_err.in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
 }
 
 /// The status of the outer record after an inner call failed with an error of the store.
@@ -306,10 +306,11 @@ fn an_error_that_an_inner_call_caused_is_released_or_in_doubt_and_never_remember
 fn an_inner_failure_is_not_remembered_further_out() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
+        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
         let outer = form.make(pay(&store).on_err(on_err::Remember), || {
             call("on_err.between").store(&store).key("A-17").run(|| fails_inside(&store))
         });
-        assert_eq!(outer, Err(PayError::Idem("BadKey".to_owned())));
+        assert_eq!(outer, Err(PayError::Idem("InDoubt".to_owned())));
         assert_eq!(status(&store, "on_err.between"), None, "the one between releases");
         assert_eq!(status(&store, NAME), Some(Status::InDoubt));
     });
@@ -319,10 +320,11 @@ fn an_inner_failure_is_not_remembered_further_out() {
 #[test]
 fn an_inner_failure_across_an_await_counts() {
     let store = Store::temporary().unwrap();
+    Form::Plain.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
     let outer = block_on(pay(&store).on_err(on_err::Remember).run_async(async || {
         idem_tests::plain::yield_now().await;
-        let inner =
-            call("on_err.inner").store(&store).key("").run_async(async || Ok::<u32, PayError>(1)).await;
+        let inner = call("on_err.in_doubt").store(&store).key("A-17");
+        let inner = inner.run_async(async || Ok::<u32, PayError>(1)).await;
         idem_tests::plain::yield_now().await;
         inner
     }));
@@ -334,11 +336,136 @@ fn an_inner_failure_across_an_await_counts() {
 fn an_inner_failure_that_the_body_handles_does_not_count() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
+        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
         let copes = form.make(pay(&store).on_err(on_err::Remember), || {
             Ok::<u32, PayError>(fails_inside(&store).unwrap_or(9))
         });
         assert_eq!(copes, Ok(9));
         assert_eq!(status(&store, NAME), Some(Status::Done));
+    });
+}
+
+/// An inner call that is refused for certain, one for each kind: nothing ran.
+fn refused_inside(store: &Store, kind: ErrorKind) -> Result<u32, Error> {
+    let inner = || call("on_err.inner").store(store);
+    let refused: Result<u32, Error> = match kind {
+        ErrorKind::BadKey => inner().key("").run(|| Ok(1)),
+        ErrorKind::BadArgument => inner().key("A-17").arg("a", &1).arg("a", &1).run(|| Ok(1)),
+        _ => {
+            inner().key("taken").arg("a", &1).run(|| Ok::<u32, Error>(1)).unwrap();
+            inner().key("taken").arg("a", &2).run(|| Ok(1))
+        }
+    };
+    assert_eq!(refused.as_ref().unwrap_err().kind(), kind);
+    refused
+}
+
+const CERTAIN: [ErrorKind; 3] = [ErrorKind::BadKey, ErrorKind::BadArgument, ErrorKind::Mismatch];
+
+// Rule 10: such a refusal says that nothing ran, so the body's own answer is one.
+#[test]
+fn a_certain_refusal_that_the_body_handles_leaves_its_own_error_as_it_is() {
+    in_every_form(|form| {
+        for kind in CERTAIN {
+            let store = Store::temporary().unwrap();
+            let body = || refused_inside(&store, kind).map_or_else(|_| declined(), Ok);
+            let classify = || on_err::Classify(PayError::outcome);
+            assert_eq!(form.make(pay(&store).on_err(on_err::Remember), body), declined());
+            assert_eq!(status(&store, NAME), Some(Status::Failed), "{kind:?}");
+            let other = || call("on_err.classified").store(&store).key("A-17").on_err(classify());
+            assert_eq!(form.make(other(), body), declined());
+            assert_eq!(status(&store, "on_err.classified"), Some(Status::Failed), "{kind:?}");
+            assert_eq!(form.make(other(), || Ok(1)), declined());
+            // Also through a call between the two.
+            let between = || call("on_err.between").store(&store).key("A-17").run(body);
+            let outer = call("on_err.outer").store(&store).key("A-17").on_err(on_err::Remember);
+            assert_eq!(form.make(outer, between), declined());
+            assert_eq!(status(&store, "on_err.outer"), Some(Status::Failed), "{kind:?}");
+        }
+    });
+}
+
+/// An error that contains an error of the store.
+#[derive(Serialize, Deserialize)]
+struct Carries {
+    #[serde(skip)]
+    error: Option<Error>,
+}
+
+impl std::fmt::Debug for Carries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl From<Error> for Carries {
+    fn from(error: Error) -> Carries {
+        Carries { error: Some(error) }
+    }
+}
+
+// Rule 10: the body did not handle it.
+#[test]
+fn a_certain_refusal_inside_the_error_of_the_body_is_never_remembered() {
+    in_every_form(|form| {
+        for kind in CERTAIN {
+            let store = Store::temporary().unwrap();
+            let body = || -> Result<u32, Carries> { Ok(refused_inside(&store, kind)?) };
+            form.make(pay(&store).on_err(on_err::Remember), body).unwrap_err();
+            assert_eq!(status(&store, NAME), Some(Status::InDoubt), "{kind:?}");
+            let between = || call("on_err.between").store(&store).key("A-17").run(body);
+            let outer = call("on_err.outer").store(&store).key("A-17").on_err(on_err::Remember);
+            form.make(outer, between).unwrap_err();
+            assert_eq!(status(&store, "on_err.outer"), Some(Status::InDoubt), "{kind:?}");
+        }
+    });
+}
+
+// One that was handled does not hide another that was not certain.
+#[test]
+fn a_certain_refusal_does_not_hide_a_doubt() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+        let outer = form.make(pay(&store).on_err(on_err::Remember), || {
+            fails_inside(&store).unwrap_err();
+            refused_inside(&store, ErrorKind::BadKey).unwrap_err();
+            declined()
+        });
+        assert_eq!(outer, declined());
+        assert_eq!(status(&store, NAME), Some(Status::InDoubt));
+    });
+}
+
+// A consumer must not take a failure for a success.
+#[test]
+fn a_failure_whose_error_is_gone_says_that_the_call_failed() {
+    in_every_form(|form| {
+        let clock = idem_tests::hand_clock::HandClock::summer();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("idem.db");
+        let store = Store::builder().clock(clock.clone()).result_bytes_max(100).open(path).unwrap();
+        let minute = Duration::from_secs(60);
+        let keeps =
+            [("zero", Duration::ZERO, "no"), ("large", minute, &*"x".repeat(1_000)), ("over", minute, "no")];
+        for (key, keep, text) in keeps {
+            let make = |remembers: bool, body: fn(&str) -> Result<u32, String>| {
+                let call = call(NAME).store(&store).key(key).keep_result(keep).map_err(|error: Error| {
+                    assert_eq!(error.kind(), ErrorKind::ResultGone);
+                    error.to_string()
+                });
+                match remembers {
+                    true => form.make(call.on_err(on_err::Remember), || body(text)),
+                    false => form.make(call, || body(text)),
+                }
+            };
+            make(true, |text| Err(text.to_owned())).unwrap_err();
+            clock.pass(minute);
+            for remembers in [true, false] {
+                let gone = make(remembers, |_| Ok(1)).unwrap_err();
+                assert!(gone.contains("attempt 1 failed and its error is gone"), "{key}: {gone}");
+            }
+        }
     });
 }
 

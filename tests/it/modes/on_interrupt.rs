@@ -1,8 +1,8 @@
 //! `on_interrupt`: the next call after an attempt that was cut off.
 
 use idem_runtime::{
-    Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, idempotent, observe,
-    on_err, settle, with_store,
+    Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, current, idempotent,
+    observe, on_err, settle, with_store,
 };
 use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Runs, eventually};
@@ -139,10 +139,63 @@ fn an_error_in_doubt_counts_as_an_interruption() {
         let store = Store::temporary().unwrap();
         let doubts = || pay(&store).on_err(on_err::InDoubt);
         form.make(doubts(), || Err::<u32, String>("timed out".to_owned())).unwrap_err();
-        let rerun = doubts().on_interrupt(OnInterrupt::rerun_at_most(2));
-        form.make(rerun, || Err::<u32, String>("timed out".to_owned())).unwrap_err();
-        let spent = doubts().on_interrupt(OnInterrupt::rerun_at_most(2)).map_err(kind);
-        assert_eq!(form.make(spent, || Ok(1)), Err(ErrorKind::InDoubt));
+        assert_eq!(form.make(doubts().map_err(kind), || Ok(1)), Err(ErrorKind::InDoubt));
+        let rerun = doubts().on_interrupt(OnInterrupt::rerun());
+        assert_eq!(form.make(rerun, || Ok::<u32, Error>(2)).unwrap(), 2);
+    });
+}
+
+// An outage of the other side must not use up the attempts of a message.
+#[test]
+fn an_attempt_that_returned_uses_up_no_attempt() {
+    in_every_form(|form| {
+        for mode in [OnInterrupt::rerun(), OnInterrupt::rerun_at_most(2)] {
+            let store = Store::temporary().unwrap();
+            let doubts = || pay(&store).on_err(on_err::InDoubt).on_interrupt(mode);
+            for attempt in 1..=12 {
+                form.make(doubts(), || Err::<u32, String>("timed out".to_owned())).unwrap_err();
+                assert_eq!(store.get(NAME, "A-17").unwrap().unwrap().attempt(), attempt, "it ran");
+            }
+            let body = || Ok::<u32, Error>(current().unwrap().attempt());
+            assert_eq!(form.make(doubts(), body).unwrap(), 13, "the other side is back");
+        }
+    });
+}
+
+#[test]
+fn attempts_that_did_not_return_are_counted_between_those_that_did() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let doubts = || pay(&store).on_err(on_err::InDoubt).on_interrupt(OnInterrupt::rerun_at_most(3));
+        let returns = || form.make(doubts(), || Err::<u32, String>("timed out".to_owned())).unwrap_err();
+        let is_in_doubt = || {
+            eventually("it is in doubt", || {
+                store.get(NAME, "A-17").unwrap().unwrap().status() == Status::InDoubt
+            })
+        };
+        for _ in 0..3 {
+            returns();
+            returns();
+            form.cut_off(doubts());
+            is_in_doubt();
+        }
+        let refused = form.make(doubts(), || Ok::<u32, Error>(1)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InDoubt);
+        assert!(refused.to_string().contains("attempt 9 is in doubt"), "{refused}");
+        assert!(refused.to_string().contains("no further attempt"), "{refused}");
+    });
+}
+
+// With a limit of one attempt, nothing is ever repeated.
+#[test]
+fn a_limit_of_one_attempt_repeats_nothing_that_returned_either() {
+    in_every_form(|form| {
+        for limit in [0, 1] {
+            let store = Store::temporary().unwrap();
+            let once = || pay(&store).on_err(on_err::InDoubt).on_interrupt(OnInterrupt::rerun_at_most(limit));
+            form.make(once(), || Err::<u32, String>("timed out".to_owned())).unwrap_err();
+            assert_eq!(form.make(once().map_err(kind), || Ok(1)), Err(ErrorKind::InDoubt));
+        }
     });
 }
 

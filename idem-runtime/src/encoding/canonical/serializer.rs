@@ -1,10 +1,16 @@
 //! The serde `Serializer` that turns a value into events.
 
+use std::any::type_name;
 use std::cell::Cell;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group, mentions_hash_set};
+use super::sets::is_set;
+use super::stand_in::{StandIn, TextOnly};
+use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group};
+
+/// The maximum number of elements for which memory is reserved: the length that a value claims proves nothing.
+const RESERVED_MAX: usize = 64;
 
 /// The reader that a value is serialized for.
 #[derive(Clone, Copy)]
@@ -39,18 +45,32 @@ impl<'s> Place<'s> {
     }
 }
 
+/// Serializes `value` for people. Sets `asked` if the value asks for the reader.
+pub(super) fn serialize_root<T: Serialize + ?Sized, S: EventSink>(
+    value: &T,
+    sink: &mut S,
+    asked: &Cell<bool>,
+) -> Result<(), CanonicalError> {
+    serialize_at(value, sink, Place { levels_left: DEPTH_MAX, reader: Reader::People(asked) })
+}
+
+fn serialize_at<T: Serialize + ?Sized, S: EventSink>(
+    value: &T,
+    sink: &mut S,
+    place: Place<'_>,
+) -> Result<(), CanonicalError> {
+    value.serialize(CanonicalSerializer { sink, place, type_name: type_name::<T>() })
+}
+
 /// Serializes one value.
 pub(super) struct CanonicalSerializer<'s, S> {
     sink: &'s mut S,
     place: Place<'s>,
+    /// The name of the value's type, which tells a set from a list.
+    type_name: &'static str,
 }
 
 impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
-    /// A serializer for people. It sets `asked` if the value asks for the reader.
-    pub(super) fn new(sink: &'s mut S, asked: &'s Cell<bool>) -> Self {
-        Self { sink, place: Place { levels_left: DEPTH_MAX, reader: Reader::People(asked) } }
-    }
-
     /// The serializer for a value inside this value.
     fn deeper(self) -> Result<Self, CanonicalError> {
         let levels_left = self.place.levels_left.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
@@ -58,10 +78,28 @@ impl<'s, S: EventSink> CanonicalSerializer<'s, S> {
     }
 
     fn begin(self, group: Group) -> Result<Members<'s, S>, CanonicalError> {
-        let Self { sink, place } = self.deeper()?;
+        let Self { sink, place, .. } = self.deeper()?;
         sink.event(Event::Begin(group))?;
-        let summed_max = if matches!(group, Group::Seq) { sink.summed_max() } else { 0 };
-        Ok(Members { sink, place, group, variant: None, summed_max, summed: 0, sum: 0 })
+        Ok(Members::new(sink, place, group))
+    }
+
+    /// `collected` is the name of the type that gives the elements, if the value names one.
+    fn begin_seq(
+        self,
+        elements: Option<usize>,
+        collected: Option<&'static str>,
+    ) -> Result<Members<'s, S>, CanonicalError> {
+        let Self { sink, place, type_name } = self.deeper()?;
+        let unordered_max = sink.unordered_max(|| is_set(type_name) || collected.is_some_and(is_set))?;
+        sink.event(Event::Begin(Group::Seq))?;
+        let reserved = elements.unwrap_or_default().min(unordered_max).min(RESERVED_MAX);
+        let unordered = Vec::with_capacity(reserved);
+        Ok(Members { unordered_max, unordered, ..Members::new(sink, place, Group::Seq) })
+    }
+
+    /// A struct that is written as the value of its one field.
+    fn begin_stand_in(self, stand_in: StandIn) -> Members<'s, S> {
+        Members { stand_in: Some(stand_in), ..Members::new(self.sink, self.place, Group::Struct) }
     }
 
     /// `variant` is the group that holds `group` alone.
@@ -115,9 +153,9 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CanonicalError> {
-        let inner = self.deeper()?;
-        inner.sink.event(Event::Some)?;
-        value.serialize(inner)
+        let Self { sink, place, .. } = self.deeper()?;
+        sink.event(Event::Some)?;
+        serialize_at(value, sink, place)
     }
 
     fn serialize_unit(self) -> Result<(), CanonicalError> {
@@ -142,7 +180,8 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         _: &'static str,
         value: &T,
     ) -> Result<(), CanonicalError> {
-        value.serialize(self.deeper()?)
+        let Self { sink, place, .. } = self.deeper()?;
+        serialize_at(value, sink, place)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -152,27 +191,23 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), CanonicalError> {
-        let Self { sink, place } = self.deeper()?;
+        let Self { sink, place, .. } = self.deeper()?;
         sink.event(Event::Begin(Group::Variant(index, variant)))?;
-        value.serialize(CanonicalSerializer { sink, place })?;
+        serialize_at(value, sink, place)?;
         sink.event(Event::End(Group::Variant(index, variant)))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Members<'s, S>, CanonicalError> {
-        self.begin(Group::Seq)
+    fn serialize_seq(self, elements: Option<usize>) -> Result<Members<'s, S>, CanonicalError> {
+        self.begin_seq(elements, None)
     }
 
-    /// Like serde's default, but all elements of a type named `HashSet` are summed, at any length.
+    /// Like serde's default. The type that gives the elements tells a set inside a `transparent` struct.
     fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
     {
         let mut elements = elements.into_iter();
-        let mut members = self.begin(Group::Seq)?;
-        let is_summed_in_part = members.summed_max > 0 && elements.size_hint().0 > members.summed_max;
-        if is_summed_in_part && mentions_hash_set::<I>() {
-            members.summed_max = usize::MAX;
-        }
+        let mut members = self.begin_seq(Some(elements.size_hint().0), Some(type_name::<I>()))?;
         elements.try_for_each(|element| members.element(&element))?;
         members.finish()
     }
@@ -195,8 +230,11 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         self.begin_variant(Group::Variant(index, variant), Group::Tuple)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'s, S>, CanonicalError> {
-        self.begin(Group::Struct)
+    fn serialize_struct(self, name: &'static str, fields: usize) -> Result<Members<'s, S>, CanonicalError> {
+        match StandIn::of(name, fields) {
+            Some(stand_in) => Ok(self.begin_stand_in(stand_in)),
+            None => self.begin(Group::Struct),
+        }
     }
 
     fn serialize_struct_variant(
@@ -210,7 +248,7 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'s, S>, CanonicalError> {
-        let Self { sink, place } = self.deeper()?;
+        let Self { sink, place, .. } = self.deeper()?;
         sink.event(Event::Begin(Group::Map))?;
         Ok(Entries { sink, place, open: None, closed: Vec::new() })
     }
@@ -233,43 +271,63 @@ pub(super) struct Members<'s, S> {
     group: Group,
     /// The variant that ends with its members.
     variant: Option<Group>,
-    /// The maximum number of summed elements, their number so far, and the sum. A sum needs no memory for each element,
-    /// and counts equal elements.
-    summed_max: usize,
-    summed: usize,
-    sum: u128,
+    /// The struct is written as the value of its field.
+    stand_in: Option<StandIn>,
+    /// The maximum number of elements without an order, and what became of them so far.
+    unordered_max: usize,
+    unordered: Vec<[u8; 16]>,
 }
 
-impl<S: EventSink> Members<'_, S> {
+impl<'s, S: EventSink> Members<'s, S> {
+    fn new(sink: &'s mut S, place: Place<'s>, group: Group) -> Self {
+        Self { sink, place, group, variant: None, stand_in: None, unordered_max: 0, unordered: Vec::new() }
+    }
+
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         let place = self.place;
-        if self.summed >= self.summed_max {
-            return value.serialize(CanonicalSerializer { sink: &mut *self.sink, place });
+        if self.unordered.len() >= self.unordered_max {
+            return serialize_at(value, &mut *self.sink, place);
         }
         let asked = Cell::new(false);
         let mut element = self.sink.entry();
-        value.serialize(CanonicalSerializer { sink: &mut element, place: place.noting(&asked) })?;
+        serialize_at(value, &mut element, place.noting(&asked))?;
         // Codecs write the form for machines. If its numbers changed places, names and numbers are the same without their
-        // order: only the pairing of name and number differs. An inner element that is summed sets a flag of its own, so
+        // order: only the pairing of name and number differs. An inner element without an order sets a flag of its own, so
         // the passes do not multiply: each sequence around a value adds at most one pass.
         if asked.get() {
-            value.serialize(CanonicalSerializer { sink: &mut element, place: place.for_machine() })?;
+            serialize_at(value, &mut element, place.for_machine())?;
         }
-        self.sum = self.sum.wrapping_add(u128::from_le_bytes(self.sink.close(element)));
-        self.summed += 1;
+        self.unordered.push(self.sink.close(element));
         Ok(())
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), CanonicalError> {
+        if let Some(stand_in) = self.stand_in {
+            return self.stand_in(stand_in, value);
+        }
         self.sink.event(Event::Field(name))?;
         self.element(value)
     }
 
-    fn finish(self) -> Result<(), CanonicalError> {
-        // The length may be unknown before the end, so the sum comes after the elements in order.
-        if self.summed > 0 {
-            self.sink.event(Event::Entry(self.sum.to_le_bytes()))?;
+    fn stand_in<T: Serialize + ?Sized>(&mut self, by: StandIn, value: &T) -> Result<(), CanonicalError> {
+        if by == StandIn::Value {
+            return self.element(value);
         }
+        let mut text = TextOnly::default();
+        serialize_at(value, &mut text, self.place)?;
+        match (by, text.json()) {
+            (StandIn::Number, _) => self.sink.event(text.number()),
+            (_, Some(document)) => self.element(&document),
+            (_, None) => self.sink.event(Event::Text(text.as_str())),
+        }
+    }
+
+    fn finish(self) -> Result<(), CanonicalError> {
+        if self.stand_in.is_some() {
+            return Ok(());
+        }
+        // The length may be unknown before the end, so these elements come after the elements in order.
+        emit_sorted(self.sink, self.unordered)?;
         self.sink.event(Event::End(self.group))?;
         self.variant.map_or(Ok(()), |variant| self.sink.event(Event::End(variant)))
     }
@@ -343,7 +401,7 @@ impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
         let mut entry = self.sink.entry();
-        key.serialize(CanonicalSerializer { sink: &mut entry, place: self.place })?;
+        serialize_at(key, &mut entry, self.place)?;
         self.open = Some(entry);
         Ok(())
     }
@@ -352,7 +410,7 @@ impl<S: EventSink> ser::SerializeMap for Entries<'_, S> {
         let Some(mut entry) = self.open.take() else {
             return Err(ser::Error::custom("a map gave a value without its key"));
         };
-        value.serialize(CanonicalSerializer { sink: &mut entry, place: self.place })?;
+        serialize_at(value, &mut entry, self.place)?;
         self.closed.push(self.sink.close(entry));
         Ok(())
     }

@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -110,8 +110,8 @@ impl EventSink for Counting {
         [0; 16]
     }
 
-    fn summed_max(&self) -> usize {
-        20
+    fn unordered_max(&mut self, is_set: impl FnOnce() -> bool) -> Result<usize, CanonicalError> {
+        Ok(if is_set() { usize::MAX } else { 20 })
     }
 }
 
@@ -131,14 +131,14 @@ fn a_long_list_needs_no_more_sinks_than_a_short_one() {
         serialize(value, &mut counting).unwrap();
         (counting.entries, counting.begun.get())
     }
-    assert_eq!(counted(&vec![7u8; 1 << 20]), (1, 20));
-    assert_eq!(counted(&Endless(1 << 20)), (1, 20));
-    assert_eq!(counted(&vec![7u8; 20]), (1, 20));
-    assert_eq!(counted(&vec![7u8; 3]), (1, 3));
+    assert_eq!(counted(&vec![7u8; 1 << 20]), (20, 20));
+    assert_eq!(counted(&Endless(1 << 20)), (20, 20));
+    assert_eq!(counted(&vec![7u8; 20]), (20, 20));
+    assert_eq!(counted(&vec![7u8; 3]), (3, 3));
     assert_eq!(counted(&Vec::<u8>::new()), (0, 0));
     assert_eq!(counted(&[7u8; 3]), (0, 0));
-    assert_eq!(counted(&vec![vec![7u8; 1000]; 1000]), (1 + 980, 20 + 1000 * 20));
-    assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1, 1000));
+    assert_eq!(counted(&vec![vec![7u8; 1000]; 1000]), (20 + 980 * 20, 20 + 1000 * 20));
+    assert_eq!(counted(&(0..1000).collect::<HashSet<u32>>()), (1000, 1000));
 }
 
 /// Counts how often it is serialized. If `ASKS`, it asks for the reader.
@@ -162,7 +162,7 @@ fn walks<const ASKS: bool>(list: &[Walked<ASKS>]) -> Vec<usize> {
 }
 
 #[test]
-fn a_summed_element_that_asks_is_serialized_for_a_machine_too() {
+fn an_element_without_an_order_that_asks_is_serialized_for_a_machine_too() {
     let (asks, does_not, pair) = (list::<true>(25), list::<false>(25), <[Walked<true>; 2]>::default());
     serialize(&(&asks, &does_not, &pair), &mut Counting::default()).unwrap();
     assert_eq!(walks(&asks), [vec![2; 20], vec![1; 5]].concat());
@@ -228,9 +228,53 @@ fn depth_is_an_error_before_it_is_an_overflow() {
     assert_eq!(events(&nested(129)), Err(CanonicalError::TooDeep));
 }
 
+/// A struct whose only field has the name of the struct.
+struct Private(&'static str, &'static str);
+
+impl Serialize for Private {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut private = serializer.serialize_struct(self.0, 1)?;
+        ser::SerializeStruct::serialize_field(&mut private, self.0, self.1)?;
+        ser::SerializeStruct::end(private)
+    }
+}
+
 #[test]
-fn hash_sets_are_found_by_the_name_of_their_type() {
-    assert!(mentions_hash_set::<HashSet<u8>>());
-    assert!(mentions_hash_set::<&Option<Vec<HashSet<String>>>>());
-    assert!(!mentions_hash_set::<BTreeSet<u8>>());
+fn private_structs_are_the_values_they_stand_for() {
+    let number = |digits| events(&Private("$serde_json::private::Number", digits)).unwrap();
+    let json = |text| events(&Private("$serde_json::private::RawValue", text)).unwrap();
+    let value = |document: serde_json::Value| events(&document).unwrap();
+    for (text, expected) in [
+        ("7", "Unsigned(8, 7) "),
+        ("18446744073709551615", "Unsigned(8, 18446744073709551615) "),
+        ("-7", "Signed(8, -7) "),
+        ("-0", "F64(-0.0) "),
+        ("7.0", "F64(7.0) "),
+        ("0.30", "F64(0.3) "),
+        ("12e-1", "F64(1.2) "),
+        ("1E2", "F64(100.0) "),
+        ("5e-324", "F64(5e-324) "),
+        ("1e308", "F64(1e308) "),
+        ("18446744073709551616", "F64(1.8446744073709552e19) "),
+        ("18446744073709551617", "Digits(\"18446744073709551617\") "),
+        ("0.30000000000000000001", "Digits(\"0.30000000000000000001\") "),
+        ("1e309", "Digits(\"1e309\") "),
+        ("1e99999999999999999999", "Digits(\"1e99999999999999999999\") "),
+        ("seven", "Digits(\"seven\") "),
+        ("", "Digits(\"\") "),
+    ] {
+        assert_eq!(number(text), expected, "{text:?}");
+    }
+    for text in ["null", "true", "-1.5", r#""a\n""#, "[]", r#"[1, {"b": [null], "a": "c"}, 2.0]"#] {
+        assert_eq!(json(text), value(serde_json::from_str(text).unwrap()), "{text}");
+    }
+    assert_ne!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":2}"#));
+    assert_eq!(json("no document"), "Text(\"no document\") ");
+    let forged = r#"{"$serde_json::private::Number":"7"}"#;
+    assert!(json(forged).starts_with("Text("));
+    assert_eq!(events(&Private("$__toml_private_Datetime", "1979-05-27")).unwrap(), "Text(\"1979-05-27\") ");
+    // Names that are no marker.
+    for name in ["Number", "$oid", "private"] {
+        assert!(events(&Private(name, "7")).unwrap().starts_with("Begin(Struct) Field"), "{name}");
+    }
 }

@@ -42,24 +42,29 @@ pub(super) struct EventHasher<H> {
     /// Creates the hash of the value and of each map entry.
     fresh: fn() -> H,
     hash: H,
-    counts_variants: bool,
-    summed_max: usize,
+    of_result: bool,
+    /// The number of elements whose order does not matter: of a list, and of a set.
+    lists_max: usize,
+    sets_max: usize,
     holds_sequence: bool,
 }
 
 impl<H: Absorb> EventHasher<H> {
-    pub(super) fn new(fresh: fn() -> H) -> Self {
-        Self { fresh, hash: fresh(), counts_variants: false, summed_max: 0, holds_sequence: false }
+    /// A hasher of arguments: equal sets are equal in any order, and both zeros are one.
+    pub(super) fn of_argument(fresh: fn() -> H) -> Self {
+        let of_result = Self::of_result(fresh);
+        Self { of_result: false, sets_max: usize::MAX, ..of_result }
     }
 
-    /// A hasher that includes the index of each variant beside its name: codecs without names write the index.
-    pub(super) fn with_indices(fresh: fn() -> H) -> Self {
-        Self { counts_variants: true, ..Self::new(fresh) }
+    /// A hasher of results, which tells apart what a codec writes apart: the index of a variant beside its name, and the
+    /// sign of a zero.
+    pub(super) fn of_result(fresh: fn() -> H) -> Self {
+        Self { fresh, hash: fresh(), of_result: true, lists_max: 0, sets_max: 0, holds_sequence: false }
     }
 
-    /// Ignores the order of up to `summed_max` elements of each sequence.
-    pub(super) fn summing(self, summed_max: usize) -> Self {
-        Self { summed_max, ..self }
+    /// Ignores the order of up to `lists_max` elements of each sequence, and of all elements of a set.
+    pub(super) fn unordered(self, lists_max: usize) -> Self {
+        Self { lists_max, sets_max: usize::MAX, ..self }
     }
 
     /// Whether the value contains a sequence, also an empty one.
@@ -86,7 +91,7 @@ impl<H: Absorb> EventHasher<H> {
 
     fn variant(&mut self, tag: u8, index: u32, name: &str) {
         self.long(tag, name.as_bytes());
-        if self.counts_variants {
+        if self.of_result {
             self.hash.absorb(&index.to_le_bytes());
         }
     }
@@ -109,8 +114,14 @@ impl<H: Absorb> EventSink for EventHasher<H> {
             Event::Bool(value) => self.short(0x01, &[value.into()]),
             Event::Signed(width, value) => self.integer(0x02, width, value.cast_unsigned()),
             Event::Unsigned(width, value) => self.integer(0x03, width, value),
-            Event::F32(value) => self.short(0x04, &value.to_bits().to_le_bytes()),
-            Event::F64(value) => self.short(0x05, &value.to_bits().to_le_bytes()),
+            Event::F32(value) => {
+                let value = if value == 0.0 && !self.of_result { 0.0 } else { value };
+                self.short(0x04, &value.to_bits().to_le_bytes());
+            }
+            Event::F64(value) => {
+                let value = if value == 0.0 && !self.of_result { 0.0 } else { value };
+                self.short(0x05, &value.to_bits().to_le_bytes());
+            }
             Event::Char(value) => self.short(0x06, &u32::from(value).to_le_bytes()),
             Event::Text(value) => self.long(0x07, value.as_bytes()),
             Event::Bytes(value) => self.long(0x08, value),
@@ -118,6 +129,7 @@ impl<H: Absorb> EventSink for EventHasher<H> {
             Event::Some => self.short(0x0a, &[]),
             Event::Unit => self.short(0x0b, &[]),
             Event::UnitVariant(index, name) => self.variant(0x0c, index, name),
+            Event::Digits(value) => self.long(0x0d, value.as_bytes()),
             Event::Begin(Group::Seq) => {
                 self.holds_sequence = true;
                 self.short(0x10, &[]);
@@ -147,7 +159,8 @@ impl<H: Absorb> EventSink for EventHasher<H> {
         entry.finish()
     }
 
-    fn summed_max(&self) -> usize {
-        self.summed_max
+    fn unordered_max(&mut self, is_set: impl FnOnce() -> bool) -> Result<usize, CanonicalError> {
+        let sets_differ = self.sets_max != self.lists_max;
+        Ok(if sets_differ && is_set() { self.sets_max } else { self.lists_max })
     }
 }

@@ -76,7 +76,7 @@ fn keys_are_readable() {
         (text(&("ab", "c")), r#"["ab","c"]"#),
         (text(&(7, "7", Some('7'))), r#"[7,"7","7"]"#),
         (text(&vec![vec![1], vec![2, 3]]), "[[1],[2,3]]"),
-        (text(&("a\"b\\c", "\n\u{1}")), r#"["a\"b\\c","\u000a\u0001"]"#),
+        (text(&("a\"b\\c", "\n\u{1}d")), r#"["a\"b\\c","\u000a\u0001d"]"#),
         (text(&Line { order: "a", no: Some(7) }), r#"{"order":"a","no":7}"#),
         (text(&Payment::Cash), "Cash"),
         (text(&(Payment::Cash, 1)), r#"["Cash",1]"#),
@@ -238,9 +238,10 @@ impl Dice {
     }
 
     fn text(&mut self) -> String {
-        (0..=self.roll(3))
+        let text: String = (0..=self.roll(3))
             .map(|_| self.pick(&['[', ']', '{', '}', '"', '\\', ',', ':', 'x', '\'', '1', 'u', '\n']))
-            .collect()
+            .collect();
+        if text.trim().is_empty() { "u\n".to_owned() } else { text }
     }
 
     fn value(&mut self, depth: usize) -> Value {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::KEY_BYTES_MAX;
+use super::blank::is_blank;
 use crate::encoding::canonical::{CanonicalError, Event, EventSink, Group};
 
 /// The text so far, and the position in the key.
@@ -33,7 +34,7 @@ impl EventSink for Text {
             Event::Bool(value) => self.plain(value)?,
             Event::Signed(_, value) => self.plain(value)?,
             Event::Unsigned(_, value) => self.plain(value)?,
-            Event::F32(_) | Event::F64(_) => {
+            Event::F32(_) | Event::F64(_) | Event::Digits(_) => {
                 return Err(self.refused("is a float, which rounds"));
             }
             Event::Char(value) => self.text(value.encode_utf8(&mut [0; 4]))?,
@@ -50,6 +51,14 @@ impl EventSink for Text {
             Event::End(group) => self.end(group)?,
         }
         within_limit(self.text.len())
+    }
+
+    fn unordered_max(&mut self, is_set: impl FnOnce() -> bool) -> Result<usize, CanonicalError> {
+        if !is_set() {
+            return Ok(0);
+        }
+        self.separate(&Event::Begin(Group::Seq));
+        Err(self.refused("is a `HashSet`, whose order changes"))
     }
 
     fn entry(&self) -> Self {
@@ -88,6 +97,9 @@ impl Text {
     fn text(&mut self, value: &str) -> Result<(), CanonicalError> {
         if value.is_empty() {
             return Err(self.missing("empty text"));
+        }
+        if is_blank(value) {
+            return Err(self.missing("blank"));
         }
         within_limit(self.text.len().saturating_add(value.len()))?;
         let mistakable = value.starts_with(['[', '{', '"']) || value.starts_with("x'");
