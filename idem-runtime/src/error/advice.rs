@@ -120,6 +120,12 @@ impl ErrorKind {
             }
             Self::Closed => "Open the store again.",
             Self::Store => "Look at the cause. If the body did not run, a retry repeats nothing.",
+            Self::LostRecords => {
+                "Restore the newest files, or accept the loss: the missing calls then count as never made."
+            }
+            Self::Damaged => "Restore the database from a backup.",
+            Self::DiskFull => "Free space on the disk.",
+            Self::Replaced => "Stop every program that uses the store, and restore its files.",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::backend::Poison;
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::host::clock::Clock;
 use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
@@ -151,7 +151,7 @@ impl Opening {
         let Some(highest) = high_water.read().filter(|highest| *highest > 0) else { return Ok(()) };
         let message =
             format!("`{}` is missing, and its high-water mark is {highest}", path.database().display());
-        Err(Error::store(message).advise(Advice::RestoreMissing))
+        Err(Error::new(ErrorKind::LostRecords, Ran::No, message).advise(Advice::RestoreMissing))
     }
 
     /// Finds the database file, or creates an empty one. A shared file must exist.
