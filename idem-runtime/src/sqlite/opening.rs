@@ -71,6 +71,7 @@ impl Opening {
     pub(crate) fn resolve(&self, path: &Path) -> Result<StorePath, Error> {
         connection::check_library()?;
         let path = StorePath::resolve(path).map_err(unusable)?;
+        path.refuse_mount_points().map_err(unusable)?;
         if !self.allow_remote_mount {
             path.refuse_remote().map_err(unusable)?;
         }
