@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::encoding::digest::Slot;
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change};
 use crate::protocol::decide::{Expired, Holder};
 use crate::protocol::record::{Mark, Record, RecordRef, Status};
@@ -182,7 +182,8 @@ impl ReadFailure {
 
 /// The error of a call whose record is damaged.
 pub(crate) fn damaged(what: &str, doing: &str) -> Error {
-    Error::store(format!("{doing} failed: the record is damaged ({what})")).advise(Advice::RestoreRecord)
+    let message = format!("{doing} failed: the record is damaged ({what})");
+    Error::new(ErrorKind::Damaged, Ran::No, message).advise(Advice::RestoreRecord)
 }
 
 /// Why a batch was not committed.

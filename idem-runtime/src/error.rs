@@ -272,7 +272,8 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
             ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch => io::ErrorKind::InvalidInput,
-            ErrorKind::Undecodable => io::ErrorKind::InvalidData,
+            ErrorKind::Undecodable | ErrorKind::Damaged => io::ErrorKind::InvalidData,
+            ErrorKind::DiskFull => io::ErrorKind::StorageFull,
             ErrorKind::Running => io::ErrorKind::WouldBlock,
             _ => io::ErrorKind::Other,
         };

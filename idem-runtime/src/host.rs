@@ -1,5 +1,6 @@
 //! What the operating system gives: clocks, paths, private files, mounts.
 
+pub(crate) mod boot;
 pub(crate) mod clock;
 pub(crate) mod file_identity;
 pub(crate) mod high_water;

@@ -14,11 +14,13 @@ use crate::error::Error;
 use crate::host::clock::Clock;
 use crate::host::store_path::StorePath;
 use crate::host::temporary;
+use crate::open::asked::Asked;
 use crate::sqlite::opening::Opening;
 use crate::sqlite::schema::Tenancy;
 use crate::store::Store;
 use crate::sync::lock;
 
+mod asked;
 mod open_stores;
 pub(crate) mod threads;
 
@@ -63,7 +65,7 @@ impl Store {
     /// Opens the store in its own file at `path`, or creates the file.
     ///
     /// The folder of the file must exist. The folder `<file>-idem` beside the file holds the locks of the processes that
-    /// have the store open. If this process has the file open already, the same store is returned.
+    /// have the store open. If this process has the file open already with the same settings, the same store is returned.
     ///
     /// # Errors
     /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used. A failed open changes
@@ -154,9 +156,12 @@ impl StoreBuilder {
     /// Sets how long after a crash the store ignores a [`NotDone`](crate::Verdict::NotDone) of a recovery hook. The
     /// default is 30 s.
     ///
-    /// The window begins when the doubt is first noticed. If the machine has restarted since then, the window is over at
-    /// once. The kernel may hold a request of a killed process, and the request may arrive after the hook has asked about
-    /// it. So the window must be longer than the slowest request.
+    /// The window begins when the doubt is first noticed in this boot of the machine. A restart does not end the window: a
+    /// request of a killed process may still wait in a queue of the kernel or of the other side, and arrive after the hook
+    /// has asked about it. So the window must be longer than the slowest request.
+    ///
+    /// Where boots cannot be compared (macOS, Windows, without `/proc`), the window begins when this process first noticed the
+    /// doubt. A program that ends before the window is over begins a new window at its next start.
     pub fn settle_window(mut self, window: Duration) -> Self {
         self.settle_window = window;
         self
@@ -195,15 +200,29 @@ impl StoreBuilder {
 
     /// Opens the store at `path`, or creates the file.
     ///
-    /// If this process has the file open already, the same store is returned, and the options of this builder have no
-    /// effect.
+    /// If this process has the file open already with the same settings, the same store is returned.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used. A failed open changes
-    /// nothing.
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used, or if this process has
+    /// the file open with other settings; the error names them. [`LostRecords`](crate::ErrorKind::LostRecords) and
+    /// [`Damaged`](crate::ErrorKind::Damaged) if the store must be restored first. A failed open changes nothing.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
         let path = self.opening.resolve(path.as_ref())?;
-        open_stores::find_or_open(path.database(), || threads::start(self.prepare(path.clone())?, &path))
+        open_stores::find_or_open(path.database(), self.asked(), || {
+            threads::start(self.prepare(path.clone())?, &path)
+        })
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            shared: self.opening.tenancy == Tenancy::Shared,
+            token_namespace: self.token_namespace.clone(),
+            result_bytes_max: self.result_bytes_max,
+            log_bytes: self.opening.wal_bytes,
+            record_within: self.record_within,
+            settle_window: self.settle_window,
+            has_clock: self.opening.clock.is_some(),
+        }
     }
 
     /// Opens the files and creates the engine, without its threads.

@@ -67,6 +67,11 @@ impl Store {
         &self.inner.path
     }
 
+    /// Whether the store was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.engine.state.check_not_closed().is_err()
+    }
+
     /// Whether `other` is a handle of the same open store.
     pub(crate) fn same_as(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)

@@ -11,6 +11,9 @@ mod on_err;
 mod on_interrupt;
 // `recover`: the hook that settles an interrupted call.
 mod recover;
+// The settle window where boots cannot be compared.
+#[cfg(target_os = "linux")]
+mod recover_boots;
 // Late requests of an attempt before the recovery.
 #[cfg(unix)]
 mod recover_late;

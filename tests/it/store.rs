@@ -1,5 +1,8 @@
 //! The store: its file, its lifecycle and its operators.
 
+// A database that goes back in time under an open store.
+#[cfg(unix)]
+mod back_in_time;
 // Checkpoints and the length of the WAL.
 mod checkpoints;
 // Damaged files under an open store and at the next open.

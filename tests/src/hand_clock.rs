@@ -52,6 +52,11 @@ impl HandClock {
         self.0.wall_ms.store(wall_ms, Ordering::SeqCst);
     }
 
+    /// Sets the boot time within the same boot id.
+    pub fn set_boot(&self, boot_ms: i64) {
+        self.0.boot_ms.store(boot_ms, Ordering::SeqCst);
+    }
+
     /// Restarts the machine with this wall time.
     pub fn reboot(&self, wall_ms: i64) {
         self.0.boot.fetch_add(1, Ordering::SeqCst);

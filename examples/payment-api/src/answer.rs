@@ -49,7 +49,11 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::Running | ErrorKind::InDoubt => StatusCode::CONFLICT,
         ErrorKind::ResultGone => StatusCode::GONE,
         ErrorKind::Mismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorKind::Store => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Store
+        | ErrorKind::DiskFull
+        | ErrorKind::LostRecords
+        | ErrorKind::Damaged
+        | ErrorKind::Replaced => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

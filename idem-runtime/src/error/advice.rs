@@ -57,6 +57,7 @@ advice! {
     SettleCutOff: "Check the effects of these calls, then call `settle` for each.",
     InDoubtAfterRestart: "Check the effect. After the next open the call is in doubt; then call `settle`.",
     Reopen: "Open the store again to start another writer thread.",
+    SameSettings: "Open the store once and clone its handle, or use the same settings at every open.",
     CloseAgain: "Wait for the calls, then close again.",
     ShortTransactions: "Retry. Keep the write transactions of other programs short.",
     FreeSpace: "Free space on the disk, then retry.",
@@ -84,6 +85,8 @@ advice! {
     NameTheTarget: "To create a store there, name the target of the link itself.",
     OneHardLink: "Keep one hard link: under each name, SQLite writes a WAL of its own and loses records.",
     DeleteToRestart: "Restore the store, or delete the file to start a new one.",
+    MountTheFolder: "Mount the folder of the database: under each name, SQLite keeps a WAL and the store keeps locks of its own.",
+    ShortPath: "Choose a shorter path: SQLite and the store add up to 8 bytes to it.",
     RemoteMount: "Use a local disk: locks between machines fail there. To accept that, use `allow_remote_mount`.",
 }
 
@@ -121,6 +124,12 @@ impl ErrorKind {
             }
             Self::Closed => "Open the store again.",
             Self::Store => "Look at the cause. If the body did not run, a retry repeats nothing.",
+            Self::LostRecords => {
+                "Restore the newest files, or accept the loss: the missing calls then count as never made."
+            }
+            Self::Damaged => "Restore the database from a backup.",
+            Self::DiskFull => "Free space on the disk.",
+            Self::Replaced => "Stop every program that uses the store, and restore its files.",
         }
     }
 }

@@ -14,7 +14,8 @@
 /// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: the call is done |
 /// | `NotRecorded` | yes | 500 | park: the outcome is not on disk |
 /// | `DuplicateName`, `NotInitialised`, `Closed` | no | 500 | fix the program |
-/// | `Store` | see [`Error::ran`](crate::Error::ran) | 503 | retry later if it did not run |
+/// | `Store`, `DiskFull` | see [`Error::ran`](crate::Error::ran) | 503 | retry later if it did not run |
+/// | `LostRecords`, `Damaged`, `Replaced` | no | 503 | park: a person restores the files first |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -46,6 +47,14 @@ pub enum ErrorKind {
     Closed,
     /// The file, the disk or `SQLite` refuses an operation of the store.
     Store,
+    /// The store knows fewer calls than it has made: its database is older than its high-water mark, or records are missing.
+    LostRecords,
+    /// The database or a record is damaged.
+    Damaged,
+    /// The disk is full.
+    DiskFull,
+    /// The files of the open store were deleted, replaced or set back to an older state.
+    Replaced,
 }
 
 impl ErrorKind {
@@ -64,7 +73,9 @@ impl ErrorKind {
             Self::Reentrant | Self::DuplicateName | Self::NotInitialised | Self::Closed => {
                 "The service is not able to process this request."
             }
-            Self::Store => "The service cannot access its records at the moment.",
+            Self::Store | Self::LostRecords | Self::Damaged | Self::DiskFull | Self::Replaced => {
+                "The service cannot access its records at the moment."
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-const KINDS: [ErrorKind; 14] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::BadKey,
     ErrorKind::BadArgument,
     ErrorKind::Mismatch,
@@ -15,6 +15,10 @@ const KINDS: [ErrorKind; 14] = [
     ErrorKind::NotInitialised,
     ErrorKind::Closed,
     ErrorKind::Store,
+    ErrorKind::LostRecords,
+    ErrorKind::Damaged,
+    ErrorKind::DiskFull,
+    ErrorKind::Replaced,
 ];
 
 const TEXT_MAX: usize = 140;

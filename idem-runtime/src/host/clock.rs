@@ -5,19 +5,17 @@
 //! the two.
 
 use std::fmt::Debug;
-use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::host::boot;
 
 /// The kernel's boot time is read again after this time. Until then the last reading is carried forward.
 const BOOT_TIME_CARRIED_MAX: Duration = Duration::from_secs(1);
 /// If wall time and the process's own clock drift apart further than this, boot time is read again.
 const WALL_DRIFT_MAX: Duration = Duration::from_millis(20);
-/// The kernel's name for the initial time namespace (`PROC_TIME_INIT_INO`).
-const INITIAL_TIME_SPACE: &str = "time:[4026531834]";
-
 /// The source of time of a store.
 ///
 /// A store uses [`SystemClock`] by default. A test can pass its own clock and let months pass. The clock decides about
@@ -71,11 +69,11 @@ struct Anchor {
 impl SystemClock {
     /// A clock that uses the kernel's boot time and boot id, if the machine has them.
     pub fn new() -> Self {
-        let kernel = kernel_boot_id().zip(File::open("/proc/uptime").ok());
+        let kernel = boot::kernel_id().zip(File::open("/proc/uptime").ok());
         let kernel = kernel.and_then(|(id, mut file)| Some((id, read_uptime_ms(&mut file)?, file)));
         let (boot_id, boot_ms, uptime) = match kernel {
-            Some((id, boot_ms, file)) => (with_time_space(id), boot_ms, Some(file)),
-            None => (process_boot_id(), 0, None),
+            Some((id, boot_ms, file)) => (boot::with_time_namespace(id), boot_ms, Some(file)),
+            None => (boot::process_id(unix_ms(system_time())), 0, None),
         };
         let anchor = Anchor { boot_ms, read_at: Instant::now(), wall_at: system_time(), uptime };
         Self { boot_id, anchor: RwLock::new(anchor) }
@@ -161,26 +159,6 @@ impl Reading {
         let (wall_ms, boot_ms) = clock.wall_and_boot_ms();
         Self { wall_ms, boot_ms }
     }
-}
-
-/// The kernel's id of this boot; `None` if the system has none.
-pub(crate) fn kernel_boot_id() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
-}
-
-/// Adds the time namespace: a container with a boot time of its own must not share a row with its host.
-fn with_time_space(boot_id: String) -> String {
-    match fs::read_link("/proc/self/ns/time") {
-        Ok(space) if space.as_os_str() != INITIAL_TIME_SPACE => format!("{boot_id} {}", space.display()),
-        _ => boot_id,
-    }
-}
-
-fn process_boot_id() -> String {
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_i64(unix_ms(system_time()));
-    format!("process {} {:016x}", std::process::id(), hasher.finish())
 }
 
 fn read_uptime_ms(file: &mut File) -> Option<i64> {

@@ -71,7 +71,7 @@ fn a_sleep_is_noticed_at_once_by_the_wall_clock() {
 
 #[test]
 fn without_a_kernel_every_process_is_its_own_boot() {
-    assert_ne!(process_boot_id(), process_boot_id());
+    assert_ne!(boot::process_id(1), boot::process_id(1));
     let mut anchor = Anchor { boot_ms: 7, read_at: Instant::now(), wall_at: system_time(), uptime: None };
     assert!((7..100).contains(&anchor.boot_ms_now()));
 }

@@ -8,7 +8,7 @@
 //! (190 µs instead of 130).
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs, io};
 
 use crate::host::platform;
@@ -31,6 +31,8 @@ pub(crate) struct FileIdentity {
     folder: Option<PathBuf>,
     /// The folder at the last comparison of the files.
     seen: Option<FolderCheck>,
+    /// Length and mtime of the database at the last check of its content.
+    content: Option<(u64, SystemTime)>,
 }
 
 /// The state of the folder at one check.
@@ -69,7 +71,18 @@ impl FileIdentity {
             files.push((path, identity));
         }
         let folder = store.database().parent().filter(|_| !may_be_remote).map(Path::to_owned);
-        Ok(Self { files, folder, seen: None })
+        let mut identity = Self { files, folder, seen: None, content: None };
+        identity.database_was_written();
+        Ok(identity)
+    }
+
+    /// Whether any program wrote to the database file since the last check.
+    ///
+    /// Checkpoints write to the file, and so does a program that copies a backup over it.
+    pub(crate) fn database_was_written(&mut self) -> bool {
+        let database = self.files.first().and_then(|(path, _)| fs::metadata(path).ok());
+        let content = database.and_then(|database| Some((database.len(), database.modified().ok()?)));
+        content != std::mem::replace(&mut self.content, content)
     }
 
     /// Compares the files with the captured ones, unless the folder proves that they are unchanged.

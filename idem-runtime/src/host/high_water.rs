@@ -14,6 +14,8 @@ use crate::host::sidecar::Sidecar;
 #[derive(Debug)]
 pub(crate) struct HighWater {
     file: File,
+    /// The mark at its last read or write.
+    known: Option<u64>,
 }
 
 impl HighWater {
@@ -25,11 +27,16 @@ impl HighWater {
         let mut options = platform::private_file();
         let file =
             options.read(true).write(true).create(true).truncate(false).open(sidecar.file("claims"))?;
-        Ok(Self { file })
+        Ok(Self { file, known: None })
     }
 
     /// The mark; `None` if the file is empty or its check bytes do not match.
     pub(crate) fn read(&mut self) -> Option<u64> {
+        self.known = self.read_file();
+        self.known
+    }
+
+    fn read_file(&mut self) -> Option<u64> {
         let mut bytes = [0; 16];
         platform::read_start(&mut self.file, &mut bytes).ok()?;
         let (number, check) = bytes.split_at(8);
@@ -37,12 +44,15 @@ impl HighWater {
         (check == (!number).to_le_bytes()).then_some(number)
     }
 
-    /// Raises the mark after a commit. A higher mark of another process stays.
+    /// Raises the mark after a commit. A higher mark stays if the last [`read`](HighWater::read) found it.
+    ///
+    /// The caller holds the fair lock from the read to the raise. Without the lock, a higher mark of another process may be
+    /// lost until that process raises the mark again.
     ///
     /// # Errors
     /// An I/O error if the mark cannot be written. The caller may go on: the mark is an additional check.
     pub(crate) fn raise(&mut self, number: u64) -> io::Result<()> {
-        match self.read() {
+        match self.known {
             Some(known) if known >= number => Ok(()),
             _ => self.reset(number),
         }
@@ -57,7 +67,9 @@ impl HighWater {
         let (low, check) = bytes.split_at_mut(8);
         low.copy_from_slice(&number.to_le_bytes());
         check.copy_from_slice(&(!number).to_le_bytes());
-        platform::write_start(&mut self.file, &bytes)
+        platform::write_start(&mut self.file, &bytes)?;
+        self.known = Some(number);
+        Ok(())
     }
 }
 
@@ -78,6 +90,7 @@ mod tests {
         assert_eq!(other.read(), Some(7));
         other.raise(5).unwrap();
         assert_eq!(mark.read(), Some(7));
+        assert_eq!(other.read(), Some(7));
         other.raise(u64::MAX).unwrap();
         assert_eq!(mark.read(), Some(u64::MAX));
         mark.reset(0).unwrap();

@@ -7,32 +7,78 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Kinds of mounts that more than one machine can reach, or that lose locks.
-const REMOTE_KINDS: [&str; 18] = [
+const REMOTE_KINDS: [&str; 32] = [
     "9p",
+    "acfs",
     "afs",
     "beegfs",
     "ceph",
     "cifs",
-    "fuse.ceph",
-    "fuse.glusterfs",
-    "fuse.sshfs",
-    "fuse.virtiofs",
+    "coda",
+    "davfs",
+    "drvfs",
+    "fakeowner",
+    "fuse",
     "gfs2",
+    "glusterfs",
+    "gpfs",
+    "grpcfuse",
     "lustre",
+    "mmfs",
     "ncpfs",
     "nfs",
     "nfs4",
     "ocfs2",
+    "orangefs",
+    "osxfs",
+    "panfs",
+    "prl_fs",
+    "pvfs2",
     "smb3",
     "smbfs",
+    "vboxsf",
     "virtiofs",
+    "vmhgfs",
+    "wekafs",
 ];
+/// File systems in user space that keep their files on a local disk. Any other one counts as remote.
+const LOCAL_FUSE_KINDS: [&str; 6] =
+    ["fuse.cryfs", "fuse.encfs", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.ntfs-3g"];
 
 /// The kind of the remote mount of a canonical path; `None` if the mount is local or unknown.
 pub(crate) fn remote_kind(canonical: &Path) -> Option<String> {
+    if is_unc(&canonical.to_string_lossy()) {
+        return Some("UNC".to_owned());
+    }
+    kind_of(&table()?, canonical).filter(|kind| is_remote(kind))
+}
+
+fn table() -> Option<String> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
-    let kind = kind_of(&String::from_utf8_lossy(&table), canonical)?;
-    REMOTE_KINDS.contains(&kind.as_str()).then_some(kind)
+    Some(String::from_utf8_lossy(&table).into_owned())
+}
+
+fn is_remote(kind: &str) -> bool {
+    let is_fuse = kind.starts_with("fuse.");
+    is_fuse && !LOCAL_FUSE_KINDS.contains(&kind) || REMOTE_KINDS.contains(&kind)
+}
+
+/// Whether a path of Windows names another machine: `\\\\server\\share`, also in its verbatim form.
+fn is_unc(path: &str) -> bool {
+    cfg!(windows) && is_unc_text(path)
+}
+
+fn is_unc_text(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix(r"\\") else { return false };
+    let Some(verbatim) = rest.strip_prefix(r"?\") else { return !rest.starts_with(r".\") };
+    verbatim.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(r"UNC\"))
+}
+
+/// The first of `paths` that is a mount point itself. `None` without `/proc`.
+pub(crate) fn first_mount_point(paths: &[PathBuf]) -> Option<&Path> {
+    let table = table()?;
+    let points: Vec<PathBuf> = table.lines().filter_map(parse_line).map(|(point, _)| point).collect();
+    paths.iter().map(PathBuf::as_path).find(|path| points.iter().any(|point| point == path))
 }
 
 /// The kind of the mount with the longest mount point above the path. Of two on one point, the later hides the earlier.
@@ -86,6 +132,42 @@ broken line
             assert_eq!(kind_of(TABLE, Path::new(path)).as_deref(), Some(kind), "{path}");
         }
         assert_eq!(kind_of("", Path::new("/idem.db")), None);
+    }
+
+    #[test]
+    fn mounts_of_other_machines_and_of_hosts_are_remote() {
+        for kind in [
+            "nfs4",
+            "fakeowner",
+            "fuse.grpcfuse",
+            "fuse.osxfs",
+            "osxfs",
+            "vboxsf",
+            "prl_fs",
+            "vmhgfs",
+            "gpfs",
+            "davfs",
+            "fuse.vmhgfs-fuse",
+            "fuse.s3fs",
+            "fuse.rclone",
+            "fuse.unheard-of",
+            "fuse",
+        ] {
+            assert!(is_remote(kind), "{kind}");
+        }
+        for kind in ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk", "fuse.gocryptfs"] {
+            assert!(!is_remote(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn unc_paths_name_another_machine() {
+        for path in [r"\\box\share\idem.db", r"\\?\UNC\box\share\idem.db", r"\\?\unc\box\share"] {
+            assert!(is_unc_text(path), "{path}");
+        }
+        for path in [r"C:\idem.db", r"\\?\C:\idem.db", r"\\.\pipe\idem", "/srv/idem.db", r"\idem.db"] {
+            assert!(!is_unc_text(path), "{path}");
+        }
     }
 
     #[test]

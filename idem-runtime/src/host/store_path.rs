@@ -17,6 +17,11 @@ pub(crate) struct StorePath {
     database: PathBuf,
 }
 
+/// SQLite opens paths of up to 512 bytes, and appends `-journal`.
+const PATH_BYTES_MAX: usize = 504;
+/// File systems take names of up to 255 bytes, and SQLite appends `-journal`.
+const NAME_BYTES_MAX: usize = 247;
+
 /// The state of the database file before the open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Creation {
@@ -47,7 +52,22 @@ impl StorePath {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing_folder(&absolute)),
             found => found.map_err(path_error(parent, "find the folder"))?,
         };
-        Ok(Self { database: follow_link(parent.join(name))? })
+        let database = follow_link(parent.join(name))?;
+        refuse_too_long(&database)?;
+        Ok(Self { database })
+    }
+
+    /// Refuses a store of which a file or the folder `-idem` is a mount point, such as a file that is mounted into a
+    /// container. The same file has another name elsewhere, and a WAL and locks beside that name.
+    ///
+    /// # Errors
+    /// [`PathError::MountPoint`] with the path.
+    pub(crate) fn refuse_mount_points(&self) -> Result<(), PathError> {
+        let files = [self.database.clone(), self.wal(), self.shm(), self.sidecar()];
+        match mounts::first_mount_point(&files) {
+            Some(path) => Err(PathError::MountPoint(path.to_owned())),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn database(&self) -> &Path {
@@ -149,6 +169,22 @@ fn refuse_special(asked: &Path) -> Result<(), PathError> {
     }
     if bytes.contains(&0) {
         return Err(PathError::Nul(asked.to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses a path to which SQLite cannot append its suffixes. Nothing is created before this check.
+fn refuse_too_long(database: &Path) -> Result<(), PathError> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let bytes = database.as_os_str().len();
+    let name_bytes = database.file_name().map_or(0, std::ffi::OsStr::len);
+    if name_bytes > NAME_BYTES_MAX {
+        return Err(PathError::NameTooLong { bytes: name_bytes, most: NAME_BYTES_MAX });
+    }
+    if bytes > PATH_BYTES_MAX {
+        return Err(PathError::PathTooLong { bytes, most: PATH_BYTES_MAX });
     }
     Ok(())
 }

@@ -57,6 +57,11 @@ impl LivenessProbe {
         }
     }
 
+    /// Whether other machines can reach the store.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
     /// Checks whether the owner is alive; about a microsecond if its descriptor is kept.
     pub(crate) fn check(&self, token: &str, facts: &OwnerFacts) -> Liveness {
         if token == self.own_token {

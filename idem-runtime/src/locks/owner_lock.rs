@@ -12,8 +12,9 @@ use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::{io, process};
 
+use crate::host::boot::BootComparison;
 use crate::host::sidecar::Sidecar;
-use crate::host::{clock, platform};
+use crate::host::{boot, platform};
 
 /// Longer than any token of this library.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -89,25 +90,20 @@ impl OwnerFacts {
             pid,
             pid_start: process_start(pid).ok().flatten(),
             pid_space: pid_space(),
-            boot_id: clock::kernel_boot_id(),
+            boot_id: boot::kernel_id(),
             host: platform::host_name(),
         }
     }
 
     /// True only if the process has certainly ended.
     pub(crate) fn process_is_gone(&self) -> bool {
-        let boot_id = clock::kernel_boot_id();
-        if let (Some(then), Some(now)) = (&self.boot_id, &boot_id)
-            && then != now
-        {
-            return true;
+        match BootComparison::of(self.boot_id.as_deref(), boot::kernel_id().as_deref()) {
+            BootComparison::Other => return true,
+            BootComparison::Unknown => return false,
+            BootComparison::Same => {}
         }
         let same_space = self.pid_space.is_some() && self.pid_space == pid_space();
-        let (true, true, Some(start)) =
-            (self.boot_id.is_some() && self.boot_id == boot_id, same_space, self.pid_start)
-        else {
-            return false;
-        };
+        let (true, Some(start)) = (same_space, self.pid_start) else { return false };
         match process_start(self.pid) {
             Ok(now) => now.is_some_and(|now| now != start),
             // A `/proc` that hides other people's processes hides the first one too.

@@ -6,12 +6,43 @@ use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::scope::context;
 use crate::store::Store;
 
-static GLOBAL: OnceCell<Store> = OnceCell::new();
+/// The default store. A closed one stays, and the next one follows it: a call reads the last one without a lock.
+static FIRST: OnceCell<Box<Node>> = OnceCell::new();
+
+#[derive(Debug)]
+struct Node {
+    store: Store,
+    next: OnceCell<Box<Node>>,
+}
+
+impl Node {
+    fn new(store: Store) -> Node {
+        Node { store, next: OnceCell::new() }
+    }
+
+    /// The last store that `init` was given.
+    fn last() -> Option<&'static Node> {
+        let mut last = FIRST.get()?;
+        while let Some(next) = last.next.get() {
+            last = next;
+        }
+        Some(last)
+    }
+
+    /// The place of the default store: the one in use, or behind those that are closed.
+    fn place() -> &'static OnceCell<Box<Node>> {
+        let mut place = &FIRST;
+        while let Some(closed) = place.get().filter(|node| node.store.is_closed()) {
+            place = &closed.next;
+        }
+        place
+    }
+}
 
 /// Makes `store` the default store of the program.
 ///
 /// The store serves every call that names none and is in no scope of [`with_store`](crate::with_store). A second call with
-/// the same store does nothing.
+/// the same store does nothing. Once the default store is closed, another one can take its place.
 ///
 /// ```no_run
 /// let store = idem_runtime::Store::open("idem.db")?;
@@ -22,10 +53,10 @@ static GLOBAL: OnceCell<Store> = OnceCell::new();
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Store`] if the program has another default store.
+/// [`ErrorKind::Store`] if the program has another default store that is open.
 #[expect(clippy::needless_pass_by_value, reason = "the program hands its store over, and may keep a clone")]
 pub fn init(store: Store) -> Result<(), Error> {
-    let known = GLOBAL.get_or_init(|| store.clone());
+    let known = &Node::place().get_or_init(|| Box::new(Node::new(store.clone()))).store;
     if known.same_as(&store) {
         return Ok(());
     }
@@ -44,13 +75,13 @@ pub fn init(store: Store) -> Result<(), Error> {
 /// # Errors
 /// The error of `open`. The next call tries again.
 pub fn init_with(open: impl FnOnce() -> Result<Store, Error>) -> Result<Store, Error> {
-    GLOBAL.get_or_try_init(open).cloned()
+    Node::place().get_or_try_init(|| open().map(Node::new).map(Box::new)).map(|node| node.store.clone())
 }
 
 /// The store in scope, else the default store of the program.
 pub(crate) fn store() -> Result<Store, Error> {
     let scope = context::scope();
-    scope.store.as_ref().or_else(|| GLOBAL.get()).cloned().ok_or_else(|| {
+    scope.store.as_ref().or_else(|| Node::last().map(|node| &node.store)).cloned().ok_or_else(|| {
         Error::new(ErrorKind::NotInitialised, Ran::No, "the call names no store and the program set none")
     })
 }

@@ -243,12 +243,8 @@ impl Backend for SqliteBackend {
     }
 
     fn settles_in(&self, since: Mark, window: Duration) -> Duration {
-        // A request that the kernel holds can arrive after the death of its sender, but not after a restart of the machine.
-        if !self.clock.same_boot(since) {
-            return Duration::ZERO;
-        }
-        let age_ms = self.age_ms(since).unwrap_or_default();
-        window.saturating_sub(Duration::from_millis(age_ms.unsigned_abs()))
+        let age_ms = self.clock.doubt_ms(since, !self.probe.is_remote());
+        window.saturating_sub(Duration::from_millis(age_ms.max(0).unsigned_abs()))
     }
 
     fn owner(&self) -> i64 {

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use crate::backend::request::Request;
 use crate::backend::{Backend, Commit, Failure, Poison, WriteOutcome};
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
@@ -25,7 +25,8 @@ use crate::locks::fair_lock::FairLock;
 use crate::protocol::change::{Applied, Change};
 use crate::sqlite::backend::SqliteBackend;
 use crate::sqlite::checkpoint::Checkpointer;
-use crate::sqlite::{connection, failure, purge};
+use crate::sqlite::commit::claim_numbers::Known;
+use crate::sqlite::{connection, counters, failure, purge};
 use crate::waiting::in_flight::InFlight;
 
 mod batch;
@@ -52,6 +53,8 @@ pub(crate) struct Committer {
     /// The highest claim number that was ever tried. A failed commit may still take its number back, so no other claim
     /// gets that number.
     highest_claim: u64,
+    /// The highest claim number that is known to be committed. A database that knows less went back in time.
+    committed_claim: u64,
     /// Whether a failed commit has made the connection unusable.
     must_reopen: bool,
     /// Whether a checkpoint failed, possibly in the fsync of the database. Pages that SQLite counts as checkpointed may be
@@ -79,6 +82,7 @@ impl Committer {
     ) -> Result<Committer, Error> {
         let checkpointer = Checkpointer::new(wal_bytes, connection::page_bytes(&files.conn)?);
         recovery::limit_wal(&files.conn, backend.tenancy, wal_bytes)?;
+        let committed_claim = counters::claims_issued(&files.conn).map_err(failure::opening)?;
         Ok(Committer {
             backend,
             in_flight,
@@ -89,6 +93,7 @@ impl Committer {
             is_syncing: true,
             unsynced_claim: None,
             highest_claim: 0,
+            committed_claim,
             must_reopen: false,
             may_miss_pages: false,
         })
@@ -108,10 +113,19 @@ impl Committer {
         let due = if self.is_syncing { self.backend.clock.take_due() } else { None };
         self.checkpointer.pause_if_requested();
         let turn = self.files.fair_lock.lock(TURN);
-        let written =
-            batch::write(&self.files.conn, &self.in_flight, batch, self.highest_claim, due.as_ref());
+        let mark = self.files.high_water.read().unwrap_or(0);
+        self.committed_claim = self.committed_claim.max(mark);
+        if !self.checkpointer.is_concurrent() {
+            refresh(&self.files.conn, &mut self.files.identity).map_err(failure::statement_failed)?;
+        }
+        let known = Known { tried: self.highest_claim, committed: self.committed_claim };
+        let written = batch::write(&self.files.conn, &self.in_flight, batch, known, due.as_ref());
         self.highest_claim = batch.iter().filter_map(claim_numbers::of).fold(self.highest_claim, u64::max);
-        let (applied, issued) = written.inspect_err(|_| self.backend.clock.put_back(due))?;
+        let (applied, issued) = written.inspect_err(|failure| {
+            self.backend.clock.put_back(due);
+            poison_if_replaced(&self.poison, failure);
+        })?;
+        self.committed_claim = self.committed_claim.max(issued.unwrap_or(0));
         if let Err(error) = self.checkpointer.note_commit(&self.files.conn, batch::size(batch)) {
             event::store_error(&format!("the length of the WAL could not be read ({error})"));
         }
@@ -182,7 +196,11 @@ impl Commit for Committer {
     /// Deletes the owner's row, checkpoints the whole WAL and closes the connection.
     fn close(mut self: Box<Self>, limit: Duration) -> Result<(), Error> {
         let closed = self.finish(limit);
-        self.close_now();
+        if self.poison.check().is_err() {
+            self.abandon()
+        } else {
+            self.close_now()
+        }
         closed
     }
 
@@ -207,10 +225,26 @@ impl Commit for Committer {
     }
 }
 
+/// Makes the next statement read the database file again if any program wrote to it.
+///
+/// SQLite keeps pages in memory as long as nobody commits. If a program copies a backup over the database file, only a
+/// fresh read shows it.
+fn refresh(conn: &Connection, identity: &mut FileIdentity) -> rusqlite::Result<()> {
+    if identity.database_was_written() { connection::drop_cached_pages(conn) } else { Ok(()) }
+}
+
+/// A database that went back in time takes no more writes.
+fn poison_if_replaced(poison: &Poison, failure: &Failure) {
+    if failure.error.kind() == ErrorKind::Replaced {
+        poison.set(failure.error.clone());
+    }
+}
+
 /// Poisons the store if its files were replaced. SQLite may report a write to a replaced file as written and lose it.
 fn check_files(poison: &Poison, identity: &mut FileIdentity) -> Result<(), Failure> {
     identity.check().map_err(|replaced| {
-        let error = Error::store(replaced.to_string()).advise(Advice::RestoreReplaced);
+        let error =
+            Error::new(ErrorKind::Replaced, Ran::No, replaced.to_string()).advise(Advice::RestoreReplaced);
         poison.set(error.clone());
         failure::not_written(error)
     })

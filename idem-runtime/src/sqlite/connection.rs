@@ -135,6 +135,11 @@ pub(crate) fn set_syncing(conn: &Connection, is_syncing: bool) -> rusqlite::Resu
     conn.execute_batch(if is_syncing { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })
 }
 
+/// Makes the next statement read its pages from the files.
+pub(crate) fn drop_cached_pages(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("PRAGMA shrink_memory")
+}
+
 /// Size of a page of the database and of the content of a WAL frame, in bytes.
 pub(crate) fn page_bytes(conn: &Connection) -> Result<u32, Error> {
     pragma(conn, "page_size")

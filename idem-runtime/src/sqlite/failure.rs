@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use crate::backend::{self, Failure, WriteOutcome};
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::sqlite::records::ReadError;
 
 /// The outcome of a failed COMMIT.
@@ -50,7 +50,15 @@ pub(crate) fn error(error: rusqlite::Error, doing: &str) -> Error {
     let Some((fact, advice)) = explanation(&error) else {
         return Error::store(format!("{doing} failed")).because(error);
     };
-    Error::store(format!("{doing} failed: {fact}")).advise(advice).because(error)
+    Error::new(kind(&error), Ran::No, format!("{doing} failed: {fact}")).advise(advice).because(error)
+}
+
+fn kind(error: &rusqlite::Error) -> ErrorKind {
+    match primary_code(error) {
+        ffi::SQLITE_FULL => ErrorKind::DiskFull,
+        ffi::SQLITE_CORRUPT => ErrorKind::Damaged,
+        _ => ErrorKind::Store,
+    }
 }
 
 fn explanation(error: &rusqlite::Error) -> Option<(&'static str, Advice)> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::backend::Poison;
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::host::clock::Clock;
 use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
@@ -71,6 +71,7 @@ impl Opening {
     pub(crate) fn resolve(&self, path: &Path) -> Result<StorePath, Error> {
         connection::check_library()?;
         let path = StorePath::resolve(path).map_err(unusable)?;
+        path.refuse_mount_points().map_err(unusable)?;
         if !self.allow_remote_mount {
             path.refuse_remote().map_err(unusable)?;
         }
@@ -151,7 +152,7 @@ impl Opening {
         let Some(highest) = high_water.read().filter(|highest| *highest > 0) else { return Ok(()) };
         let message =
             format!("`{}` is missing, and its high-water mark is {highest}", path.database().display());
-        Err(Error::store(message).advise(Advice::RestoreMissing))
+        Err(Error::new(ErrorKind::LostRecords, Ran::No, message).advise(Advice::RestoreMissing))
     }
 
     /// Finds the database file, or creates an empty one. A shared file must exist.

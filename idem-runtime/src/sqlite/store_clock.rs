@@ -4,19 +4,26 @@
 //! all records tells which boots they name. A row takes 125 bytes in the file, so 10,000 boots take 1.2 MB. If the
 //! kernel has no boot id, each process counts as a boot and leaves a row.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, Row, params};
 
 use crate::host::clock::{Clock, Reading};
 use crate::protocol::record::{Mark, Record};
 use crate::sqlite::timeline::{BootRow, Timeline};
+use crate::sync::lock;
+
+/// How many doubts of other clocks a process remembers.
+const DETECTED_MAX: usize = 4_096;
 
 /// Stamps records and tells their age.
 #[derive(Debug)]
 pub(crate) struct StoreClock {
     clock: Arc<dyn Clock>,
     inner: RwLock<Inner>,
+    /// When this process first saw doubts of clocks that it cannot compare with its own, by their marks.
+    detected: Mutex<HashMap<(i64, i64), i64>>,
 }
 
 #[derive(Debug)]
@@ -31,7 +38,8 @@ impl StoreClock {
     pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<StoreClock> {
         let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
         write_boot(conn, &row)?;
-        Ok(StoreClock { clock, inner: RwLock::new(Inner { timeline, due: None }) })
+        let inner = RwLock::new(Inner { timeline, due: None });
+        Ok(StoreClock { clock, inner, detected: Mutex::default() })
     }
 
     /// Stamps a record before its write, and sets its purge time.
@@ -56,9 +64,22 @@ impl StoreClock {
         self.observed(|timeline| timeline.age_ms(mark))
     }
 
-    /// Whether the mark is from the present boot.
-    pub(crate) fn same_boot(&self, mark: Mark) -> bool {
-        self.read().timeline.same_boot(mark)
+    /// Time since a doubt was first detected in this boot, or by this process if boots cannot be compared.
+    pub(crate) fn doubt_ms(&self, since: Mark, is_one_machine: bool) -> i64 {
+        let (known, now) =
+            self.observed(|timeline| (timeline.known_doubt_ms(since, is_one_machine), timeline.now()));
+        known.unwrap_or_else(|| now.at_ms.saturating_sub(self.detected_at_ms(since, now)))
+    }
+
+    /// The boot time at which this process first saw a doubt of another clock.
+    fn detected_at_ms(&self, since: Mark, now: Mark) -> i64 {
+        let mut detected = lock(&self.detected);
+        if detected.len() >= DETECTED_MAX {
+            // A doubt that is forgotten here is seen anew: its window only gets longer.
+            let middle = detected.values().sum::<i64>() / i64::try_from(detected.len()).unwrap_or(i64::MAX);
+            detected.retain(|_, at_ms| *at_ms > middle);
+        }
+        *detected.entry((since.clock, since.at_ms)).or_insert(now.at_ms)
     }
 
     /// Wall time of a mark, for display.

@@ -20,6 +20,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use crate::host::boot;
+use crate::host::boot::BootComparison;
 use crate::host::clock::Reading;
 use crate::protocol::record::{Mark, Record, Status};
 
@@ -29,6 +31,11 @@ const PLAUSIBLE_FROM_MS: i64 = 1_767_225_600_000;
 const WRITE_EVERY_MS: i64 = 60_000;
 /// A larger move of an offset writes the row at once.
 const WRITE_ON_MOVE_MS: i64 = 1_000;
+
+/// A boot time that is further behind the last one of its boot is that of an uptime that started anew.
+const UPTIME_BEHIND_MAX_MS: i64 = 10_000;
+/// Two readings of one uptime disagree by less about the wall time at which it started.
+const UPTIME_START_DRIFT_MS: i64 = 60_000;
 
 /// The row of one boot of the machine.
 ///
@@ -70,6 +77,19 @@ impl BootRow {
             high_offset_ms: reading.wall_ms.saturating_sub(reading.boot_ms),
             last_ms: reading.boot_ms,
         }
+    }
+
+    /// Whether the reading is of this boot and of its uptime.
+    ///
+    /// A container can present an uptime that started anew under the boot id of its host. Such an uptime has a row of its
+    /// own: no boot time of one row can be compared with that of the other.
+    fn continues(&self, boot_id: &str, reading: Reading) -> bool {
+        let is_behind = reading.boot_ms.saturating_add(UPTIME_BEHIND_MAX_MS) < self.last_ms;
+        let start_ms = reading.wall_ms.saturating_sub(reading.boot_ms);
+        let has_same_start = start_ms.abs_diff(self.high_offset_ms) < UPTIME_START_DRIFT_MS.unsigned_abs();
+        let is_boot =
+            self.boot_id == boot_id || has_same_start && boot::is_restarted_uptime(&self.boot_id, boot_id);
+        is_boot && !is_behind
     }
 
     fn observe(&mut self, reading: Reading) {
@@ -128,11 +148,13 @@ impl Timeline {
     /// One transaction must read the rows and write the new row. Otherwise two boots could get the same number.
     pub(crate) fn open(rows: Vec<BootRow>, boot_id: &str, reading: Reading) -> (Self, BootRow) {
         let boots: BTreeMap<_, _> = rows.into_iter().map(|row| (row.number, row)).collect();
-        let known = boots.values().rev().find(|row| row.boot_id == boot_id).cloned();
+        let known = boots.values().rev().find(|row| row.continues(boot_id, reading)).cloned();
         let mut row = known.unwrap_or_else(|| {
             let number = boots.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
             let after_ms = boots.values().map(BootRow::newest_ms).max().unwrap_or(0).max(0);
-            BootRow::met(number, boot_id, after_ms, reading)
+            let is_taken = boots.values().any(|row| row.boot_id == boot_id);
+            let id = if is_taken { boot::restarted_uptime(boot_id, number) } else { boot_id.to_owned() };
+            BootRow::met(number, &id, after_ms, reading)
         });
         row.observe(reading);
         let now_ms = reading.boot_ms.max(row.met_ms);
@@ -178,17 +200,41 @@ impl Timeline {
         self.boots.contains_key(&boot)
     }
 
-    /// Whether the mark is from the present boot.
-    pub(crate) fn same_boot(&self, mark: Mark) -> bool {
+    /// Whether the mark and the present time are boot times of one uptime.
+    fn is_of_this_uptime(&self, mark: Mark) -> bool {
         mark.clock == self.current
+    }
+
+    /// What is known of the boot of a mark and the present one.
+    fn compare(&self, mark: Mark) -> BootComparison {
+        self.compare_boots(mark.clock, self.current)
+    }
+
+    fn compare_boots(&self, one: i64, other: i64) -> BootComparison {
+        let id = |number| self.boots.get(&number).map(|row| row.boot_id.as_str());
+        BootComparison::of(id(one), id(other))
+    }
+
+    /// Time since a doubt was first detected in this boot, if the store knows it without its callers.
+    ///
+    /// A doubt of an earlier boot was detected at the latest when the store met this boot. If the boots cannot be compared,
+    /// only the caller knows when it saw the doubt.
+    pub(crate) fn known_doubt_ms(&self, since: Mark, is_one_machine: bool) -> Option<i64> {
+        if self.is_of_this_uptime(since) {
+            return Some(self.now_ms.saturating_sub(since.at_ms).max(0));
+        }
+        let met_ms = self.boots.get(&self.current)?.met_ms;
+        let is_earlier = is_one_machine && self.compare(since) == BootComparison::Other;
+        is_earlier.then(|| self.now_ms.saturating_sub(met_ms).max(0))
     }
 
     /// Stamps a record before its write, and sets its purge time.
     ///
-    /// A call of an earlier boot ended at the latest with that boot, so its doubt is as old as its claim.
+    /// A call of an earlier boot ended at the latest with that boot, so its doubt is as old as its claim. A call of any other
+    /// clock may have been running until now.
     pub(crate) fn stamp(&self, record: &mut Record) {
         let now = self.now();
-        let first_seen = if record.at.clock == now.clock { now } else { record.at };
+        let first_seen = if self.compare(record.at) == BootComparison::Other { record.at } else { now };
         record.at = now;
         if record.status == Status::InDoubt {
             record.doubt_since.get_or_insert(first_seen);
@@ -204,7 +250,7 @@ impl Timeline {
 
     /// Time since a mark, at least. `None` if the clocks give no lower bound; then nothing expires.
     pub(crate) fn age_ms(&self, mark: Mark) -> Option<i64> {
-        if self.same_boot(mark) {
+        if self.is_of_this_uptime(mark) {
             return Some(self.now_ms.saturating_sub(mark.at_ms).max(0));
         }
         let low_offset_ms = self.boots.get(&self.current)?.low_offset_ms?;
@@ -248,12 +294,14 @@ impl Timeline {
     fn latest_wall_ms(&self, mark: Mark) -> Option<i64> {
         let row = self.boots.get(&mark.clock)?;
         let by_its_clock_ms = row.wall_ms(mark.at_ms);
-        if row.is_placed() || self.same_boot(mark) {
+        if row.is_placed() || self.is_of_this_uptime(mark) {
             return Some(by_its_clock_ms);
         }
         // The clock of the boot was never plausible. The boot was over when the store first met the next plausible boot.
         let mut later = self.boots.range(mark.clock.saturating_add(1)..).map(|(_, row)| row);
-        let next_placed = later.find(|row| row.is_placed())?;
+        let is_later_boot =
+            |row: &BootRow| self.compare_boots(mark.clock, row.number) == BootComparison::Other;
+        let next_placed = later.find(|row| row.is_placed() && is_later_boot(row))?;
         let before_its_end_ms = row.last_ms.saturating_sub(mark.at_ms).max(0);
         let by_next_placed_ms = next_placed.wall_ms(next_placed.met_ms).saturating_sub(before_its_end_ms);
         Some(by_its_clock_ms.max(by_next_placed_ms))

@@ -324,7 +324,7 @@ fn an_unknown_boot_is_not_expired() {
     assert!(!machine.timeline.knows(9) && machine.timeline.knows(1));
     assert!(!machine.timeline.is_expired(stamp, 0));
     assert_eq!(machine.timeline.wall_ms(stamp), 0);
-    assert!(!machine.timeline.same_boot(stamp));
+    assert!(!machine.timeline.is_of_this_uptime(stamp));
 }
 
 #[test]

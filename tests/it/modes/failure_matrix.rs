@@ -156,7 +156,7 @@ fn killed_between_record_and_return_every_mode_replays() {
 /// The machine is on again: another boot, and the newest small files are gone. What the disk itself may do is the
 /// business of the proof campaign.
 #[test]
-fn after_a_restart_of_the_machine_each_mode_does_what_it_is_for_and_asks_without_a_settle_window() {
+fn after_a_restart_of_the_machine_each_mode_does_what_it_is_for_and_the_settle_window_begins() {
     let not_done = Mode::Recover(Verdict::NotDone);
     for form in FORMS {
         for mode in MODES.into_iter().chain([not_done]) {
@@ -166,8 +166,12 @@ fn after_a_restart_of_the_machine_each_mode_does_what_it_is_for_and_asks_without
             assert_eq!(conn.execute("UPDATE idem_owner SET boot_id = 'before'", []).unwrap(), 1);
             drop(conn);
             // Its clock starts in 1970, so that the age of the doubt is unknown.
-            let store = HandClock::at(0).open(&place.folder());
+            let clock = HandClock::at(0);
+            let store = clock.open(&place.folder());
             if mode == not_done {
+                let Next { asked, ran, answer } = next(form, &store, "k", mode, WINDOW);
+                assert_eq!((answer.unwrap_err().kind(), asked, ran), (ErrorKind::InDoubt, true, false));
+                clock.pass(Duration::from_secs(30));
                 let Next { asked, ran, answer } = next(form, &store, "k", mode, WINDOW);
                 assert_eq!((answer.unwrap().as_str(), asked, ran), ("ran", true, true));
             } else {

@@ -231,3 +231,68 @@ fn opening_warns_of_calls_in_doubt() {
     store.close().unwrap();
     assert_eq!(events(Level::WARN, || drop(place.open())), [""; 0]);
 }
+
+// Rule 13.
+#[test]
+fn a_second_open_with_other_settings_is_an_error_that_names_them() {
+    let place = Place::new();
+    let first = || Store::builder().token_namespace("shop-eu").result_bytes_max(1_000);
+    let store = first().open(place.database()).unwrap();
+    let again = first().open(place.database()).unwrap();
+    assert_eq!(store.path(), again.path());
+    let second = Duration::from_secs(1);
+    for (builder, differing) in [
+        (Store::builder().result_bytes_max(1_000), "`token_namespace`"),
+        (first().token_namespace("shop-us"), "`token_namespace`"),
+        (first().result_bytes_max(2_000), "`result_bytes_max`"),
+        (first().log_bytes(1 << 20), "`log_bytes`"),
+        (first().record_within(second), "`record_within`"),
+        (first().settle_window(second), "`settle_window`"),
+        (first().clock(idem_tests::hand_clock::HandClock::summer()), "`clock`"),
+        (first().shared(), "`shared`"),
+        (first().record_within(second).settle_window(second), "`record_within`, `settle_window`"),
+        (Store::builder(), "`token_namespace`, `result_bytes_max`"),
+    ] {
+        let error = builder.open(place.database()).unwrap_err();
+        assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{error:?}");
+        let words = format!("open in this process with other settings: {differing}");
+        assert!(error.to_string().ends_with(&words), "{error}");
+    }
+    // Permissions of an open are no settings of a store.
+    let permitted = first().accept_lost_records().allow_remote_mount();
+    assert_eq!(permitted.open(place.database()).unwrap().path(), store.path());
+    store.close().unwrap();
+    place.open();
+}
+
+// Rule 13.
+#[test]
+fn the_one_that_opens_again() {
+    let Some(words) = crate::support::role::words() else { return };
+    let [path] = words.try_into().unwrap();
+    let call = |key: &str| idem_runtime::call(NAME).key(key).run(|| Ok::<u32, Error>(1));
+    for round in 0..3 {
+        let store = Store::open(&path).unwrap();
+        idem_runtime::init(store.clone()).unwrap();
+        idem_runtime::init(store.clone()).unwrap();
+        assert_eq!(call(&format!("k{round}")).unwrap(), 1);
+        let other = Store::temporary().unwrap();
+        assert!(idem_runtime::init(other).unwrap_err().to_string().contains("another store"));
+        store.close().unwrap();
+        assert_eq!(call("closed").unwrap_err().kind(), ErrorKind::Closed);
+    }
+    let store = idem_runtime::init_with(|| Store::open(&path)).unwrap();
+    assert_eq!(call("k0").unwrap(), 1);
+    assert_eq!(idem_runtime::init_with(Store::temporary).unwrap().path(), store.path());
+    crate::support::role::say("done");
+}
+
+#[test]
+fn a_closed_store_can_be_opened_and_be_the_default_store_again() {
+    let place = Place::new();
+    let path = place.database();
+    let part = "store::lifecycle::the_one_that_opens_again";
+    let mut program = crate::support::role::Program::start(part, &[path.to_str().unwrap()]);
+    program.hear("done");
+    assert!(program.leave().success());
+}

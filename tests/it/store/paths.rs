@@ -246,7 +246,9 @@ fn a_truncated_store_is_refused() {
         // SQLite sees the end of the file in its header, or meets a page that is not there.
         let opened = Store::open(place.database());
         let flawed = match opened {
-            Err(error) => error.kind() == ErrorKind::Store,
+            Err(error) => {
+                matches!(error.kind(), ErrorKind::Store | ErrorKind::Damaged | ErrorKind::LostRecords)
+            }
             Ok(store) => !store.verify().unwrap_or_else(|error| vec![error.to_string()]).is_empty(),
         };
         assert!(flawed, "nothing is said about a store of {left} bytes");
@@ -324,4 +326,88 @@ fn the_files_of_a_store_are_readable_by_their_owner_alone() {
     }
     let temporary = Store::temporary().unwrap();
     assert_eq!(mode(temporary.path().parent().unwrap()), 0o700);
+}
+
+/// Each name would have a WAL and locks of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_database_that_is_mounted_as_a_file_is_refused() {
+    for mounted in ["idem.db", "idem.db-wal", "idem.db-shm", "idem.db-idem"] {
+        let place = Place::new();
+        let store = place.open();
+        store.record_done(NAME, "k", &1_u32).unwrap();
+        let container = place.folder().join("container");
+        fs::create_dir(&container).unwrap();
+        let (source, target) = (place.folder().join(mounted), container.join(mounted));
+        if source.is_dir() {
+            fs::create_dir(&target).unwrap()
+        } else {
+            fs::write(&target, "").unwrap()
+        }
+        if mounted != "idem.db" {
+            // The database itself is an ordinary file there.
+            Store::open(container.join("other.db")).unwrap().close().unwrap();
+            fs::rename(container.join("other.db"), container.join("idem.db")).unwrap();
+            fs::remove_dir_all(container.join("other.db-idem")).unwrap();
+        }
+        let bound = Command::new("mount").arg("--bind").args([&source, &target]).output();
+        if !bound.is_ok_and(|output| output.status.success()) {
+            return skip("mounting needs root");
+        }
+        let before = contents(&container).len();
+        let opened = Store::builder().allow_remote_mount().open(container.join("idem.db")).map(|_| ());
+        let after = contents(&container).len();
+        assert!(Command::new("umount").arg(&target).status().unwrap().success());
+        let error = opened.unwrap_err();
+        assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{mounted}");
+        assert!(error.to_string().contains("is a mount point of its own"), "{mounted}: {error}");
+        assert!(error.help().contains("Mount the folder"), "{mounted}: {error:?}");
+        assert_eq!(before, after, "{mounted}: nothing was created");
+    }
+}
+
+/// A folder with two names is no danger: the WAL and the locks are in it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_is_mounted_twice_has_one_store() {
+    let place = Place::new();
+    let store = place.open();
+    store.record_done(NAME, "k", &1_u32).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let bound = Command::new("mount").arg("--bind").args([&place.folder(), other.path()]).output();
+    if !bound.is_ok_and(|output| output.status.success()) {
+        return skip("mounting needs root");
+    }
+    let mut worker = Worker::start_at(&other.path().join("idem.db"), &place);
+    worker.call("a", idem_tests::form::Form::Sync, "refuse", "from-there", "quick");
+    worker.hear("a ok");
+    let found = store.get(NAME, "from-there");
+    worker.leave();
+    assert!(Command::new("umount").arg(other.path()).status().unwrap().success());
+    assert!(found.unwrap().is_some());
+}
+
+#[test]
+fn a_path_that_is_too_long_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    let long = place.folder().join("n".repeat(250));
+    let mut deep = place.folder();
+    while deep.as_os_str().len() < 400 {
+        deep = deep.join("d".repeat(50));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let deep = deep.join("x".repeat(504 - deep.as_os_str().len()));
+    assert_eq!(deep.as_os_str().len(), 505);
+    for (path, words) in [(&long, "250 bytes"), (&deep, "505 bytes")] {
+        refused(path, &[words, "is too long", "shorter"]);
+    }
+    assert!(contents(&place.folder()).is_empty() && !place.folder().join("n".repeat(250) + "-idem").exists());
+    for path in [
+        place.folder().join("n".repeat(247)),
+        deep.with_file_name("x".repeat(deep.file_name().unwrap().len() - 1)),
+    ] {
+        let store = Store::open(&path).unwrap();
+        assert!(store.record_done(NAME, "k", &1_u32).unwrap());
+        store.close().unwrap();
+    }
 }

@@ -37,7 +37,11 @@ fn after_a_file_of_the_store_was_replaced_or_deleted_no_body_runs() {
             take_away(&place.beside(file), how);
             for _ in 0..2 {
                 let error = rerun(form, &store, "after").unwrap_err();
-                assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{file} {how}: {error}");
+                assert_eq!(
+                    (error.kind(), error.ran()),
+                    (ErrorKind::Replaced, Ran::No),
+                    "{file} {how}: {error}"
+                );
                 assert!(error.help().contains("restore the files"), "{error:?}");
             }
         }
@@ -58,7 +62,11 @@ fn files_that_are_replaced_or_deleted_after_some_idle_seconds_are_noticed() {
                 }
                 take_away(&place.beside(file), how);
                 let error = rerun(Form::Sync, &store, "after").unwrap_err();
-                assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No), "{file} {how}: {error}");
+                assert_eq!(
+                    (error.kind(), error.ran()),
+                    (ErrorKind::Replaced, Ran::No),
+                    "{file} {how}: {error}"
+                );
             });
         }
     });
@@ -110,7 +118,7 @@ fn a_file_that_is_mounted_over_is_noticed_within_a_second() {
     pause_for(Duration::from_millis(1_100));
     let after = rerun(Form::Sync, &store, "after");
     assert!(bind("umount", &[&place.database()]));
-    assert_eq!(after.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(after.unwrap_err().kind(), ErrorKind::Replaced);
 }
 
 #[test]

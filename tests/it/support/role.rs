@@ -54,8 +54,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(part: &str, words: &[&str]) -> Program {
+        Program::start_command(command(part, words))
+    }
+
+    /// Starts a part through another command, such as `unshare`.
+    pub(crate) fn start_command(mut command: Command) -> Program {
         deadline::start();
-        let mut command = command(part, words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Lines::of(child.stdout.take().unwrap(), MARK);

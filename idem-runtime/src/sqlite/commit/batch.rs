@@ -8,6 +8,7 @@ use crate::protocol::change::Applied;
 use crate::sqlite::changes::Changes;
 use crate::sqlite::checkpoint::BatchSize;
 use crate::sqlite::commit::claim_numbers;
+use crate::sqlite::commit::claim_numbers::Known;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::timeline::BootRow;
 use crate::sqlite::write_transaction::WriteTransaction;
@@ -21,16 +22,19 @@ pub(super) fn write(
     conn: &Connection,
     in_flight: &InFlight,
     batch: &mut [Request],
-    highest: u64,
+    known: Known,
     due: Option<&BootRow>,
 ) -> Result<(Vec<Applied>, Option<u64>), Failure> {
     let transaction = WriteTransaction::begin(conn).map_err(failure::statement_failed)?;
-    let issued =
-        claim_numbers::issue(&transaction, in_flight, batch, highest).map_err(failure::statement_failed)?;
+    let issued = claim_numbers::issue(&transaction, in_flight, batch, known)?;
     let mut applied = Vec::with_capacity(batch.len());
     let mut changes = Changes::new(&transaction);
     for request in &mut *batch {
         applied.push(apply(&mut changes, request)?);
+    }
+    if issued.is_none() && applied.iter().any(|applied| matches!(applied, Applied::No(_))) {
+        // The record of a call that ends may be missing because the database went back in time.
+        known.check(&transaction)?;
     }
     changes.finish(issued).map_err(failure::statement_failed)?;
     if let Some(row) = due {

@@ -2,12 +2,39 @@
 
 use rusqlite::Connection;
 
+use crate::backend::Failure;
 use crate::backend::request::Request;
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::Expect;
 use crate::protocol::record::Record;
 use crate::sqlite::records::ReadError;
-use crate::sqlite::{counters, records};
+use crate::sqlite::{counters, failure, records};
 use crate::waiting::in_flight::InFlight;
+
+/// What the committer knows of the claim numbers of its store.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// The highest number that was ever tried.
+    pub(super) tried: u64,
+    /// The highest number that is known to be committed.
+    pub(super) committed: u64,
+}
+
+impl Known {
+    /// The highest number of the database. Fails if the database knows less than what was committed.
+    pub(super) fn check(self, conn: &Connection) -> Result<u64, Failure> {
+        let stored = counters::claims_issued(conn).map_err(failure::statement_failed)?;
+        if stored >= self.committed {
+            return Ok(stored);
+        }
+        let message = format!(
+            "the database went back in time while the store was open: its last claim is {stored} instead of {}",
+            self.committed
+        );
+        let error = Error::new(ErrorKind::Replaced, Ran::No, message).advise(Advice::RestoreReplaced);
+        Err(failure::not_written(error))
+    }
+}
 
 /// The claim number of a request that makes a claim, once a number is assigned.
 pub(super) fn of(request: &Request) -> Option<u64> {
@@ -23,8 +50,8 @@ pub(super) fn issue(
     conn: &Connection,
     in_flight: &InFlight,
     batch: &mut [Request],
-    highest: u64,
-) -> rusqlite::Result<Option<u64>> {
+    known: Known,
+) -> Result<Option<u64>, Failure> {
     let needs_number =
         |request: &&mut Request| request.is_claim() || matches!(request.change.expect, Expect::Free { .. });
     let mut fresh =
@@ -32,10 +59,10 @@ pub(super) fn issue(
     if fresh.peek().is_none() {
         return Ok(None);
     }
-    let mut issued = counters::claims_issued(conn)?.max(highest);
+    let mut issued = known.check(conn)?.max(known.tried);
     for new in fresh {
         if new.claim > 0 {
-            if is_written(conn, new)? {
+            if is_written(conn, new).map_err(failure::statement_failed)? {
                 continue;
             }
             in_flight.complete(new.claim, None);

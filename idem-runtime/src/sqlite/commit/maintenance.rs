@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::backend::Commit;
 use crate::error::{Advice, Error};
 use crate::event;
-use crate::sqlite::commit::{Committer, TURN, check_files};
+use crate::sqlite::commit::claim_numbers::Known;
+use crate::sqlite::commit::{Committer, TURN, check_files, poison_if_replaced, refresh};
 use crate::sqlite::{connection, failure, owners, wal};
 
 impl Committer {
@@ -31,11 +32,24 @@ impl Committer {
         }
     }
 
+    /// Poisons the store if its database lost claims while it was open.
+    fn check_not_back_in_time(&mut self) -> Result<(), Error> {
+        let closing = |error| failure::error(error, "closing the store");
+        let mark = self.files.high_water.read().unwrap_or(0);
+        self.committed_claim = self.committed_claim.max(mark);
+        refresh(&self.files.conn, &mut self.files.identity).map_err(closing)?;
+        let known = Known { tried: self.highest_claim, committed: self.committed_claim };
+        let checked =
+            known.check(&self.files.conn).inspect_err(|failure| poison_if_replaced(&self.poison, failure));
+        checked.map(drop).map_err(|failure| failure.error)
+    }
+
     /// Deletes the owner's row and checkpoints the whole WAL.
     pub(super) fn finish(&mut self, limit: Duration) -> Result<(), Error> {
         let closing = |error| failure::error(error, "closing the store");
         self.stop_checkpoint();
         self.rewrite_missing_pages()?;
+        self.check_not_back_in_time()?;
         self.files.conn.busy_timeout(limit).map_err(closing)?;
         self.set_syncing(true).map_err(|failure| failure.error)?;
         let turn = self.files.fair_lock.lock(TURN);

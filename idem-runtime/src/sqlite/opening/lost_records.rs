@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::error::{Advice, Error};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::host::high_water::HighWater;
 use crate::sqlite::failure::opening;
@@ -19,14 +19,15 @@ pub(super) fn check_after_unclean_end(conn: &Connection, accept_lost_records: bo
         return Ok(());
     }
     if let Some(problem) = schema::integrity_problem(conn).map_err(opening)? {
-        return Err(Error::store(format!("the store is damaged ({problem})")).advise(Advice::RestoreDamaged));
+        let message = format!("the store is damaged ({problem})");
+        return Err(Error::new(ErrorKind::Damaged, Ran::No, message).advise(Advice::RestoreDamaged));
     }
     let Some((found, expected)) = counters::lost_records(conn).map_err(opening)? else { return Ok(()) };
     if accept_lost_records {
         return counters::accept_records(conn).map_err(opening);
     }
     let message = format!("the store has lost records: {found} records found, {expected} expected");
-    Err(Error::store(message).advise(Advice::RestoreNewest))
+    Err(Error::new(ErrorKind::LostRecords, Ran::No, message).advise(Advice::RestoreNewest))
 }
 
 /// Compares the last claim number of the database with the high-water file. A lower number means lost records.
@@ -42,5 +43,5 @@ pub(super) fn check_high_water(
     }
     let message =
         format!("the store has lost records: its last claim is {issued}, its high-water mark is {highest}");
-    Err(Error::store(message).advise(Advice::RestoreNewest))
+    Err(Error::new(ErrorKind::LostRecords, Ran::No, message).advise(Advice::RestoreNewest))
 }

@@ -209,7 +209,7 @@ fn on_a_full_disk_interrupted_calls_stay_as_they_are_in_every_mode() {
         disk.fill();
         for mode in MODES {
             let Next { asked, ran, answer } = next(form, &store, &format!("{mode:?}"), mode, SHORT);
-            let kind = if mode == MODES[0] { ErrorKind::InDoubt } else { ErrorKind::Store };
+            let kind = if mode == MODES[0] { ErrorKind::InDoubt } else { ErrorKind::DiskFull };
             assert_eq!((answer.unwrap_err().kind(), asked, ran), (kind, false, false), "{mode:?}");
         }
         disk.free();

@@ -175,7 +175,7 @@ fn of_opened(opened: Result<Store, Error>, effects: &mut usize) -> Vec<String> {
             let ended = made.and_then(|()| store.close());
             ended.err().map(|error| format!("it opened, and then: {error}")).into_iter().collect()
         }
-        Err(error) if error.kind() == ErrorKind::Store && error.ran() == Ran::No => Vec::new(),
+        Err(error) if is_refused(&error) => Vec::new(),
         Err(error) => vec![format!("the error of an open: {error:?}")],
     }
 }
@@ -211,4 +211,9 @@ fn afterwards(past: &Past, path: &Path, effects: usize, keeper: Keeper) -> Vec<S
         found.push(format!("it does not close: {error}"));
     }
     found
+}
+
+/// An open on a failing disk is refused before anything runs.
+fn is_refused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Store | ErrorKind::DiskFull) && error.ran() == Ran::No
 }

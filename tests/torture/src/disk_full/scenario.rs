@@ -147,7 +147,9 @@ pub(super) fn value_of(key: &str) -> String {
 fn wrong_answer(key: &str, ran: i32, answer: &Result<String, Error>) -> Option<String> {
     let is_right = match answer {
         Ok(value) => ran == 1 && *value == value_of(key),
-        Err(error) if ran == 0 => error.ran() == Ran::No && error.kind() == ErrorKind::Store,
+        Err(error) if ran == 0 => {
+            error.ran() == Ran::No && matches!(error.kind(), ErrorKind::Store | ErrorKind::DiskFull)
+        }
         Err(error) => error.ran() == Ran::Yes && error.kind() == ErrorKind::NotRecorded,
     };
     (!is_right).then(|| format!("{key}: {ran} effects and {:?}", answer.as_ref().map(String::len)))
