@@ -6,8 +6,8 @@
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
 use crate::encoding::digest::Slot;
-use crate::protocol::change::{Applied, Change, Expect};
-use crate::protocol::record::{Record, Status};
+use crate::protocol::change::{Applied, Change, Expect, Precondition};
+use crate::protocol::record::Record;
 use crate::sqlite::records::{ReadError, get};
 use crate::sqlite::{counters, row};
 
@@ -208,30 +208,5 @@ fn is_applied(standing: Option<&Record>, change: &Change) -> bool {
     }
 }
 
-/// The condition of a change on its row. No claim and no owner has the number 0.
-#[derive(Clone, Copy)]
-struct Precondition {
-    /// 0 for any claim, which only a delete may have.
-    claim: u64,
-    /// A set of statuses, one bit each.
-    statuses: i64,
-    /// 0 for any owner.
-    owner: i64,
-}
-
-impl Precondition {
-    fn of(expect: &Expect) -> Precondition {
-        const fn bit(status: Status) -> i64 {
-            1 << status as i64
-        }
-        let (claim, statuses, owner) = match *expect {
-            Expect::Free { over, .. } => (over.unwrap_or(0), bit(Status::Done) | bit(Status::Failed), 0),
-            Expect::Unfinished { claim, owner } => {
-                (claim, bit(Status::Running) | bit(Status::InDoubt), owner)
-            }
-            Expect::Exactly(claim, status) => (claim, bit(status), 0),
-            Expect::Any => (0, -1, 0),
-        };
-        Precondition { claim, statuses, owner }
-    }
-}
+#[cfg(test)]
+mod tests;
