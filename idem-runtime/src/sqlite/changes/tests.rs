@@ -61,7 +61,8 @@ fn free(over: Option<u64>) -> Expect {
 
 fn expectations() -> Vec<Expect> {
     let exactly = STATUSES.map(|status| Expect::Exactly(CLAIM, status));
-    let others = [free(None), free(Some(CLAIM)), Expect::Unfinished { claim: CLAIM, owner: OWNER }, Expect::Any];
+    let others =
+        [free(None), free(Some(CLAIM)), Expect::Unfinished { claim: CLAIM, owner: OWNER }, Expect::Any];
     exactly.into_iter().chain(others).collect()
 }
 
@@ -81,7 +82,9 @@ fn admits(expect: &Expect, standing: Option<Row>) -> bool {
     match (expect, standing) {
         (Expect::Free { .. } | Expect::Any, None) => true,
         (Expect::Unfinished { .. } | Expect::Exactly(..), None) => false,
-        (Expect::Free { over, .. }, Some((claim, status, _))) => *over == Some(claim) && finished.contains(&status),
+        (Expect::Free { over, .. }, Some((claim, status, _))) => {
+            *over == Some(claim) && finished.contains(&status)
+        }
         (Expect::Unfinished { .. }, Some((claim, status, owner))) => {
             (claim, owner) == (CLAIM, OWNER) && !finished.contains(&status)
         }
@@ -93,7 +96,13 @@ fn admits(expect: &Expect, standing: Option<Row>) -> bool {
 /// The number of the row in the slot.
 fn row_number(conn: &Connection, slot: Slot) -> Option<i64> {
     let query = "SELECT id FROM idem_record WHERE slot = ?1";
-    conn.prepare(query).unwrap().query_map([slot.as_slice()], |row| row.get(0)).unwrap().next().transpose().unwrap()
+    conn.prepare(query)
+        .unwrap()
+        .query_map([slot.as_slice()], |row| row.get(0))
+        .unwrap()
+        .next()
+        .transpose()
+        .unwrap()
 }
 
 /// Applies one change to a fresh store and checks every row after it.
