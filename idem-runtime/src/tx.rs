@@ -93,6 +93,9 @@ impl<P, M> Call<P, M> {
     /// A body must not end the transaction. If it does, its call is in doubt. Inside a transaction of the caller, the
     /// record of this doubt is part of what the caller commits: a rollback also removes the record.
     ///
+    /// Read `last_insert_rowid()` and `changes()` inside the body. After the call, the connection may give the values of
+    /// the statements that wrote the record.
+    ///
     /// ```
     /// use idem_runtime::{Error, call, install};
     /// use rusqlite::Connection;
@@ -121,8 +124,9 @@ impl<P, M> TxCall<'_, P, M> {
     ///
     /// # Errors
     /// The errors of [`Call::run`]. In addition:
-    /// - [`Store`](crate::ErrorKind::Store) if the tables are missing, if the connection does not fsync its commits, or
-    ///   if the transaction of the caller reads an old snapshot (begin it with `BEGIN IMMEDIATE`).
+    /// - [`Store`](crate::ErrorKind::Store) if the tables are missing, if the connection does not fsync its commits,
+    ///   if `PRAGMA count_changes` is on, or if the transaction of the caller or an open statement reads an old snapshot
+    ///   (begin the transaction with `BEGIN IMMEDIATE`; finish or reset the statement).
     /// - [`InDoubt`](crate::ErrorKind::InDoubt) if the body ended the transaction.
     ///
     /// # Panics

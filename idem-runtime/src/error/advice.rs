@@ -42,6 +42,8 @@ advice! {
     // The caller's transaction.
     PassTransaction: "Pass the transaction with `tx = …`, or call outside of the `tx` body.",
     NoTransactionControl: "Keep COMMIT, ROLLBACK and OR ROLLBACK out of a `tx` body. Check the effect, then call `settle`.",
+    FinishStatement: "An open statement of the connection reads an old snapshot: finish or reset the statement first.",
+    CountChangesOff: "Set the pragma `count_changes = OFF` on the connection.",
     BeginImmediate: "Begin the transaction with `BEGIN IMMEDIATE`.",
     Install: "Create the tables once with `idem_runtime::install(&conn)`, or open a shared store on the database.",
     KeepJournal: "Use journal mode `WAL` or `DELETE`.",

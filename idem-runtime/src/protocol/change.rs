@@ -35,6 +35,38 @@ impl Expect {
     }
 }
 
+/// The condition of a change on the row in its slot, as the statements of a backend check it.
+///
+/// No claim and no owner has the number 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Precondition {
+    /// The claim number of the row. 0 for any claim, which only a deletion may have.
+    pub(crate) claim: u64,
+    /// The statuses that the row may have: a set, one bit each.
+    pub(crate) statuses: i64,
+    /// The owner of the row. 0 for any owner.
+    pub(crate) owner: i64,
+}
+
+impl Precondition {
+    pub(crate) fn of(expect: &Expect) -> Precondition {
+        const FINISHED: i64 = Precondition::bit(Status::Done) | Precondition::bit(Status::Failed);
+        const UNFINISHED: i64 = Precondition::bit(Status::Running) | Precondition::bit(Status::InDoubt);
+        let (claim, statuses, owner) = match *expect {
+            Expect::Free { over: Some(claim), .. } => (claim, FINISHED, 0),
+            Expect::Free { over: None, .. } => (0, 0, 0),
+            Expect::Unfinished { claim, owner } => (claim, UNFINISHED, owner),
+            Expect::Exactly(claim, status) => (claim, Precondition::bit(status), 0),
+            Expect::Any => (0, -1, 0),
+        };
+        Precondition { claim, statuses, owner }
+    }
+
+    pub(crate) const fn bit(status: Status) -> i64 {
+        1 << status as i64
+    }
+}
+
 /// The outcome of a change.
 #[derive(Debug)]
 pub(crate) enum Applied {

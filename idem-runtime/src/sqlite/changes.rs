@@ -6,8 +6,8 @@
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
 use crate::encoding::digest::Slot;
-use crate::protocol::change::{Applied, Change, Expect};
-use crate::protocol::record::{Record, Status};
+use crate::protocol::change::{Applied, Change, Expect, Precondition};
+use crate::protocol::record::Record;
 use crate::sqlite::records::{ReadError, get};
 use crate::sqlite::{counters, row};
 
@@ -15,7 +15,8 @@ use crate::sqlite::{counters, row};
 const FACTS_BYTES: usize = 128;
 
 /// Inserts the record of a claim. One statement, so no other process acts between a check and an insert.
-const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, owner, facts, result, purge_ms)
+const CLAIM: &str =
+    "INSERT INTO main.idem_record (slot, name, key, status, claim, owner, facts, result, purge_ms)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (slot) DO NOTHING";
 
 /// Replaces a record by its slot. Name and key follow from the slot.
@@ -23,7 +24,7 @@ const CLAIM: &str = "INSERT INTO idem_record (slot, name, key, status, claim, ow
 /// Every write after a claim carries its claim number, and so does a claim that replaces an expired record. If no row
 /// changes, the write is fenced.
 const REPLACE: &str =
-    "UPDATE idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
+    "UPDATE main.idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
     WHERE slot = ?1 AND claim = ?8 AND (?9 >> status) & 1 AND (?10 = 0 OR owner = ?10)";
 
 /// Replaces a record by its row id, without a search of the index.
@@ -31,7 +32,7 @@ const REPLACE: &str =
 /// SQLite may give the id of a deleted row to another record. The claim number decides here as well: no other record ever
 /// has it.
 const REPLACE_ROW: &str =
-    "UPDATE idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
+    "UPDATE main.idem_record SET status = ?2, claim = ?3, owner = ?4, facts = ?5, result = ?6, purge_ms = ?7
     WHERE id = ?1 AND claim = ?8 AND (?9 >> status) & 1 AND (?10 = 0 OR owner = ?10)";
 
 /// Applies one change and updates the counters; see [`Changes::apply`].
@@ -143,7 +144,7 @@ impl<'conn> Changes<'conn> {
 
     /// Deletes a record. False if the row does not meet the precondition.
     fn delete(&mut self, slot: &Slot, precondition: Precondition) -> Result<bool, ReadError> {
-        const DELETE: &str = "DELETE FROM idem_record
+        const DELETE: &str = "DELETE FROM main.idem_record
             WHERE slot = ?1 AND (claim = ?2 OR ?2 = 0) AND (?3 >> status) & 1 AND (?4 = 0 OR owner = ?4)";
         let mut statement = self.conn.prepare_cached(DELETE)?;
         let Precondition { claim, statuses, owner } = precondition;
@@ -208,30 +209,5 @@ fn is_applied(standing: Option<&Record>, change: &Change) -> bool {
     }
 }
 
-/// The condition of a change on its row. No claim and no owner has the number 0.
-#[derive(Clone, Copy)]
-struct Precondition {
-    /// 0 for any claim, which only a delete may have.
-    claim: u64,
-    /// A set of statuses, one bit each.
-    statuses: i64,
-    /// 0 for any owner.
-    owner: i64,
-}
-
-impl Precondition {
-    fn of(expect: &Expect) -> Precondition {
-        const fn bit(status: Status) -> i64 {
-            1 << status as i64
-        }
-        let (claim, statuses, owner) = match *expect {
-            Expect::Free { over, .. } => (over.unwrap_or(0), bit(Status::Done) | bit(Status::Failed), 0),
-            Expect::Unfinished { claim, owner } => {
-                (claim, bit(Status::Running) | bit(Status::InDoubt), owner)
-            }
-            Expect::Exactly(claim, status) => (claim, bit(status), 0),
-            Expect::Any => (0, -1, 0),
-        };
-        Precondition { claim, statuses, owner }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,19 +7,21 @@ use rusqlite::{Connection, params};
 
 /// The highest claim number ever issued. Deleting a record does not free its number.
 pub(crate) fn claims_issued(conn: &Connection) -> rusqlite::Result<u64> {
-    let issued: i64 =
-        conn.prepare_cached("SELECT claims FROM idem_count WHERE id = 1")?.query_row([], |row| row.get(0))?;
+    let issued: i64 = conn
+        .prepare_cached("SELECT claims FROM main.idem_count WHERE id = 1")?
+        .query_row([], |row| row.get(0))?;
     u64::try_from(issued).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, issued))
 }
 
 /// The number of records that the counter expects.
 pub(crate) fn expected_records(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("SELECT records FROM idem_count WHERE id = 1", [], |row| row.get(0))
+    conn.query_row("SELECT records FROM main.idem_count WHERE id = 1", [], |row| row.get(0))
 }
 
 /// Writes the highest claim number issued, and adds `added` to the number of records.
 pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusqlite::Result<()> {
-    const WRITE: &str = "UPDATE idem_count SET claims = max(claims, ?1), records = records + ?2 WHERE id = 1";
+    const WRITE: &str =
+        "UPDATE main.idem_count SET claims = max(claims, ?1), records = records + ?2 WHERE id = 1";
     if issued.is_none() && added == 0 {
         return Ok(());
     }
@@ -34,7 +36,7 @@ pub(crate) fn write(conn: &Connection, issued: Option<u64>, added: i64) -> rusql
 pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     // One statement sees one state of the store. The table is counted; the integrity check compares the indexes with the table.
     let counts = conn.query_row(
-        "SELECT (SELECT count(*) FROM idem_record NOT INDEXED), (SELECT records FROM idem_count WHERE id = 1)",
+        "SELECT (SELECT count(*) FROM main.idem_record NOT INDEXED), (SELECT records FROM main.idem_count WHERE id = 1)",
         [],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
@@ -43,6 +45,9 @@ pub(crate) fn lost_records(conn: &Connection) -> rusqlite::Result<Option<(i64, i
 
 /// Sets the expected number of records to the number found.
 pub(crate) fn accept_records(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute("UPDATE idem_count SET records = (SELECT count(*) FROM idem_record) WHERE id = 1", [])
-        .map(drop)
+    conn.execute(
+        "UPDATE main.idem_count SET records = (SELECT count(*) FROM main.idem_record) WHERE id = 1",
+        [],
+    )
+    .map(drop)
 }

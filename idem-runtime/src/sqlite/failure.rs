@@ -62,6 +62,10 @@ fn kind(error: &rusqlite::Error) -> ErrorKind {
 }
 
 fn explanation(error: &rusqlite::Error) -> Option<(&'static str, Advice)> {
+    // No statement of the store returns rows when it writes, unless this pragma adds one.
+    if matches!(error, rusqlite::Error::ExecuteReturnedResults) {
+        return Some(("the connection has `PRAGMA count_changes` on", Advice::CountChangesOff));
+    }
     Some(match primary_code(error) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
             ("another program holds the write lock of the database", Advice::ShortTransactions)

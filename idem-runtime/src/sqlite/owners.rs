@@ -14,7 +14,7 @@ pub(crate) fn new_token(conn: &Connection) -> rusqlite::Result<String> {
 /// Reads the token and the facts of an owner. `None` if there is no row.
 pub(crate) fn get(conn: &Connection, number: i64) -> Result<Option<(String, OwnerFacts)>, ReadError> {
     let mut statement = conn.prepare_cached(
-        "SELECT token, pid, pid_start, pid_space, boot_id, host FROM idem_owner WHERE number = ?1",
+        "SELECT token, pid, pid_start, pid_space, boot_id, host FROM main.idem_owner WHERE number = ?1",
     )?;
     let owner = statement.query_row([number], |row| {
         let facts = OwnerFacts {
@@ -33,7 +33,7 @@ pub(crate) fn get(conn: &Connection, number: i64) -> Result<Option<(String, Owne
 pub(crate) fn insert(conn: &Connection, token: &str, facts: &OwnerFacts) -> rusqlite::Result<i64> {
     let pid_start = facts.pid_start.map(u64::cast_signed);
     conn.execute(
-        "INSERT INTO idem_owner (token, pid, pid_start, pid_space, boot_id, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO main.idem_owner (token, pid, pid_start, pid_space, boot_id, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![token, facts.pid, pid_start, facts.pid_space, facts.boot_id, facts.host],
     )?;
     Ok(conn.last_insert_rowid())
@@ -41,19 +41,19 @@ pub(crate) fn insert(conn: &Connection, token: &str, facts: &OwnerFacts) -> rusq
 
 /// The numbers of all owners.
 pub(crate) fn numbers(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = conn.prepare("SELECT number FROM idem_owner")?;
+    let mut statement = conn.prepare("SELECT number FROM main.idem_owner")?;
     let numbers = statement.query_map([], |row| row.get(0))?;
     numbers.collect()
 }
 
 /// Deletes the row of an owner.
 pub(crate) fn delete(conn: &Connection, number: i64) -> rusqlite::Result<()> {
-    conn.execute("DELETE FROM idem_owner WHERE number = ?1", [number]).map(drop)
+    conn.execute("DELETE FROM main.idem_owner WHERE number = ?1", [number]).map(drop)
 }
 
 /// Deletes the row of an owner in a transaction, unless running records name the owner. Returns how many do.
 pub(crate) fn delete_unless_running(conn: &Connection, number: i64) -> rusqlite::Result<i64> {
-    const RUNNING: &str = "SELECT count(*) FROM idem_record WHERE status = 1 AND owner = ?1";
+    const RUNNING: &str = "SELECT count(*) FROM main.idem_record WHERE status = 1 AND owner = ?1";
     let transaction = WriteTransaction::begin(conn)?;
     let running: i64 = transaction.query_row(RUNNING, [number], |row| row.get(0))?;
     if running == 0 {

@@ -41,7 +41,7 @@ pub(crate) fn visit<T>(
     visitor: impl FnOnce(&RecordRef<'_>) -> T,
 ) -> Result<Option<T>, ReadError> {
     // The text is short because every lookup of a prepared statement hashes the text.
-    const GET: &str = "SELECT name,key,status,claim,owner,facts,result FROM idem_record WHERE slot=?1";
+    const GET: &str = "SELECT name,key,status,claim,owner,facts,result FROM main.idem_record WHERE slot=?1";
     let mut statement = conn.prepare_cached(GET)?;
     let mut rows = statement.query([slot.as_slice()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -53,7 +53,7 @@ pub(crate) fn visit<T>(
 /// The time in the index is an estimate; the caller checks each record's age.
 pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result<Vec<Record>, ReadError> {
     const PURGEABLE: &str = "SELECT name, key, status, claim, owner, facts, result, slot
-        FROM idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
+        FROM main.idem_record WHERE purge_ms <= ?1 ORDER BY purge_ms LIMIT ?2";
     let mut statement = conn.prepare_cached(PURGEABLE)?;
     let mut rows = statement.query(params![before_ms, limit])?;
     let (mut records, mut bytes) = (Vec::new(), 0);
@@ -71,12 +71,12 @@ pub(crate) fn purgeable(conn: &Connection, before_ms: i64, limit: u32) -> Result
 
 /// Counts the unfinished records (index `idem_open`).
 pub(crate) fn count_unfinished(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("SELECT count(*) FROM idem_record WHERE status IN (1, 2)", [], |row| row.get(0))
+    conn.query_row("SELECT count(*) FROM main.idem_record WHERE status IN (1, 2)", [], |row| row.get(0))
 }
 
 /// Reads the slots of an owner's running records (index `idem_open`).
 pub(crate) fn running_slots(conn: &Connection, owner: i64) -> rusqlite::Result<Vec<Slot>> {
-    let mut statement = conn.prepare("SELECT slot FROM idem_record WHERE status = 1 AND owner = ?1")?;
+    let mut statement = conn.prepare("SELECT slot FROM main.idem_record WHERE status = 1 AND owner = ?1")?;
     statement.query_map([owner], |row| row.get(0))?.collect()
 }
 
@@ -88,11 +88,11 @@ pub(crate) type Listed = (i64, Result<Record, ReadError>);
 /// Numbers out of order mean that pages of the database are in wrong places. A list that continues could then never end.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
     const ALL: &str = "SELECT name, key, status, claim, owner, facts, result, slot, id
-        FROM idem_record
+        FROM main.idem_record
         WHERE id > ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
         ORDER BY id LIMIT ?4";
     const UNFINISHED: &str = "SELECT name, key, status, claim, owner, facts, result, slot, id
-        FROM idem_record
+        FROM main.idem_record
         WHERE status IN (1, 2) AND id > ?1 AND (?2 IS NULL OR name = ?2)
             AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3)
         ORDER BY id LIMIT ?4";

@@ -17,12 +17,12 @@ const APPLICATION_ID: i64 = 0x4964_656d;
 
 /// Statements that lead from each version to the next. Append only: the index is the version before.
 const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE idem_meta (
+    CREATE TABLE main.idem_meta (
         name  TEXT PRIMARY KEY,
         value ANY NOT NULL
     ) STRICT, WITHOUT ROWID;
 
-    CREATE TABLE idem_boot (
+    CREATE TABLE main.idem_boot (
         number         INTEGER PRIMARY KEY,
         boot_id        TEXT NOT NULL UNIQUE,
         after_ms       INTEGER NOT NULL,
@@ -32,7 +32,7 @@ const MIGRATIONS: [&str; 1] = ["
         last_ms        INTEGER NOT NULL
     ) STRICT;
 
-    CREATE TABLE idem_owner (
+    CREATE TABLE main.idem_owner (
         number    INTEGER PRIMARY KEY AUTOINCREMENT,
         token     TEXT NOT NULL UNIQUE,
         pid       INTEGER NOT NULL,
@@ -42,13 +42,13 @@ const MIGRATIONS: [&str; 1] = ["
         host      TEXT NOT NULL
     ) STRICT;
 
-    CREATE TABLE idem_count (
+    CREATE TABLE main.idem_count (
         id      INTEGER PRIMARY KEY CHECK (id = 1),
         claims  INTEGER NOT NULL,
         records INTEGER NOT NULL
     ) STRICT;
 
-    CREATE TABLE idem_record (
+    CREATE TABLE main.idem_record (
         id       INTEGER PRIMARY KEY,
         slot     BLOB    NOT NULL UNIQUE,
         name     TEXT    NOT NULL,
@@ -61,11 +61,11 @@ const MIGRATIONS: [&str; 1] = ["
         purge_ms INTEGER
     ) STRICT;
 
-    CREATE INDEX idem_purge ON idem_record (purge_ms) WHERE purge_ms IS NOT NULL;
-    CREATE INDEX idem_open ON idem_record (status) WHERE status IN (1, 2);
+    CREATE INDEX main.idem_purge ON idem_record (purge_ms) WHERE purge_ms IS NOT NULL;
+    CREATE INDEX main.idem_open ON idem_record (status) WHERE status IN (1, 2);
 
-    INSERT INTO idem_meta (name, value) VALUES ('schema', 0), ('store', randomblob(16));
-    INSERT INTO idem_count (id, claims, records) VALUES (1, 0, 0);
+    INSERT INTO main.idem_meta (name, value) VALUES ('schema', 0), ('store', randomblob(16));
+    INSERT INTO main.idem_count (id, claims, records) VALUES (1, 0, 0);
 "];
 
 /// The owner of the database file.
@@ -83,7 +83,7 @@ pub(crate) fn check_file(conn: &Connection, tenancy: Tenancy) -> Result<bool, Er
     let application_id: i64 =
         conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(read)?;
     let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(read)?;
+        conn.query_row("SELECT count(*) FROM main.sqlite_schema", [], |row| row.get(0)).map_err(read)?;
     if conn.is_readonly("main").map_err(read)? {
         return Err(Error::store("the database is not writable").advise(Advice::Permissions));
     }
@@ -101,7 +101,7 @@ pub(crate) fn check_file(conn: &Connection, tenancy: Tenancy) -> Result<bool, Er
 /// Whether the database has the store's tables.
 pub(crate) fn has_tables(conn: &Connection) -> rusqlite::Result<bool> {
     let found: i64 = conn.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('idem_meta', 'idem_record')",
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN ('idem_meta', 'idem_record')",
         [],
         |row| row.get(0),
     )?;
@@ -120,7 +120,8 @@ pub(crate) fn check_version(conn: &Connection) -> Result<(), Error> {
 }
 
 fn stored_version(conn: &Connection) -> rusqlite::Result<i64> {
-    let found = conn.query_row("SELECT value FROM idem_meta WHERE name = 'schema'", [], |row| row.get(0));
+    let found =
+        conn.query_row("SELECT value FROM main.idem_meta WHERE name = 'schema'", [], |row| row.get(0));
     found.optional().map(|version| version.unwrap_or(0))
 }
 
@@ -134,7 +135,7 @@ pub(crate) fn migrate(conn: &Connection, tenancy: Tenancy) -> rusqlite::Result<(
     if found == VERSION {
         return Ok(());
     }
-    conn.execute("UPDATE idem_meta SET value = ?1 WHERE name = 'schema'", [VERSION])?;
+    conn.execute("UPDATE main.idem_meta SET value = ?1 WHERE name = 'schema'", [VERSION])?;
     if tenancy == Tenancy::Own {
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         conn.pragma_update(None, "user_version", VERSION)?;
@@ -144,14 +145,14 @@ pub(crate) fn migrate(conn: &Connection, tenancy: Tenancy) -> rusqlite::Result<(
 
 /// Reads the random id that the store got with its tables.
 pub(crate) fn store_id(conn: &Connection) -> rusqlite::Result<[u8; 16]> {
-    conn.query_row("SELECT value FROM idem_meta WHERE name = 'store'", [], |row| row.get(0))
+    conn.query_row("SELECT value FROM main.idem_meta WHERE name = 'store'", [], |row| row.get(0))
 }
 
 /// Runs SQLite's integrity check on the store's tables and indexes. Returns the first problem.
 pub(crate) fn integrity_problem(conn: &Connection) -> rusqlite::Result<Option<String>> {
     for table in ["idem_record", "idem_count", "idem_meta", "idem_owner", "idem_boot"] {
         let answer: String =
-            conn.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
+            conn.query_row(&format!("PRAGMA main.integrity_check({table})"), [], |row| row.get(0))?;
         if answer != "ok" {
             return Ok(Some(answer));
         }

@@ -133,7 +133,7 @@ impl StoreClock {
 /// Reads all boot rows.
 pub(crate) fn read_boots(conn: &Connection) -> rusqlite::Result<Vec<BootRow>> {
     let mut statement = conn.prepare_cached(
-        "SELECT number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms FROM idem_boot",
+        "SELECT number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms FROM main.idem_boot",
     )?;
     let rows = statement.query_map([], boot)?;
     rows.collect()
@@ -154,7 +154,7 @@ fn boot(row: &Row<'_>) -> rusqlite::Result<BootRow> {
 /// Writes a boot row. Processes share the row, so a write never undoes another one.
 pub(crate) fn write_boot(conn: &Connection, row: &BootRow) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(
-        "INSERT INTO idem_boot (number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms)
+        "INSERT INTO main.idem_boot (number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (number) DO UPDATE SET
              low_offset_ms = min(coalesce(low_offset_ms, ?5), coalesce(?5, low_offset_ms)),

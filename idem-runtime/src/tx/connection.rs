@@ -51,7 +51,7 @@ pub(super) fn check_journal(conn: &Connection) -> Result<(), Error> {
 /// Refuses a connection that does not fsync its commits. The pragma belongs to the user and is not changed.
 pub(super) fn check_durable(conn: &Connection) -> Result<(), Error> {
     let synchronous: i64 = conn
-        .prepare_cached("PRAGMA synchronous")
+        .prepare_cached("PRAGMA main.synchronous")
         .and_then(|mut pragma| pragma.query_row([], |row| row.get(0)))
         .map_err(failed)?;
     if synchronous >= 2 {
@@ -73,9 +73,24 @@ pub(super) fn next_claim_number(conn: &Connection) -> Result<u64, Error> {
     counters::claims_issued(conn).map(|issued| issued.saturating_add(1)).map_err(failed)
 }
 
+/// The error of a BEGIN that failed in autocommit mode.
+///
+/// A connection without a transaction reads an old snapshot only while one of its statements is open.
+pub(super) fn begin_failed(error: rusqlite::Error) -> Error {
+    if is_stale(&error) {
+        return Error::store("an open query of the connection reads an old snapshot of the database")
+            .advise(Advice::FinishStatement)
+            .because(error);
+    }
+    failed(error)
+}
+
+fn is_stale(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_BUSY_SNAPSHOT)
+}
+
 pub(super) fn failed(error: rusqlite::Error) -> Error {
-    let stale = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_BUSY_SNAPSHOT);
-    if stale {
+    if is_stale(&error) {
         return Error::store("the transaction reads an old snapshot of the database and cannot write")
             .advise(Advice::BeginImmediate)
             .because(error);

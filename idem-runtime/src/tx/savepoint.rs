@@ -8,7 +8,7 @@ use crate::backend::WriteOutcome;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::sqlite::timeline::Timeline;
 use crate::sqlite::{failure, store_clock};
-use crate::tx::connection::{failed, timeline};
+use crate::tx::connection::{begin_failed, failed, timeline};
 
 /// Makes the names of savepoints unique. A body must not release the savepoint of its call by the name of its own.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -30,7 +30,7 @@ impl<'conn> Savepoint<'conn> {
     pub(super) fn begin(conn: &'conn Connection) -> Result<Savepoint<'conn>, Error> {
         let owns_transaction = conn.is_autocommit();
         if owns_transaction {
-            conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+            conn.execute_batch("BEGIN IMMEDIATE").map_err(begin_failed)?;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("idem_{}_{number}", std::process::id());

@@ -273,3 +273,80 @@ fn a_replay_needs_no_more_than_a_connection_that_reads() {
     let error = refused(booking("b").tx(&reader).run(not_run), ErrorKind::Store);
     assert!(error.to_string().contains("not writable"), "{error}");
 }
+
+/// Creates every table of the store in `from` as an empty TEMP table of `conn`.
+fn shadow(from: &Connection, conn: &Connection) {
+    let query = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name LIKE 'idem%'";
+    let mut tables = from.prepare(query).unwrap();
+    let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(tables.len() >= 5, "{tables:?}");
+    tables.iter().for_each(|sql| conn.execute_batch(&sql.replacen("TABLE", "TEMP TABLE", 1)).unwrap());
+}
+
+fn rows_in_temp(conn: &Connection) -> i64 {
+    let rows = "SELECT (SELECT count(*) FROM temp.idem_record) + (SELECT count(*) FROM temp.idem_boot)
+        + (SELECT count(*) FROM temp.idem_meta) + (SELECT count(*) FROM temp.idem_count)";
+    conn.query_row(rows, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn temp_tables_with_the_names_of_the_store_are_not_used() {
+    let books = Books::new();
+    let conn = books.open();
+    booking("before").tx(&conn).run(|| -> Posted { Ok(7) }).unwrap();
+    shadow(&conn, &conn);
+    assert_eq!(booking("before").tx(&conn).run(not_run).unwrap(), 7);
+    use_it(&conn);
+    assert_eq!(rows_in_temp(&conn), 0);
+    assert_eq!((status(&books.open(), "a"), postings(&conn).len()), (Some(DONE), 2));
+    drop(conn);
+    assert_eq!(books.shared().verify().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn the_tables_are_installed_beside_temp_tables_of_their_names() {
+    let model = Books::new();
+    let books = Books::bare();
+    let conn = books.open();
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    lay_out(&conn);
+    shadow(&model.open(), &conn);
+    install(&conn).unwrap();
+    assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 1);
+    assert_eq!(rows_in_temp(&conn), 0);
+    assert_eq!(booking("a").tx(&books.open()).run(not_run).unwrap(), 1);
+    assert_eq!(books.shared().verify().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_connection_that_counts_changes_in_rows_is_refused_by_the_name_of_its_pragma() {
+    let books = Books::new();
+    let conn = books.open();
+    conn.execute_batch("PRAGMA count_changes = ON").unwrap();
+    let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
+    assert_eq!(error.ran(), Ran::No);
+    assert!(error.to_string().contains("`PRAGMA count_changes`"), "{error}");
+    assert!(error.help().contains("count_changes"), "{error:?}");
+    conn.execute_batch("PRAGMA count_changes = OFF").unwrap();
+    assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 1);
+}
+
+#[test]
+fn an_open_query_with_an_old_snapshot_is_to_be_finished_first() {
+    let books = Books::new();
+    let (conn, other) = (books.open(), books.open());
+    post(&conn, "one").unwrap();
+    post(&conn, "two").unwrap();
+    {
+        let mut query = conn.prepare("SELECT text FROM posting").unwrap();
+        let mut rows = query.query([]).unwrap();
+        rows.next().unwrap().unwrap();
+        post(&other, "three").unwrap();
+        let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
+        assert_eq!(error.ran(), Ran::No);
+        assert!(error.to_string().contains("an open query of the connection"), "{error}");
+        assert!(error.help().contains("finish or reset the statement first"), "{error:?}");
+        assert!(!error.help().contains("IMMEDIATE"), "there is no transaction to begin: {error:?}");
+    }
+    assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 4);
+}

@@ -16,7 +16,7 @@ use defects::{Broken, Flaw};
 use protocol::{Protocol, World};
 
 pub(crate) fn run(options: &Options) -> Vec<Report> {
-    let depth = options.points(10, 14);
+    let depth = options.points(12, 14);
     let mut report = Report::new(format!("states: every interleaving of the protocol to depth {depth}"));
     let checker = explore(Broken::Nothing, depth);
     report.points_tried(checker.unique_state_count());

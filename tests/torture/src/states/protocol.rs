@@ -2,6 +2,7 @@
 
 use super::defects::{Broken, Flaw};
 use crate::real::sound::policy::OnInterrupt;
+use crate::real::sound::protocol::change::{self, Precondition};
 use crate::real::sound::protocol::decide::{Decision, Expired, Holder, Mode, View, decide};
 use crate::real::sound::protocol::record::Status;
 
@@ -41,10 +42,35 @@ pub(crate) enum Ending {
     InDoubt,
 }
 
+/// The condition of a write. [`Expect::admits`] asks the runtime's own conditions, which the statements bind: the tests
+/// of `sqlite/changes.rs` compare the two for every condition and row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Expect {
     Free { over: Option<u8> },
+    Unfinished { claim: u8, owner: u8 },
     Exactly(u8, Status),
+}
+
+impl Expect {
+    fn of_runtime(self) -> change::Expect {
+        match self {
+            Expect::Free { over } => {
+                change::Expect::Free { over: over.map(u64::from), nor_in: Vec::new(), expired: Vec::new() }
+            }
+            Expect::Unfinished { claim, owner } => {
+                change::Expect::Unfinished { claim: claim.into(), owner: owner.into() }
+            }
+            Expect::Exactly(claim, status) => change::Expect::Exactly(claim.into(), status),
+        }
+    }
+
+    fn admits(self, row: Option<Row>) -> bool {
+        let Some(row) = row else { return matches!(self, Expect::Free { .. }) };
+        let Precondition { claim, statuses, owner } = Precondition::of(&self.of_runtime());
+        claim == u64::from(row.claim)
+            && statuses & Precondition::bit(row.status) != 0
+            && (owner == 0 || owner == i64::from(row.owner))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +124,8 @@ pub(crate) struct World {
     owners_made: u8,
     workers: [Worker; WORKERS],
     purging: Option<(u8, Status)>,
+    /// What an operator has read and decided to write.
+    operating: Option<(Act, u8, Status)>,
     budget: Budget,
     /// What an onlooker knows: numbers given, claims stolen, whether an effect may have happened, whether it is done.
     given: [bool; CLAIMS],
@@ -109,7 +137,7 @@ pub(crate) struct World {
     flaws: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Act {
     Step(usize),
     /// The claim is dropped before the body began.
@@ -123,6 +151,7 @@ pub(crate) enum Act {
     SettleDone,
     SettleNotDone,
     Forget,
+    OperatorWrites,
     Lapse,
     PurgeLooks,
     PurgeDeletes,
@@ -144,6 +173,7 @@ impl World {
                 step: Step::Idle,
             }),
             purging: None,
+            operating: None,
             budget: Budget { crashes: 2, steals: 1, operator: 1, lapses: 2 },
             given: [false; CLAIMS],
             stolen: [false; CLAIMS],
@@ -204,19 +234,22 @@ impl World {
         if self.purging.is_some() {
             acts.push(Act::PurgeDeletes);
         }
+        if self.operating.is_some() {
+            acts.push(Act::OperatorWrites);
+        }
         if let Some(row) = self.row {
             self.acts_on(row, acts);
         }
     }
 
     fn acts_on(&self, row: Row, acts: &mut Vec<Act>) {
-        if row.status == Status::Running && self.budget.steals > 0 {
+        if row.status == Status::Running && self.budget.steals > 0 && self.operating.is_none() {
             acts.push(Act::Steal);
         }
-        if row.status == Status::InDoubt && self.budget.operator > 0 {
+        if row.status == Status::InDoubt && self.budget.operator > 0 && self.operating.is_none() {
             acts.extend([Act::SettleDone, Act::SettleNotDone]);
         }
-        if row.status != Status::Running && self.budget.operator > 0 {
+        if row.status != Status::Running && self.budget.operator > 0 && self.operating.is_none() {
             acts.push(Act::Forget);
         }
         if row.status.is_finished() && row.expired < 2 && self.budget.lapses > 0 {
@@ -245,6 +278,7 @@ impl World {
             Act::Lapse => self.lapse(),
             Act::PurgeLooks => self.purging = self.row.map(|row| (row.claim, row.status)),
             Act::PurgeDeletes => self.purge(broken),
+            Act::OperatorWrites => self.operator_writes(),
             Act::Steal | Act::SettleDone | Act::SettleNotDone | Act::Forget => self.operate(act),
         }
         let kept = match self.row {
@@ -254,16 +288,28 @@ impl World {
         self.note(Flaw::KeyLost, !kept);
     }
 
+    /// An operator reads the record. Others may act before the write.
     fn operate(&mut self, act: Act) {
+        let Some(row) = self.row else { return };
+        let budget = if act == Act::Steal { &mut self.budget.steals } else { &mut self.budget.operator };
+        *budget -= 1;
+        self.operating = Some((act, row.claim, row.status));
+    }
+
+    fn operator_writes(&mut self) {
+        let Some((act, claim, status)) = self.operating.take() else { return };
+        if !Expect::Exactly(claim, status).admits(self.row) {
+            return;
+        }
+        // The operator has decided about the record that it read, and about no later end.
+        self.note(Flaw::KeyLost, self.done && !status.is_finished());
         let Some(row) = &mut self.row else { return };
         if act == Act::Steal {
             row.status = Status::InDoubt;
             self.stolen[usize::from(row.claim)] = true;
-            self.budget.steals -= 1;
             return;
         }
         (self.begun, self.done) = (false, act == Act::SettleDone);
-        self.budget.operator -= 1;
         if act == Act::SettleDone {
             (row.status, row.has_result) = (Status::Done, false);
         } else {
@@ -279,9 +325,8 @@ impl World {
     }
 
     fn purge(&mut self, broken: Broken) {
-        let seen = self.purging.take();
-        let stands = self.row.map(|row| (row.claim, row.status));
-        if stands == seen || broken == Broken::PurgeWithoutNumber {
+        let Some((claim, status)) = self.purging.take() else { return };
+        if Expect::Exactly(claim, status).admits(self.row) || broken == Broken::PurgeWithoutNumber {
             self.row = None;
         }
     }
@@ -301,10 +346,8 @@ impl World {
             Step::Seen(row) => self.decide(n, row, broken),
             Step::Claiming { .. } => self.claim(n, broken),
             Step::Noting(claim) => {
-                if let Some(row) =
-                    self.row.as_mut().filter(|row| (row.claim, row.status) == (claim, Status::Running))
-                {
-                    row.status = Status::InDoubt;
+                if Expect::Exactly(claim, Status::Running).admits(self.row) {
+                    self.row = self.row.map(|row| Row { status: Status::InDoubt, ..row });
                 }
                 self.answered(n);
             }
@@ -379,13 +422,7 @@ impl World {
     /// The one compare-and-swap a claim is.
     fn claim(&mut self, n: usize, broken: Broken) {
         let Step::Claiming { expect, attempt, hook, before } = self.workers[n].step else { return };
-        let stands = match (expect, self.row) {
-            (Expect::Free { .. }, None) => true,
-            (Expect::Free { over }, Some(row)) => over == Some(row.claim) && row.status.is_finished(),
-            (Expect::Exactly(claim, status), Some(row)) => (row.claim, row.status) == (claim, status),
-            (Expect::Exactly(..), None) => false,
-        };
-        if !stands && broken != Broken::ClaimWithoutExpectation {
+        if !expect.admits(self.row) && broken != Broken::ClaimWithoutExpectation {
             self.workers[n].step = Step::Idle;
             return;
         }
@@ -424,7 +461,7 @@ impl World {
     /// The hook says that the effect did not happen: the next claim takes the place of this one.
     fn next_attempt(&mut self, n: usize) {
         let Step::Hook { claim, attempt } = self.workers[n].step else { return };
-        if self.row.is_some_and(|row| (row.claim, row.status) == (claim, Status::Running)) {
+        if Expect::Exactly(claim, Status::Running).admits(self.row) {
             self.begun = false;
             self.issue(n, attempt + 1, false, None, Broken::Nothing);
         } else {
@@ -435,7 +472,7 @@ impl World {
     /// The body never began: what was before stands again, under this claim's number.
     fn give_back(&mut self, n: usize) {
         let Step::Granted { claim, before, .. } = self.workers[n].step else { return };
-        if self.row.is_some_and(|row| row.claim == claim && !row.status.is_finished()) {
+        if (Expect::Unfinished { claim, owner: self.owner(n) }).admits(self.row) {
             self.row = before.map(|before| Row { claim, owner: before.owner, ..before });
         }
         self.answered(n);
@@ -444,11 +481,9 @@ impl World {
     /// The end of a body: accepted while the record is running, or in doubt from this very claim.
     fn write(&mut self, n: usize, claim: u8, ending: Ending, broken: Broken) {
         let owner = self.owner(n);
-        let is_mine = |row: &Row| row.claim == claim || broken == Broken::OutcomeWithoutNumber;
-        let accepts = self
-            .row
-            .filter(|row| row.owner == owner && !row.status.is_finished())
-            .is_some_and(|row| is_mine(&row));
+        let numberless = self.row.map_or(claim, |row| row.claim);
+        let expected = if broken == Broken::OutcomeWithoutNumber { numberless } else { claim };
+        let accepts = Expect::Unfinished { claim: expected, owner }.admits(self.row);
         self.answered(n);
         let Some(row) = self.row.filter(|_| accepts) else {
             self.fenced = true;
