@@ -6,7 +6,7 @@ use std::fs;
 use crate::sources::{read, root};
 
 /// Every rule of the attribute, and the case in `tests/ui` that shows its message.
-const RULES: [(&str, &str); 15] = [
+const RULES: [(&str, &str); 14] = [
     ("function_is_supported", "function_not_supported"),
     ("key_is_given", "key_missing"),
     ("key_uses_an_argument", "key_uses_no_argument"),
