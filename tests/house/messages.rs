@@ -25,14 +25,25 @@ fn is_sql(literal: &str) -> bool {
         .any(|verb| literal.trim().starts_with(verb))
 }
 
+/// Whether a quote after this code begins a raw string.
+fn is_raw(before: &str) -> bool {
+    let prefix = before.strip_suffix('r').map(str::chars).and_then(|mut chars| chars.next_back());
+    before.ends_with('r') && !prefix.is_some_and(char::is_alphanumeric)
+}
+
 /// The string literals of Rust code. A line that ends with a backslash continues in the next one.
 fn literals(code: &str) -> Vec<String> {
     let code = code.replace("'\"'", "' '").replace("'\\\"'", "' '");
     let mut found = Vec::new();
     let mut rest = code.as_str();
-    while let Some((_, begun)) = rest.split_once('"') {
+    while let Some((before, begun)) = rest.split_once('"') {
         let mut literal = String::new();
         rest = begun;
+        if is_raw(before) {
+            // A raw string has no escapes. Paths alone are written so.
+            rest = rest.split_once('"').map_or("", |(_, rest)| rest);
+            continue;
+        }
         while let Some(c) = rest.chars().next() {
             rest = rest.get(c.len_utf8()..).unwrap_or_default();
             match c {
