@@ -113,7 +113,7 @@ pub(crate) fn not_made() -> Error {
     Error::new(ErrorKind::Running, Ran::No, "the call was only looked at")
 }
 
-/// The error of a second call under one `peek` or `settle`. Its body must not run either.
+/// The error of a second call under one `peek` or `settle`. The body of the second call must not run either.
 pub(crate) fn one_call_only() -> Error {
     let message = "the closure of `peek` or `settle` made a second call";
     Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::OneCall)
