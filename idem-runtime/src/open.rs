@@ -158,8 +158,8 @@ impl StoreBuilder {
     /// default is 30 s.
     ///
     /// The window begins when the doubt is first noticed in this boot of the machine. A restart does not end the
-    /// window. A request of a killed process may still wait in a queue of the kernel or of the other side, and arrive
-    /// after the hook has asked. So the window must be longer than the slowest request.
+    /// window. A request of a killed process may still wait in a queue of the kernel or of the service, and arrive
+    /// after the hook asked. So the window must be longer than the slowest request.
     ///
     /// If boots cannot be compared (macOS, Windows, without `/proc`), the window begins when this process first noticed
     /// the doubt. If the program ends before the window is over, a new window begins at its next start.
@@ -204,7 +204,7 @@ impl StoreBuilder {
     /// If this process has the file open already with the same settings, the same store is returned.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used, or if this
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used. Also if this
     /// process has the file open with other settings, which the error names.
     /// [`LostRecords`](crate::ErrorKind::LostRecords) and [`Damaged`](crate::ErrorKind::Damaged) if the store must be
     /// restored first. A failed open changes nothing.

@@ -41,7 +41,7 @@ pub(crate) use stored::{Encoded, Stored, Undecodable, Unstorable};
 /// # About bincode
 ///
 /// The crate bincode is no longer maintained (RUSTSEC-2025-0141, an advisory without a vulnerability): 2.0.1 is its
-/// last release. This crate uses bincode because its format is small and specified. Rows are checksummed. Depth and
+/// last release. `idem-runtime` uses bincode because its format is small and specified. Rows are checksummed. Depth and
 /// element counts are limited. Text is allocated only after its bytes were seen. Every value read is compared with its
 /// recorded digest.
 ///

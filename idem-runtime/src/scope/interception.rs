@@ -99,7 +99,7 @@ impl Interception {
     }
 }
 
-/// Reports a call that neither waited nor was recovered to the observer, if there is one.
+/// Reports to the observer, if there is one, a call that neither waited nor was recovered.
 #[cfg(feature = "tx")]
 pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed: Option<Duration>) {
     if let Some(observer) = observer {
