@@ -3,7 +3,7 @@
 //! # Spans
 //!
 //! The compiler reports an error at the span of the tokens at fault. So each builder method has the span of its option,
-//! each value keeps its own span, and all other tokens have the span of the return type.
+//! and each value keeps its own span. All other tokens have the span of the return type.
 
 use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -78,8 +78,8 @@ impl Expansion<'_> {
     //             .await
     //     }
     //
-    // An async block has no syntax for its type. The unreachable `return` fixes it, so `?` knows its target and the
-    // compiler reports a wrong value in the user's body.
+    // An async block has no syntax for its type. The unreachable `return` fixes the type, so `?` knows its target and
+    // the compiler reports a wrong value in the user's body.
     fn asynchronous(&self, body: &Group) -> TokenStream {
         let Self { output, at, .. } = self;
         let call = self.call();
@@ -93,7 +93,7 @@ impl Expansion<'_> {
             #taken
             #statements
         };
-        // With the span of the user's braces, where the compiler reports a body without a value.
+        // The braces keep the user's span, because the compiler reports a body without a value there.
         let mut braces = Group::new(body.delimiter(), content);
         braces.set_span(body.span());
         quote_spanned! { *at => #call.run_async::<#output, _, _>(move || async move #braces).await }
@@ -287,7 +287,7 @@ impl Expansion<'_> {
 
     // Input: `on_interrupt = recover(ask(&id).await)`. Output: `.recover_async(async || ask(&id).await).await`.
     //
-    // The hook borrows the arguments. It ends before the body can move them.
+    // The hook borrows the arguments. The hook ends before the body can move the arguments.
     fn recover(&self, hook: &Expr) -> TokenStream {
         if self.plan.shape.is_async() {
             quote_spanned! { self.at => .recover_async(async || #hook).await }
@@ -312,7 +312,7 @@ impl Expansion<'_> {
     }
 }
 
-/// Returns the argument as generated code: the expansion uses `_unused`, and no lint must report that.
+/// Returns the argument as generated code, because the expansion uses even `_unused` and no lint must report this use.
 fn quiet(argument: &Ident) -> Ident {
     let mut argument = argument.clone();
     let name = argument.to_string();

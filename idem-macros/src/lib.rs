@@ -82,10 +82,10 @@ mod tests;
 ///
 /// # Functions
 ///
-/// The attribute applies to every `fn` and `async fn` with a body that returns a `Result`, under any alias. It takes
-/// free functions, methods with any receiver, methods of trait implementations and default methods of traits.
-/// Generics, `impl Trait` arguments, patterns and lifetimes are allowed. With `#[async_trait]` on the `impl`, it takes
-/// `#[async_trait]` methods.
+/// The attribute applies to every `fn` and `async fn` with a body that returns a `Result`, under any alias. The
+/// function can be free, a method with any receiver, a method of a trait implementation or a default method of a trait.
+/// Generics, `impl Trait` arguments, patterns and lifetimes are allowed. With `#[async_trait]` on the `impl`, the
+/// attribute applies to its methods too.
 ///
 /// The `Ok` value must be `Serialize` and `DeserializeOwned`. The error must be `From<idem_runtime::Error>`, unless
 /// [`map_err`](#map_err) is given.
@@ -168,8 +168,8 @@ mod tests;
 ///
 /// # `skip`
 ///
-/// Arguments that are not compared. A later call with the same key must have equal arguments, else the call refuses it
-/// with `ErrorKind::Mismatch`. So every argument must be `Serialize`, `self` included. Skip clients, connections,
+/// Arguments that are not compared. A later call with the same key must have equal arguments, else it is refused with
+/// `ErrorKind::Mismatch`. So every argument must be `Serialize`, `self` included. Skip clients, connections,
 /// timestamps, and all that can differ between retries.
 ///
 /// ```
@@ -186,8 +186,8 @@ mod tests;
 /// not compared, because the body cannot use it. A `&mut` argument must be skipped: a replay returns the result but
 /// does not repeat changes to the argument. The order of a map or of a set does not count.
 ///
-/// An argument that only the call or only the record has is not compared. If they share no argument, the call is refused
-/// with `Mismatch`.
+/// An argument that only the call or only the record has is not compared. If call and record share no argument, the
+/// call is refused with `Mismatch`.
 ///
 /// # `fingerprint`
 ///
@@ -255,7 +255,8 @@ mod tests;
 /// The meaning of an `Err` that the body returns:
 ///
 /// - `release`, the default: the call did nothing, and the next call runs. A timeout is not such an error.
-/// - `remember`: the error is the outcome, and later calls replay it. It must be `Serialize` and `DeserializeOwned`.
+/// - `remember`: the error is the outcome, and later calls replay it. The error must be `Serialize` and
+///   `DeserializeOwned`.
 /// - `in_doubt`: the outcome is unknown. No call runs again until the call is settled.
 /// - `classify(FUNCTION)`: one of these, chosen by a `Fn(&E) -> OnErr`. The error must be storable as with `remember`.
 ///
@@ -292,9 +293,9 @@ mod tests;
 /// - `rerun`: the body runs again, at most five attempts in all. `rerun(3)` allows three; `rerun(unlimited)` has no
 ///   limit. The first attempt is not synced to disk, so a power failure can lose its claim. A lost attempt is not
 ///   counted.
-/// - `recover(EXPR)`: the expression asks whether the call was done. It uses the arguments by reference, and can
-///   `.await` in an `async fn`. Its value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`, or a
-///   `Result` of these.
+/// - `recover(EXPR)`: the expression asks whether the call was done. The expression uses the arguments by reference,
+///   and can `.await` in an `async fn`. The value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`,
+///   or a `Result` of these.
 /// - an expression of type `OnInterrupt`, for a mode that is chosen at run time.
 ///
 /// ```
@@ -319,7 +320,8 @@ mod tests;
 ///
 /// The connection whose transaction contains both the record and the effect: exactly once. The value derefs to a
 /// `rusqlite::Connection` and is not compared. The function is a sync `fn`. The option needs the feature `tx`, and the
-/// tables that `idem_runtime::install` creates. It excludes `on_interrupt`, `store`, `detach` and `on_err = in_doubt`.
+/// tables that `idem_runtime::install` creates. The option excludes `on_interrupt`, `store`, `detach` and
+/// `on_err = in_doubt`.
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
@@ -419,8 +421,8 @@ mod tests;
 ///   limit below 2.
 /// - **`key`**: missing, empty, without an argument, without a type or const parameter that no argument mentions.
 /// - **`name`**: missing on a method or beside `Self`, blank, longer than 200 bytes, not constant, repeated in `was`.
-/// - **Arguments**: compared but not `Serialize`, or `&mut`; a name in `skip` that does not exist; `skip`
-///   beside `fingerprint`; a pattern that is compared in an `#[async_trait]` method.
+/// - **Arguments**: compared although `&mut` or not `Serialize`. A name in `skip` that does not exist. `skip` beside
+///   `fingerprint`. A pattern that is compared in an `#[async_trait]` method.
 /// - **Lifetimes**: a `ttl` of zero, a `keep_result` longer than `ttl`, an endless `wait`.
 /// - **`tx`** on an `async fn` or with an option that it excludes; **`detach`** on a sync `fn` or with an argument
 ///   that borrows.

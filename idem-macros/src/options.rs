@@ -213,7 +213,7 @@ fn comma(input: ParseStream) -> syn::Result<()> {
         .ok_or_else(|| syn::Error::new(found, "expected a comma between two options"))
 }
 
-/// Skips the rest of a malformed option. Its value may contain commas, so only a known name ends it.
+/// Skips the rest of a malformed option. The value may contain commas, so only a known name ends it.
 fn skip_to_next_option(input: ParseStream) {
     while !input.is_empty() {
         let after_comma = input.parse::<Option<Token![,]>>().is_ok_and(|comma| comma.is_some());

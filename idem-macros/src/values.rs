@@ -1,4 +1,4 @@
-//! The meaning of an option's value, as far as one option alone can be wrong.
+//! The meaning of an option's value, and the checks that need no other option.
 
 use syn::{Expr, ExprCall, Ident, Lit, LitStr};
 

@@ -51,7 +51,7 @@ impl Store {
         Ok(found.map(|found| Snapshot::of(state, found, 0)))
     }
 
-    /// Returns the records that match a filter, in the order in which they were made.
+    /// Returns the records that match a filter, in the order in which they were first made.
     ///
     /// The filter limits the number of records. For the next page, pass the last record to [`Filter::after`]. The list
     /// leaves out damaged records; [`verify`](Store::verify) finds them.
@@ -143,9 +143,9 @@ impl Store {
         Ok(self.write(Change { slot, expect, new })?.is_none())
     }
 
-    /// Purges up to `limit` expired records and results. Returns the number of purged ones.
+    /// Purges up to `limit` expired records and results. Returns the number of purged records and results.
     ///
-    /// The writer thread also purges after ordinary commits. This method serves stores that are seldom written.
+    /// The writer thread also purges after ordinary commits. Use this method for a store that is seldom written.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read or written.
@@ -160,7 +160,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Records a call as done with `value`, without a run. False if the call has a record already.
+    /// Records a call as done with `value`, without running a body. False if the call has a record already.
     ///
     /// Use this method to move records from another store. The record has no fingerprint and is kept forever.
     ///

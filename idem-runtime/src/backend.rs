@@ -1,8 +1,8 @@
-//! The seam between the engine and the database below it.
+//! The interface between the engine and the database.
 //!
 //! The engine decides which calls are claimed and how they end. A backend stamps records with its own clock and owner,
-//! reads records together with their holder, and commits batches of requests. No module above this one names SQL, a file,
-//! a lock or a boot.
+//! reads records together with their holder, and commits batches of requests. The engine and the call path name no SQL,
+//! no file lock and no boot.
 //!
 //! # Reading
 //! [`Backend::visit`] answers on the caller's thread. [`Backend::find`] answers through a [`OneShot`], which a blocked
@@ -81,7 +81,7 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// Ends the owner after the last write.
     fn release_owner(&self) -> Result<(), Error>;
 
-    /// Ends the owner without its last writes. Its running calls become in doubt.
+    /// Ends the owner without its last writes. The running calls of the owner become in doubt.
     fn abandon_owner(&self);
 }
 
@@ -171,7 +171,8 @@ pub(crate) enum ReadFailure {
 }
 
 impl ReadFailure {
-    /// A method, since a `From` would stand in the compile errors of users whose `?` does not fit.
+    /// Converts the failure. A `From` implementation would appear in the compile errors of users whose `?` does not
+    /// fit.
     pub(crate) fn into_error(self) -> Error {
         match self {
             ReadFailure::Damaged(what) => damaged(what, "reading a record"),

@@ -69,7 +69,7 @@ impl<T: Serialize + DeserializeOwned> ErrorValue for T {}
 /// The return type of an idempotent function: a `Result` whose `Ok` value can be stored.
 ///
 /// Implemented for [`Result`] alone, also under an alias.
-// Its one implementation stays recommended: if a `Result` is returned, its value is at fault.
+// The one implementation stays recommended: if a function returns a `Result`, the value inside fails the bound.
 #[diagnostic::on_unimplemented(
     message = "an idempotent function must return a `Result`, not `{Self}`",
     label = "this must be `Result<_, _>`",

@@ -30,9 +30,9 @@ pub(crate) mod run;
 
 /// A call under construction, created by [`call`] and made by [`run`](Call::run) or [`run_async`](Call::run_async).
 ///
-/// Every method sets the option of `#[idempotent]` with the same name. If a method is called twice, the last value
-/// counts; [`arg`](Call::arg) adds an argument each time. A mistake in an option is an error of the call, returned by
-/// `run`.
+/// A method that is named like an option of `#[idempotent]` sets this option. If a method is called twice, the last
+/// value counts; [`arg`](Call::arg) adds an argument each time. A mistake in an option is an error of the call,
+/// returned by `run`.
 #[derive(Debug)]
 #[must_use = "a call is made by `run` or `run_async`"]
 pub struct Call<P = Release, M = FromError> {
@@ -93,8 +93,8 @@ impl<P, M> Call<P, M> {
     /// these. Different keys have different texts: `("a", "bc")` is not `("ab", "c")`. `Some(x)` equals `x`, and a
     /// newtype equals its content. A key that is the integer `7` equals the text `"7"`.
     ///
-    /// `None`, text without a visible character, floats, maps, a `HashSet` and keys of more than 1,024 bytes are refused
-    /// with [`BadKey`](ErrorKind::BadKey). Text is not normalised: `"é"` in its two spellings is two keys.
+    /// `None`, text without a visible character, floats, maps, a `HashSet` and keys of more than 1,024 bytes are
+    /// refused with [`BadKey`](ErrorKind::BadKey). Text is not normalised: the two spellings of `"é"` are two keys.
     pub fn key<K: KeyValue + ?Sized>(mut self, key: &K) -> Self {
         let bad = |bad: BadKey| Error::new(ErrorKind::BadKey, Ran::No, bad.to_string());
         self.plan.key = Some(Key::of(key).map_err(bad));
@@ -141,7 +141,7 @@ impl<P, M> Call<P, M> {
     ///
     /// With zero, a duplicate of a running call is refused at once with [`Running`](ErrorKind::Running).
     ///
-    /// The same limit, but at least one second, applies to the claim of a first call: to the disk, and to other
+    /// The claim of a first call has the same limit, but at least one second. The limit covers the disk, and other
     /// processes that hold the write lock. A disk that hangs during a write can block a lone blocked caller for longer,
     /// as with SQLite itself.
     pub fn wait(mut self, wait: Duration) -> Self {

@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use advice::Advice;
 pub use kind::{ErrorKind, Ran};
 
-/// An error of this library: why a call has no result of its own.
+/// An error of a call or of an operation on a store.
 ///
 /// | to | use |
 /// |---|---|
@@ -71,7 +71,9 @@ impl Error {
         Error::new(ErrorKind::Store, Ran::No, message)
     }
 
-    /// `SQLite` keeps a table of its locks in memory: a child inherits the table and not the locks.
+    /// The store belongs to the parent process.
+    ///
+    /// `SQLite` keeps a table of its locks in memory. A forked child inherits the table and not the locks.
     pub(crate) fn forked() -> Error {
         let message = "the store was opened before a fork and belongs to the parent process";
         Error::new(ErrorKind::Closed, Ran::No, message).advise(Advice::OpenAfterFork)
@@ -213,7 +215,8 @@ impl Error {
         texts.join(": ")
     }
 
-    /// The causes. Of two that say the same, the longer one: an error of rusqlite repeats its cause.
+    /// Returns the texts of the causes. If one text contains the next, only the longer one stays: an error of rusqlite
+    /// repeats its cause.
     fn causes(&self) -> Vec<String> {
         let mut causes: Vec<String> = Vec::new();
         let mut next = self.source();

@@ -1,4 +1,4 @@
-//! What the operating system gives: clocks, paths, private files, mounts.
+//! The operating system: clocks, paths, private files, mounts.
 
 pub(crate) mod boot;
 pub(crate) mod clock;

@@ -117,7 +117,7 @@
 //! - `tokio` (default) adds [`Call::detach`]. Everything else works on any executor.
 //! - `tx` adds `tx = conn`. rusqlite becomes part of the public interface.
 //! - `tracing` emits events with names, keys and attempts, never arguments or results. A subscriber must not call the
-//!   store, because its thread may be the one that writes.
+//!   store, because the subscriber may run on the thread that writes.
 
 // Each module names only the modules above it.
 

@@ -1,7 +1,7 @@
 //! The options of a store, and its opening.
 //!
-//! The `sqlite` module opens the files. This module starts the engine on them. If the same file is opened again in this
-//! process, the caller gets the same store.
+//! The `sqlite` module opens the files, and `open` starts the engine. If the same file is opened again in this process,
+//! the caller gets the same store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
 const RESULT_BYTES_LIMIT: usize = 256 << 20;
 /// Default of [`StoreBuilder::log_bytes`].
 ///
-/// A shorter WAL writes pages that many calls change more often. A longer WAL makes each checkpoint longer.
+/// With a shorter WAL, checkpoints write pages more often that many calls change. With a longer WAL, each checkpoint
+/// takes longer.
 const WAL_BYTES: u64 = 8 << 20;
 /// Lower limit of [`StoreBuilder::log_bytes`]. With a shorter WAL, checkpoints would run all the time.
 const WAL_BYTES_MIN: u64 = 64 << 10;
@@ -81,7 +82,7 @@ impl Store {
 
     /// Opens an empty store in a new folder under the system's temporary folder. For tests.
     ///
-    /// The folder is removed when the last handle is dropped.
+    /// The folder is removed when the store closes.
     ///
     /// # Errors
     /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the folder or the store cannot be created.
@@ -123,8 +124,8 @@ impl StoreBuilder {
 
     /// Sets the size of the largest result that is stored, in bytes. The default is 1 MiB, the upper limit 256 MiB.
     ///
-    /// A call with a larger result is recorded as done without its result. Its caller gets the result; later callers get
-    /// [`ResultGone`](crate::ErrorKind::ResultGone).
+    /// A call with a larger result is recorded as done without its result. The first caller gets the result; later
+    /// callers get [`ResultGone`](crate::ErrorKind::ResultGone).
     pub fn result_bytes_max(mut self, bytes: usize) -> Self {
         self.result_bytes_max = bytes.min(RESULT_BYTES_LIMIT);
         self
@@ -133,9 +134,9 @@ impl StoreBuilder {
     /// Sets the length of the WAL at which a checkpoint is due, in bytes. The default is 8 MiB.
     ///
     /// Values below 64 KiB count as 64 KiB, values above 1 GiB as 1 GiB. A thread runs the checkpoint beside the calls.
-    /// If the disk is too slow and the WAL reaches four times this length, calls wait for the checkpoint. A read
-    /// transaction that another program keeps open can make the WAL longer: no checkpoint may take pages that the
-    /// transaction can still read.
+    /// If the disk is too slow and the WAL reaches four times this length, calls wait for the checkpoint. If another
+    /// program keeps a read transaction open, the WAL can get longer: SQLite cannot reset the WAL until that
+    /// transaction ends.
     pub fn log_bytes(mut self, bytes: u64) -> Self {
         self.opening.wal_bytes = bytes.clamp(WAL_BYTES_MIN, WAL_BYTES_MAX);
         self
@@ -156,12 +157,12 @@ impl StoreBuilder {
     /// Sets how long after a crash the store ignores a [`NotDone`](crate::Verdict::NotDone) of a recovery hook. The
     /// default is 30 s.
     ///
-    /// The window begins when the doubt is first noticed in this boot of the machine. A restart does not end the window: a
-    /// request of a killed process may still wait in a queue of the kernel or of the other side, and arrive after the hook
-    /// has asked about it. So the window must be longer than the slowest request.
+    /// The window begins when the doubt is first noticed in this boot of the machine. A restart does not end the
+    /// window. A request of a killed process may still wait in a queue of the kernel or of the service, and arrive
+    /// after the hook asked. So the window must be longer than the slowest request.
     ///
-    /// Where boots cannot be compared (macOS, Windows, without `/proc`), the window begins when this process first noticed the
-    /// doubt. A program that ends before the window is over begins a new window at its next start.
+    /// If boots cannot be compared (macOS, Windows, without `/proc`), the window begins when this process first noticed
+    /// the doubt. If the program ends before the window is over, a new window begins at its next start.
     pub fn settle_window(mut self, window: Duration) -> Self {
         self.settle_window = window;
         self
@@ -203,9 +204,10 @@ impl StoreBuilder {
     /// If this process has the file open already with the same settings, the same store is returned.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used, or if this process has
-    /// the file open with other settings; the error names them. [`LostRecords`](crate::ErrorKind::LostRecords) and
-    /// [`Damaged`](crate::ErrorKind::Damaged) if the store must be restored first. A failed open changes nothing.
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the path, the file or the disk cannot be used. Also if this
+    /// process has the file open with other settings, which the error names.
+    /// [`LostRecords`](crate::ErrorKind::LostRecords) and [`Damaged`](crate::ErrorKind::Damaged) if the store must be
+    /// restored first. A failed open changes nothing.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
         let path = self.opening.resolve(path.as_ref())?;
         open_stores::find_or_open(path.database(), self.asked(), || {

@@ -62,8 +62,9 @@ pub enum OnErr {
     InDoubt,
 }
 
-/// The reaction of a call to an earlier attempt that was cut off: its process died, its body panicked, its future was dropped, or
-/// an operator stole it.
+/// The reaction of a call to an earlier attempt that was cut off.
+///
+/// An attempt is cut off if its process dies, its body panics, its future is dropped, or an operator steals the call.
 ///
 /// The mode of the present caller decides. The record stores no mode.
 ///
@@ -105,7 +106,7 @@ impl OnInterrupt {
         OnInterrupt::Rerun { attempts_max: None }
     }
 
-    /// Whether a second attempt is allowed: then a lost claim of a first attempt does no harm.
+    /// Whether a second attempt is allowed. If so, a lost claim of a first attempt does no harm.
     pub(crate) fn may_repeat(self) -> bool {
         match self {
             OnInterrupt::Refuse => false,

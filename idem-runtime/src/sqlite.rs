@@ -1,6 +1,7 @@
 //! The SQLite backend: the only place with SQL and rusqlite, apart from `tx`.
 //!
-//! `opening` opens the files of a store. `backend` is the reading half of the seam, `commit` the writing half.
+//! `opening` opens the files of a store. `backend` implements the reads of the interface `Backend`, and `commit` the
+//! writes.
 
 pub(crate) mod backend;
 pub(crate) mod changes;

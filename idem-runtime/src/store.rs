@@ -51,8 +51,8 @@ pub struct Stats {
 impl Store {
     /// Closes the store, after its running calls have ended and their outcomes are written.
     ///
-    /// The call closes every handle of the store. It waits 30 s at most for running calls and pending writes. If the store
-    /// is closed already, the call does nothing. A program can open the database again afterwards.
+    /// `close` closes every handle of the store, and waits 30 s at most for running calls and pending writes. If the
+    /// store is closed already, `close` does nothing. A program can open the database again afterwards.
     ///
     /// # Errors
     /// - [`ErrorKind::Running`](crate::ErrorKind::Running) if calls still run after 30 s. The store stays open.

@@ -82,8 +82,8 @@ pub fn install(conn: &Connection) -> Result<(), Error> {
 impl<P, M> Call<P, M> {
     /// Writes the record in the same SQLite transaction as the rows that the body writes through `conn`.
     ///
-    /// The body therefore takes effect exactly once, for all that it writes through `conn`. The tables must exist:
-    /// [`install`] creates them, or a [shared](crate::StoreBuilder::shared) store. No `init` is needed.
+    /// All that the body writes through `conn` therefore takes effect exactly once. The tables must exist: [`install`]
+    /// creates them, or a [shared](crate::StoreBuilder::shared) store. No `init` is needed.
     ///
     /// In autocommit mode, the call is a transaction of its own. Inside a transaction of the caller, the call is part of
     /// that transaction and as durable as its commit.
@@ -124,13 +124,13 @@ impl<P, M> TxCall<'_, P, M> {
     ///
     /// # Errors
     /// The errors of [`Call::run`]. In addition:
-    /// - [`Store`](crate::ErrorKind::Store) if the tables are missing, if the connection does not fsync its commits,
-    ///   if `PRAGMA count_changes` is on, or if the transaction of the caller or an open statement reads an old snapshot
-    ///   (begin the transaction with `BEGIN IMMEDIATE`; finish or reset the statement).
+    /// - [`Store`](crate::ErrorKind::Store) if the tables are missing, if the connection does not fsync its commits, or
+    ///   if `PRAGMA count_changes` is on. Also if the transaction of the caller or an open statement reads an old
+    ///   snapshot. To avoid this, begin the transaction with `BEGIN IMMEDIATE`, and finish or reset the statement.
     /// - [`InDoubt`](crate::ErrorKind::InDoubt) if the body ended the transaction.
     ///
     /// # Panics
-    /// If `body` panics. Its rows and its record are then rolled back.
+    /// If `body` panics. The rows of the body and the record are then rolled back.
     pub fn run<R, F>(self, body: F) -> R
     where
         R: Outcome,

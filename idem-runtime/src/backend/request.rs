@@ -13,13 +13,13 @@ use crate::waiting::oneshot::OneShot;
 /// The rule for a request whose write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnFailure {
-    /// Fails the request at this time. Its body has not started.
+    /// Fails the request at this time. The body has not started.
     FailAfter(Instant),
     /// Tries again while the process lives. The body has run.
     RetryForever,
 }
 
-/// One change to write, with its caller's terms.
+/// One change to write, with its rule for failures and its reply.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
@@ -28,7 +28,7 @@ pub(crate) struct Request {
     /// For a claim: the callers that wait behind its caller.
     pub(crate) handoff: Option<Handoff>,
     pub(crate) on_failure: OnFailure,
-    /// For a claim: whether the call may run again if a power cut takes the claim.
+    /// For a claim: whether the call may run again if a power failure loses the claim.
     pub(crate) repeatable: bool,
     /// For a claim: takes the claim back if its caller is gone.
     pub(crate) back: Option<Arc<dyn Submit>>,

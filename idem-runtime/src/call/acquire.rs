@@ -1,7 +1,7 @@
 //! The acquisition of a claim or an answer: find the record, decide, then claim or wait, and repeat.
 //!
-//! This state machine never waits itself. [`crate::call::invocation`] performs its waits, blocking a thread or
-//! suspending a task.
+//! The state machine never waits. [`crate::call::invocation`] performs its waits, blocking a thread or suspending a
+//! task.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(crate) enum Step {
 pub(crate) struct Ready {
     /// The claim under which the body runs, or the record that answers the call.
     pub(crate) claim: Result<Claim, Arc<Record>>,
-    /// An earlier attempt was cut off, so the recovery hook runs before the body.
+    /// Whether the recovery hook runs before the body, because an earlier attempt was cut off.
     pub(crate) recover: bool,
     /// The time that the call waited for another call.
     pub(crate) waited: Duration,
@@ -52,7 +52,7 @@ pub(crate) struct Ready {
 #[derive(Debug)]
 pub(crate) enum Known {
     Nothing,
-    /// The record as just read or reported. Its holder is not known.
+    /// The record as just read or reported. The holder is not known.
     Record(Arc<Record>),
     /// The record with its holder, or `None` if no record exists.
     Found(Option<Found>),
@@ -79,9 +79,9 @@ pub(crate) struct Acquisition<'a> {
     waited: bool,
     /// Claims of this call whose records have expired, under its name and its earlier names.
     expired: Vec<u64>,
-    /// The call waits for an owner that is neither proven alive nor proven dead.
+    /// Whether the call waits for an owner that is neither proven alive nor proven dead.
     unprovable: bool,
-    /// The last requested claim was for the recovery hook.
+    /// Whether the last requested claim was for the recovery hook.
     recovering: bool,
     /// The other waiters of a released call, passed to this one.
     handoff: Option<Handoff>,
@@ -148,7 +148,7 @@ impl<'a> Acquisition<'a> {
         let difference = self.call.difference(&found.record.borrowed())?;
         let decision = self.decide(&found, difference.is_some());
         if !matches!(decision, Decision::Claim) {
-            // This call does not take the claim, so the waiters behind it read the record themselves.
+            // The call takes no claim, so the waiters in its handoff read the record themselves.
             self.handoff = None;
         }
         let Found { record, holder, .. } = found;

@@ -86,10 +86,11 @@ impl Claim {
         reply
     }
 
-    /// Requests the claim of the next attempt. This claim stays valid until the next one is granted.
+    /// Requests the claim of the next attempt. The present claim stays valid until the next claim is granted.
     pub(crate) fn next_attempt(&self, wait: Duration, caller: Caller) -> (Arc<OneShot<Reply>>, Instant) {
         let attempt = self.record.attempt.saturating_add(1);
-        // A request of the new attempt can be late too, so a doubt about this attempt has its own settle window.
+        // A network request of the new attempt can be late too, so a doubt about this attempt has its own settle
+        // window.
         let new = Record { claim: 0, attempt, doubt_since: None, ..Record::clone(&self.record) };
         let new = self.engine.state.stamped(new);
         let before = self.before.as_deref().cloned();

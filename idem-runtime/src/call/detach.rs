@@ -1,7 +1,7 @@
 //! `detach`: a call whose body runs to its end although its caller is gone.
 //!
-//! Only this module names tokio. The caller takes the claim itself: if the caller goes away before, nothing happened.
-//! The body then runs in its own task, and a retry waits for the body like any duplicate.
+//! Only this module names tokio. The caller takes the claim itself. If the caller goes away before that, nothing
+//! happened. The body then runs in its own task, and a retry waits for the body like any duplicate.
 
 use std::future::Future;
 use std::sync::{Condvar, Mutex, PoisonError};

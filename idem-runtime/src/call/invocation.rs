@@ -40,7 +40,7 @@ pub(crate) enum Lookup<T, E> {
 impl Invocation {
     /// Prepares a call and finds its store.
     ///
-    /// An error also if the call is only inspected, or if the `tx` body around it holds the write lock of the store.
+    /// Fails also if the call is only inspected, or if the `tx` body around the call holds the write lock of the store.
     pub(crate) fn new(plan: Plan) -> Result<Invocation, Error> {
         let (plan, observer) = intercept(plan)?;
         let (call, store) = prepare(plan)?;

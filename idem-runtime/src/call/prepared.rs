@@ -88,7 +88,7 @@ impl Plan {
     }
 }
 
-/// Does not allocate if there is no earlier name.
+/// Returns the slots of all names. Allocates nothing if there is no earlier name.
 fn slots_of_names(own: Slot, was: &[&str], key: &Key) -> Vec<Slot> {
     let own = (!was.is_empty()).then_some(own);
     own.into_iter().chain(was.iter().map(|name| digest::slot(name, key))).collect()
@@ -106,7 +106,7 @@ fn check_length(name: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::ShortName))
 }
 
-/// A record that expires at completion would protect from nothing.
+/// Refuses a `ttl` of zero: the record would expire at completion.
 fn check_ttl(ttl: Lifetime) -> Result<(), Error> {
     if ttl > Lifetime::ZERO {
         return Ok(());
@@ -121,7 +121,7 @@ impl Prepared {
         if self.slots_of_names.is_empty() { slice::from_ref(&self.slot) } else { &self.slots_of_names }
     }
 
-    /// Whether this thread or task is inside the body of this very call.
+    /// Whether this thread or task is inside the body of this call.
     pub(crate) fn is_reentrant(&self, store_id: &[u8; 16]) -> bool {
         let scope = context::scope();
         scope.call.as_ref().is_some_and(|call| call.is_nested_in(store_id, self.slots()))

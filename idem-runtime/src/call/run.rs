@@ -20,8 +20,8 @@ use crate::scope::context;
 impl<P, M> Call<P, M> {
     /// Makes the call: returns the recorded result, or runs `body` and records its result.
     ///
-    /// The first caller gets its value as read back from the store, which is the value that every later caller gets. A
-    /// replay runs on the thread of the caller.
+    /// The first caller gets its value as decoded from the stored bytes, which is the value that every later caller
+    /// gets. A replay runs on the thread of the caller.
     ///
     /// # Errors
     /// The `Err` of the body. Otherwise an [`Error`] of any [kind](crate::ErrorKind), converted into the error type

@@ -4,13 +4,13 @@
 //!
 //! - Field and variant *names* count; the names of types do not. Renaming a struct changes nothing. A newtype is its content.
 //! - The primitive kind of a number counts: a field that changed its type has another stream.
-//! - Map entries come in a canonical order. So do the elements of a set in an argument.
-//! - A private struct by which another crate hands a value to its own serializer is that value.
-//! - The serializer is human-readable, for keys and digests alike. A UUID is then its text, and an enum with a name for
-//!   people and a number for machines shows its name. The name exposes a misread number after the variants were
-//!   reordered. Digests are taken from values and never from stored bytes, so the form that a codec writes does not matter.
-//!   One exception: an element without an order that asks for the reader is serialized again for a machine. Otherwise
-//!   numbers that changed places would look like elements that did.
+//! - Map entries come in a canonical order. The elements of a set in an argument also come in a canonical order.
+//! - A private struct in which another crate passes a value to its own serializer counts as that value.
+//! - The serializer is human-readable, for keys and digests alike. A UUID is then its text. An enum that serializes a
+//!   name for people and a number for machines shows its name. If the variants are reordered, the name exposes a
+//!   misread number. Digests are taken from values and never from stored bytes, so the form that a codec writes does
+//!   not matter. One exception: an element without an order that calls `is_human_readable` is also serialized for
+//!   machines. Otherwise exchanged variant numbers would look like exchanged elements.
 //! - Nesting deeper than [`DEPTH_MAX`] is an error, long before the stack ends.
 
 use std::cell::Cell;

@@ -2,13 +2,14 @@
 //!
 //! A row carries the id of its codec. The default may change, and rows of all codecs may stand in one store.
 //!
-//! Bincode writes values without names. It misreads *silently* a value that it cannot carry (`skip_serializing_if`), and a
-//! value of another version of the type (reordered fields, inserted variants). Therefore a value is stored only if it
-//! reads back with its digest, and a bincode row is replayed only if the value has the recorded digest. JSON carries names
-//! and serde alone decides about it: a row survives a field that was added with a default.
+//! Bincode writes values without names. Bincode misreads *silently* a value that it cannot carry
+//! (`skip_serializing_if`), and a value of another version of the type (reordered fields, inserted variants). Therefore
+//! a value is stored only if it reads back with its digest. A bincode row is replayed only if the value has the
+//! recorded digest. JSON carries names and serde alone decides about it: a row survives a field that was added with a
+//! default.
 //!
-//! serde shows a `HashSet` as a sequence, and the set reads back in another order, sometimes by chance in the same one.
-//! Therefore a bincode row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
+//! serde serializes a `HashSet` as a sequence. The set that is read back usually has another order. Therefore a bincode
+//! row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
 
 use std::fmt;
 
@@ -39,10 +40,10 @@ pub(crate) use stored::{Encoded, Stored, Undecodable, Unstorable};
 ///
 /// # About bincode
 ///
-/// The crate bincode is no longer maintained (RUSTSEC-2025-0141, an advisory without a vulnerability): 2.0.1 is its last
-/// release. This crate uses bincode because its format is small and specified. Several checks surround it: rows are
-/// checksummed, depth and element counts are limited, text is allocated only after its bytes were seen, and every value
-/// read is compared with its recorded digest.
+/// The crate bincode is no longer maintained (RUSTSEC-2025-0141, an advisory without a vulnerability): 2.0.1 is its
+/// last release. `idem-runtime` uses bincode because its format is small and specified. Rows are checksummed. Depth and
+/// element counts are limited. Text is allocated only after its bytes were seen. Every value read is compared with its
+/// recorded digest.
 ///
 /// To build without bincode, use `default-features = false`. Rows that were written with it are then refused as
 /// `Undecodable`, and new rows are JSON.
@@ -69,16 +70,16 @@ impl Default for Codec {
 /// The codec ids of rows. An id is never used again.
 const BINCODE_ID: u8 = 1;
 const JSON_ID: u8 = 2;
-/// Bincode that read back in its order, followed by a digest that ignores the order of [`CHANCE_MAX`] elements.
+/// Bincode whose sequences read back in order, followed by a digest that ignores the order of [`CHANCE_MAX`] elements.
 const BINCODE_SEQUENCES_ID: u8 = 3;
-/// Bincode of which a set read back in another order, followed by a digest that ignores the order of all sequences.
+/// Bincode with a set that read back in another order, followed by a digest that ignores the order of all sequences.
 const BINCODE_SETS_ID: u8 = 4;
 
-/// The number of elements whose order may change later although the sequence read back in its order.
+/// The number of elements per sequence whose order is ignored, although the sequence read back in order.
 ///
-/// Such a sequence may be a set that kept its order by chance: once in `n!` times, beyond 20 elements practically never.
-/// Each of these elements costs a hash of its own, which a long list should not pay. A set whose hasher is the same
-/// throughout a program always keeps its order: the elements of a type named `HashSet` may move at any length.
+/// A set of `n` elements keeps its order by chance once in `n!` times, so beyond 20 elements practically never. Each of
+/// these elements costs a hash of its own, which a long list should not pay. A set with a fixed hasher always keeps its
+/// order within one program. Therefore the order of a type that is named like a set is ignored at any length.
 const CHANCE_MAX: usize = 20;
 
 impl Codec {
@@ -137,7 +138,7 @@ impl Codec {
     }
 }
 
-/// The text of an error, if it is one that quotes nothing of the value: results stay out of messages.
+/// Returns the text of an error that quotes nothing of the value, because results stay out of messages.
 fn harmless(words: &str) -> Option<&str> {
     ["missing field", "nested deeper", "more elements"]
         .iter()
@@ -197,8 +198,8 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     let (codec_id, unordered_max) =
         if has_moved { (BINCODE_SETS_ID, usize::MAX) } else { (BINCODE_SEQUENCES_ID, CHANCE_MAX) };
     let unordered = ResultDigest::of_unordered(value, unordered_max).map_err(|why| why.to_string())?;
-    // The order of a set does not matter, and no codec changes the order of a list. Bincode misreads a value only if it
-    // reads more bytes than were written for it; the same elements in another order need the same bytes.
+    // The order of a set does not matter, and no codec changes the order of a list. If bincode misreads a value, it
+    // reads more bytes than were written for the value. Elements in another order need equally many bytes.
     if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, unordered_max) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
@@ -210,7 +211,8 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     Ok(encoded)
 }
 
-/// Decodes a stored result. For any bytes, the answer is the recorded value or an error.
+/// Decodes a stored result. For a bincode row, the answer is the recorded value or an error. serde alone decides about
+/// a JSON row.
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> Result<T, Undecodable> {
     let Stored { codec_id, digest, bytes } = stored;
     let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
@@ -236,9 +238,9 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> 
 
 /// Whether `value` differs from the recorded value in the order of its sets alone.
 ///
-/// A list keeps its order unless its type changed, and then it could seem to have moved: `[A, B]` is `[B, A]` after the
-/// variants of an enum changed places. Therefore the digest takes each element with its number and with its form for
-/// machines. The present encoding of `value` proves nothing: a set may take another order each time.
+/// A list keeps its order. A list of a changed type can look reordered: if two variants of an enum change places,
+/// `[A, B]` reads as `[B, A]`. Therefore the digest includes the number of a variant and the form for machines of each
+/// element. The present encoding of `value` proves nothing: a set may take another order each time.
 fn only_sets_moved<T: Serialize>(value: &T, (unordered_max, unordered): (usize, [u8; 8])) -> bool {
     ResultDigest::of_unordered(value, unordered_max).is_ok_and(|digest| digest.to_bytes() == unordered)
 }

@@ -65,7 +65,8 @@ impl ResultIdentity {
     }
 }
 
-/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. It detects misreads, not attacks.
+/// The digest of a result: half of `SipHash-1-3-128` over its canonical events. The digest detects misreads, not
+/// attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResultDigest(u64);
 
@@ -75,8 +76,10 @@ impl ResultDigest {
         Self::through(Self::form(), value).map(|known| known.digest)
     }
 
-    /// The digest of `value` that ignores the order of the first `unordered_max` elements of each sequence: serde shows a
-    /// `HashSet` as a sequence, which reads back in another order. A value without elements has one digest.
+    /// The digest of `value` that ignores the order of the first `unordered_max` elements of each sequence.
+    ///
+    /// serde serializes a `HashSet` as a sequence, which reads back in another order. For a value without sequence
+    /// elements, this digest equals that of [`of`](ResultDigest::of).
     pub(crate) fn of_unordered<T: Serialize + ?Sized>(
         value: &T,
         unordered_max: usize,
@@ -166,7 +169,8 @@ pub(crate) enum Namespace<'a> {
     Named(&'a str),
 }
 
-/// The downstream token of a call, or of one `step` of it, as the text of a UUID version 8. Every attempt has the same.
+/// The downstream token of a call, or of one `step` of it, as the text of a UUID version 8. Every attempt has the same
+/// token.
 pub(crate) fn token(namespace: Namespace<'_>, name: &str, key: &Key, step: Option<&str>) -> String {
     let mut hash = labelled("idem token 1");
     match namespace {
@@ -210,8 +214,8 @@ fn labelled(label: &str) -> Sha256 {
     hash
 }
 
-/// The word whose bytes `SipHash` reads in little-endian order on every machine. Written as bytes, the number would be
-/// hashed more slowly.
+/// The word whose bytes `SipHash` reads in little-endian order on every machine. Hashing the number as bytes would be
+/// slower.
 fn word(number: u64) -> u64 {
     number.to_le()
 }

@@ -108,7 +108,7 @@ impl Fingerprint {
         Ok(Stored { arguments })
     }
 
-    /// The arguments that both contain and that differ, in the order of this call.
+    /// Returns the arguments that differ, in the order of this call. `None` if the fingerprints match.
     pub(crate) fn difference(&self, stored: Stored<'_>) -> Option<Difference> {
         let (mut names, mut is_compared) = (Vec::new(), false);
         for (name, digest) in self.arguments() {

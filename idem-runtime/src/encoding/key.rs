@@ -12,7 +12,7 @@
 //! | bytes | `x'6869'` |
 //! | text that looks like one of the last four | quoted: `"[1]"` |
 //!
-//! A missing value (`None`, empty text, text that shows nothing) is refused: all calls without a value would share one
+//! A missing value (`None`, or text without a visible character) is refused: all calls without a value would share one
 //! record. Text is not normalised: two spellings of one letter are two keys.
 
 use std::fmt;

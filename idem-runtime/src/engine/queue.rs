@@ -58,7 +58,8 @@ impl Queue {
         }
     }
 
-    /// Waits for requests, without a limit if `timeout` is `None`. The writer thread has the turn until its next call.
+    /// Waits for requests, without a limit if `timeout` is `None`. The writer thread has the turn until it calls `next`
+    /// again.
     pub(crate) fn next(&self, timeout: Option<Duration>) -> Work {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut state = lock(&self.state);

@@ -161,7 +161,7 @@ impl StoreState {
         reply
     }
 
-    /// Finds a record, and blocks until the answer or for 30 s.
+    /// Finds a record, and blocks for at most 30 s until the answer arrives.
     pub(crate) fn find(&self, search: Search) -> FindReply {
         let answer = self.ask(search).wait(crate::sync::deadline(FIND_WAIT));
         answer.unwrap_or_else(|| Err(ReadFailure::Store(not_read())))

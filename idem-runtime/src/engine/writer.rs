@@ -8,9 +8,10 @@
 //! are still those it opened. Only then does the writer send the replies.
 //!
 //! # Failed writes
-//! A claim or an operator's change fails, because its caller has not run a body. The writer keeps the outcome of a body and retries the
-//! write while the process lives. After a failure, the writer tries one request at a time. A request that fails alone is
-//! `stuck`: the writer retries it on its own, so that it delays no other request.
+//! If another process holds the write lock, the writer keeps all requests, and claims until their deadline. Otherwise a
+//! claim or an operator's change fails, because its caller has not run a body. The writer keeps the outcome of a body
+//! and retries the write while the process lives. After a failure, the writer tries one request at a time. A request
+//! that fails alone is `stuck`: the writer retries it on its own, so that it delays no other request.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -207,7 +208,8 @@ impl Writer {
         }
     }
 
-    /// Keeps the requests of a failed batch that end a call, and fails the others.
+    /// Keeps the requests of a failed batch that end a call, and fails the others. If another process holds the write
+    /// lock, keeps all requests.
     fn keep_or_fail(&mut self, state: &StoreState, failure: Failure) {
         event::store_error(&failure.error.with_causes());
         let poisoned = state.check_poison().is_err();

@@ -33,7 +33,7 @@ advice! {
     Steal: "If you know that the owner is dead, take the call from it with `Store::steal`.",
     WaitOrSteal: "Wait for the call, or take it from its owner with `Store::steal`.",
     NameTheKey: "Name what identifies the call with `key(…)`.",
-    ShortName: "Use a name of 1 to 255 bytes.",
+    ShortName: "Use a name of 1 to 200 bytes.",
     PositiveTtl: "Use a `ttl` that is longer than the delay of any retry.",
     StorableResult: "Settle with `Verdict::DoneWithoutResult`, or return a smaller or simpler value.",
     KnownVerdict: "Settle with `Verdict::Done`, `DoneWithoutResult` or `NotDone`.",

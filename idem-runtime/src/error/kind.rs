@@ -21,7 +21,7 @@
 pub enum ErrorKind {
     /// The key is missing, empty, blank, too long, or of a type that cannot be a key.
     BadKey,
-    /// An argument cannot be compared, or an option has a value that it excludes, such as a `ttl` of zero.
+    /// An argument cannot be compared, or an option has a value that is not allowed, such as a `ttl` of zero.
     BadArgument,
     /// The key was used before with other arguments.
     Mismatch,
@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Reentrant,
     /// A duplicate is running and did not end within `wait`.
     Running,
-    /// An operator took the call from its owner while the body ran.
+    /// An operator stole the call while the body ran.
     Fenced,
     /// The stored result cannot be read as the requested type.
     Undecodable,
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     Closed,
     /// The file, the disk or `SQLite` refuses an operation of the store.
     Store,
-    /// The store knows fewer calls than it has made: its database is older than its high-water mark, or records are missing.
+    /// The store has lost records: its database is older than its high-water mark, or records are missing.
     LostRecords,
     /// The database or a record is damaged.
     Damaged,

@@ -1,7 +1,7 @@
 //! The ids of boots, and what a comparison of two of them proves.
 //!
-//! A store compares boots for two questions. Is the process of an owner gone? Has the settle window passed? Both must take
-//! "unknown" for an answer, so every comparison of boots goes through [`BootComparison`].
+//! A store compares boots for two questions. Is the process of an owner gone? Has the settle window passed? Both
+//! questions can have the answer "unknown", so every comparison of boots goes through [`BootComparison`].
 //!
 //! # Systems without a boot id
 //! Linux has a boot id in `/proc`. macOS and Windows have one as well, but the standard library does not read it. There, and
@@ -12,14 +12,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The kernel's name for the initial time namespace (`PROC_TIME_INIT_INO`).
 const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
-/// What stands between a boot id and its time namespace.
+/// The text between a boot id and its time namespace.
 const TIME_NAMESPACE: &str = " time:[";
-/// What stands between a boot id and the number of an uptime that started anew.
+/// The character between a boot id and the number of a restarted uptime.
 const RESTARTED_UPTIME: char = '~';
-/// How the id of a process without a boot id begins.
+/// The start of the id of a process without a boot id.
 const PROCESS: &str = "process ";
 
-/// What two boot ids prove about the machine.
+/// The result of the comparison of two boot ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BootComparison {
     /// The machine did not restart between the two.
@@ -56,7 +56,7 @@ pub(crate) fn kernel_id() -> Option<String> {
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// The kernel's id with the time namespace: the uptime of a container may begin elsewhere than that of its host.
+/// The kernel's id with the time namespace: the uptime of a container may begin at another time than that of its host.
 pub(crate) fn with_time_namespace(kernel_id: String) -> String {
     match fs::read_link("/proc/self/ns/time") {
         Ok(namespace) if namespace.as_os_str() != INITIAL_TIME_NAMESPACE => {
@@ -66,19 +66,19 @@ pub(crate) fn with_time_namespace(kernel_id: String) -> String {
     }
 }
 
-/// An id for a process without a boot id. No two calls give the same.
+/// An id for a process without a boot id. No two calls return the same id.
 pub(crate) fn process_id(now_ms: i64) -> String {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_i64(now_ms);
     format!("{PROCESS}{} {:016x}", std::process::id(), hasher.finish())
 }
 
-/// The id of an uptime that started anew under `id`, as the row `number` of a store.
+/// The id of a restarted uptime under `id`, which has the row `number` of a store.
 pub(crate) fn restarted_uptime(id: &str, number: i64) -> String {
     format!("{id}{RESTARTED_UPTIME}{number}")
 }
 
-/// Whether `restarted` is the id of an uptime that started anew under `id`.
+/// Whether `restarted` is the id of a restarted uptime under `id`.
 pub(crate) fn is_restarted_uptime(restarted: &str, id: &str) -> bool {
     restarted.strip_prefix(id).is_some_and(|rest| rest.starts_with(RESTARTED_UPTIME))
 }

@@ -1,8 +1,8 @@
 //! The two clocks of a store, and the only place where they are read.
 //!
-//! *Wall time* is the time of day. It can start in 1970, jump and run backwards. *Boot time* counts the milliseconds since
-//! the machine started, sleep included. It never jumps, and means nothing after a restart. The module `timeline` combines
-//! the two.
+//! *Wall time* is the time of day. Wall time can start in 1970, jump and run backwards. *Boot time* counts the
+//! milliseconds since the machine started, sleep included. Boot time never jumps, and means nothing after a restart.
+//! The module `timeline` combines the two.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -21,9 +21,9 @@ const WALL_DRIFT_MAX: Duration = Duration::from_millis(20);
 /// A store uses [`SystemClock`] by default. A test can pass its own clock and let months pass. The clock decides about
 /// lifetimes only: the ownership of a call never depends on time.
 pub trait Clock: Send + Sync + Debug + 'static {
-    /// Wall time in milliseconds since 1970. It may be wrong, jump and run backwards.
+    /// Wall time in milliseconds since 1970. Wall time may be wrong, jump and run backwards.
     fn wall_ms(&self) -> i64;
-    /// Boot time in milliseconds, sleep included. It must not run backwards within one boot.
+    /// Boot time in milliseconds, sleep included. Boot time must not run backwards within one boot.
     fn boot_ms(&self) -> i64;
     /// Wall time and boot time, read as if at one moment.
     ///
@@ -47,9 +47,9 @@ pub trait Clock: Send + Sync + Debug + 'static {
 
 /// The clocks of the machine.
 ///
-/// On Linux, boot time and boot id are the kernel's. On other systems, and without `/proc`, every process counts as a boot
-/// of its own: boot time begins with the clock, and the id is new. Lifetimes then follow wall time between processes and
-/// stay exact within one process.
+/// On Linux, boot time and boot id are the kernel's. On other systems, and without `/proc`, every process counts as a
+/// boot of its own. Boot time then begins with the clock, and the id is new. Lifetimes then follow wall time between
+/// processes and stay exact within one process.
 #[derive(Debug)]
 pub struct SystemClock {
     boot_id: String,
@@ -106,7 +106,7 @@ impl Clock for SystemClock {
         carried.map_or_else(|| self.anchor().boot_ms_now(), |(_, boot_ms)| boot_ms)
     }
 
-    /// The wall time that allows boot time to be carried forward belongs to the same moment.
+    /// Both times are of one moment: the carried boot time comes with the wall time that was checked against it.
     fn wall_and_boot_ms(&self) -> (i64, i64) {
         for _ in 0..3 {
             if let Some((wall, boot_ms)) = self.carried() {
@@ -137,8 +137,8 @@ impl Anchor {
     }
 
     /// Wall time and the carried boot time; `None` if a reading is due. A reading is due after
-    /// [`BOOT_TIME_CARRIED_MAX`], after a sleep, which the process's own clock does not count, and after a jump of the
-    /// wall clock, which looks like a sleep.
+    /// [`BOOT_TIME_CARRIED_MAX`] and after a sleep, which the process's own clock does not count. A jump of the wall
+    /// clock looks like a sleep.
     fn carried(&self) -> Option<(SystemTime, i64)> {
         let (elapsed, wall) = (self.read_at.elapsed(), system_time());
         let wall_elapsed = wall.duration_since(self.wall_at).ok()?;

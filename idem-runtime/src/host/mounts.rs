@@ -81,7 +81,8 @@ pub(crate) fn first_mount_point(paths: &[PathBuf]) -> Option<&Path> {
     paths.iter().map(PathBuf::as_path).find(|path| points.iter().any(|point| point == path))
 }
 
-/// The kind of the mount with the longest mount point above the path. Of two on one point, the later hides the earlier.
+/// The kind of the mount with the longest mount point above the path. Of two mounts on one point, the later hides the
+/// earlier.
 fn kind_of(table: &str, canonical: &Path) -> Option<String> {
     let mounts = table.lines().filter_map(parse_line);
     let above = mounts.filter(|(point, _)| canonical.starts_with(point));

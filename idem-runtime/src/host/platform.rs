@@ -36,7 +36,8 @@ pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
     }
 }
 
-/// A value that changes with every change to the entries of a folder.
+/// The identity and the ctime of a folder. A change to its entries changes the ctime, unless the clock of the file
+/// system has not advanced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FolderState {
     identity: (u64, u64),

@@ -11,7 +11,7 @@ use crate::host::path_error::{PathError, path_error};
 use crate::host::sidecar::Sidecar;
 use crate::host::{mounts, platform};
 
-/// The path of a database file: absolute, without links, and never a URI or a name in memory for `SQLite`.
+/// The path of a database file: absolute, without links, and never a URI or the name of a database in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StorePath {
     database: PathBuf,
@@ -115,8 +115,8 @@ impl StorePath {
 
     /// Creates a private file for `SQLite` to open, or checks the existing one.
     ///
-    /// A file of 0 bytes is refused: an emptied store must not start again unnoticed. The mark of the sidecar excepts a
-    /// file whose creation began.
+    /// A file of 0 bytes is refused: an emptied store must not start again unnoticed. A file whose creation began is
+    /// accepted: the sidecar marks such a file.
     ///
     /// # Errors
     /// A [`PathError`] if the file cannot be created, cannot be written or was emptied.

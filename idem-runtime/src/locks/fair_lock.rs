@@ -14,7 +14,8 @@ use std::{io, thread};
 use crate::host::platform;
 use crate::host::sidecar::Sidecar;
 
-/// The pause between two attempts. It does not grow at first: a longer waiter would then try less often than a new one.
+/// The pause between two attempts. The pause does not grow at first: otherwise a writer that waits longer would try
+/// less often than a new one.
 const PAUSE: Duration = Duration::from_micros(100);
 /// A holder that keeps the lock for longer is stuck or stopped: frequent attempts are of no use.
 const EXPECTED_WAIT_MAX: Duration = Duration::from_millis(100);
@@ -46,7 +47,8 @@ impl FairLock {
         Ok(Self { next: open("gate-next")?, main: open("gate-main")? })
     }
 
-    /// Waits for the lock for at most `limit`. After that the guard holds nothing, and the writer goes on without it.
+    /// Waits for the lock for at most `limit`. After that the guard holds nothing, and the writer continues without the
+    /// lock.
     pub(crate) fn lock(&mut self, limit: Duration) -> FairLockGuard<'_> {
         let deadline = Instant::now() + limit;
         if !lock_until(&self.next, deadline) {

@@ -22,7 +22,7 @@ const KEPT_MAX: usize = 64;
 /// Whether an owner is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The owner holds its lock. Its process may be paused.
+    /// The owner holds its lock. The process may be paused.
     Alive,
     /// The owner never writes again.
     Dead,
@@ -35,7 +35,7 @@ pub(crate) enum Liveness {
 pub(crate) struct LivenessProbe {
     sidecar: Sidecar,
     own_token: String,
-    /// Other machines can reach the store: a different boot id may be one of theirs.
+    /// Whether other machines can reach the store. If so, a different boot id may be one of theirs.
     is_remote: bool,
     cached: Mutex<HashMap<String, Cached>>,
 }

@@ -1,8 +1,8 @@
 //! The lock file of an owner: one open store in one process.
 //!
 //! An owner holds the kernel's lock on a file of its own while it lives. The kernel releases the lock when the process
-//! ends in any way, but not while it is paused (SIGSTOP, a suspended laptop). Therefore a lock that can be taken proves
-//! that the owner never writes again: the file is locked before its token is published, and no token is used twice.
+//! ends in any way, but not while it is paused (SIGSTOP, a suspended laptop). The file is locked before its token is
+//! published, and no token is used twice. Therefore a lock that can be taken proves that the owner never writes again.
 //!
 //! A raw `fork` shares the lock with the child. After the parent's death the owner looks alive until the child ends too,
 //! which delays a takeover and does no other harm. A child never releases the lock: that would release it for the parent
@@ -106,7 +106,7 @@ impl OwnerFacts {
         let (true, Some(start)) = (same_space, self.pid_start) else { return false };
         match process_start(self.pid) {
             Ok(now) => now.is_some_and(|now| now != start),
-            // A `/proc` that hides other people's processes hides the first one too.
+            // A `/proc` that hides the processes of other users also hides process 1.
             Err(error) => error.kind() == io::ErrorKind::NotFound && process_start(1).is_ok(),
         }
     }

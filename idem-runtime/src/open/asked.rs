@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The settings of a store. Permissions of one open, such as `accept_lost_records`, are none of them.
+/// The settings of a store. Permissions of one open, such as `accept_lost_records`, are no settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) shared: bool,

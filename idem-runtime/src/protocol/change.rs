@@ -37,7 +37,7 @@ impl Expect {
 
 /// The condition of a change on the row in its slot, as the statements of a backend check it.
 ///
-/// No claim and no owner has the number 0.
+/// No claim and no row of an owner has the number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Precondition {
     /// The claim number of the row. 0 for any claim, which only a deletion may have.

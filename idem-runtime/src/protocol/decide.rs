@@ -10,7 +10,7 @@ use crate::protocol::record::{RecordOf, Status};
 pub(crate) enum Holder {
     /// An in-flight call of this process.
     Local,
-    /// The owner is this process, but no in-flight call has the claim: the call was cut off.
+    /// The record names this open store or no owner, and no in-flight call has the claim. A running call was cut off.
     Nobody,
     /// Another owner, whose kernel lock proves it alive.
     Alive,
@@ -64,7 +64,8 @@ pub(crate) struct View {
     pub(crate) differs: bool,
     /// Whether the call is made inside its own body.
     pub(crate) reentrant: bool,
-    /// Whether the caller waited for the end of the call. Such a caller gets the outcome, also after the lifetimes.
+    /// Whether the caller waited for the end of the call. A caller that waited gets the outcome, also after the
+    /// lifetimes.
     pub(crate) waited: bool,
 }
 

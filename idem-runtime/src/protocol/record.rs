@@ -134,11 +134,12 @@ pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
 /// A record that owns its texts and bytes.
 pub(crate) type Record = RecordOf<String, Vec<u8>>;
 
-/// A record read in place, without a copy. The texts are bytes, because only text is written and the checksum covers it.
+/// A record read in place, without a copy. The texts are unchecked bytes: only text is written, and the checksum covers
+/// the bytes.
 pub(crate) type RecordRef<'r> = RecordOf<&'r [u8], &'r [u8]>;
 
 impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
-    /// This record with its texts and bytes held in another way.
+    /// Converts the texts and the bytes of this record.
     fn converted<'a, T2, B2: AsRef<[u8]>>(
         &'a self,
         text: impl Fn(&'a T) -> T2,
@@ -214,12 +215,13 @@ impl Record {
         if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
     }
 
-    /// This record in doubt. The backend sets its marks at the write.
+    /// Returns this record in doubt. The backend sets its marks at the write.
     pub(crate) fn in_doubt(&self, reason: Reason) -> Record {
         Record { status: Status::InDoubt, reason: Some(reason), result: None, ..self.clone() }
     }
 
-    /// This record finished, with a result or the reason for its absence. The backend sets its marks at the write.
+    /// Returns this record finished, with a result or the reason for its absence. The backend sets its marks at the
+    /// write.
     pub(crate) fn finished(&self, status: Status, result: Result<Stored, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
@@ -228,7 +230,7 @@ impl Record {
         Record { status, reason, doubt_since: None, result, ..self.clone() }
     }
 
-    /// This finished record after the lifetime of its result.
+    /// Returns this finished record without its result, whose lifetime is over.
     pub(crate) fn without_result(&self) -> Record {
         Record { result: None, reason: Some(Reason::Expired), ..self.clone() }
     }

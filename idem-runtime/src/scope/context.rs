@@ -37,8 +37,8 @@ pub fn current() -> Option<CurrentCall> {
 
 /// Runs `body` with `store` as the default store of its calls.
 ///
-/// The store serves every call that names none, on this thread, until `body` returns. Use this function in tests, and in
-/// programs with several stores. For tasks see [`with_store_async`].
+/// The store serves every call that names no store, on this thread, until `body` returns. Use this function in tests,
+/// and in programs with several stores. For tasks see [`with_store_async`].
 ///
 /// ```
 /// use idem_runtime::Store;
@@ -56,8 +56,8 @@ pub fn with_store<R>(store: &Store, body: impl FnOnce() -> R) -> R {
 
 /// Runs `future` with `store` as the default store of its calls.
 ///
-/// The store serves every call in `future` that names none, on any thread that polls the future. A task that the future
-/// spawns does not inherit the store.
+/// The store serves every call in `future` that names no store, on any thread that polls the future. A task that the
+/// future spawns does not inherit the store.
 ///
 /// # Cancellation
 /// Dropping the returned future drops `future`.

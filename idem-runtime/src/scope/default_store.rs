@@ -6,7 +6,8 @@ use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::scope::context;
 use crate::store::Store;
 
-/// The default store. A closed one stays, and the next one follows it: a call reads the last one without a lock.
+/// The default stores, in the order of `init`: the last one counts. Closed stores stay in the list, so that a call
+/// reads the last store without a lock.
 static FIRST: OnceCell<Box<Node>> = OnceCell::new();
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Node {
         Some(last)
     }
 
-    /// The place of the default store: the one in use, or behind those that are closed.
+    /// The place of the default store: that of the open store, or a free place behind the closed stores.
     fn place() -> &'static OnceCell<Box<Node>> {
         let mut place = &FIRST;
         while let Some(closed) = place.get().filter(|node| node.store.is_closed()) {
@@ -41,8 +42,8 @@ impl Node {
 
 /// Makes `store` the default store of the program.
 ///
-/// The store serves every call that names none and is in no scope of [`with_store`](crate::with_store). A second call with
-/// the same store does nothing. Once the default store is closed, another one can take its place.
+/// The store serves every call that names no store and is in no scope of [`with_store`](crate::with_store). A second
+/// call with the same store does nothing. Once the default store is closed, another one can take its place.
 ///
 /// ```no_run
 /// let store = idem_runtime::Store::open("idem.db")?;

@@ -99,7 +99,7 @@ impl Interception {
     }
 }
 
-/// Reports a call that neither waited nor was recovered to the observer, if there is one.
+/// Reports to the observer, if there is one, a call that neither waited nor was recovered.
 #[cfg(feature = "tx")]
 pub(crate) fn report(observer: Option<&Interception>, record: &Record, replayed: Option<Duration>) {
     if let Some(observer) = observer {
@@ -113,7 +113,7 @@ pub(crate) fn not_made() -> Error {
     Error::new(ErrorKind::Running, Ran::No, "the call was only looked at")
 }
 
-/// The error of a second call under one `peek` or `settle`. Its body must not run either.
+/// The error of a second call under one `peek` or `settle`. The body of the second call must not run either.
 pub(crate) fn one_call_only() -> Error {
     let message = "the closure of `peek` or `settle` made a second call";
     Error::new(ErrorKind::BadArgument, Ran::No, message).advise(Advice::OneCall)

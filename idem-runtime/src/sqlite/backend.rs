@@ -151,7 +151,7 @@ impl SqliteBackend {
         Ok(found)
     }
 
-    /// `None` if the claim still runs.
+    /// Reads one polled claim. `None` if the claim still runs.
     fn poll_one(&self, claim: u64, slot: Slot) -> Option<Ended> {
         let found = self.read(&[slot]).ok()?;
         let runs_on = match &found {

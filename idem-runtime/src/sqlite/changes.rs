@@ -1,7 +1,7 @@
 //! The changes of records: a compare-and-swap on the claim number and the status.
 //!
 //! A [`Change`] names the claim number and the statuses it expects, and the record that takes their place. A change is
-//! applied completely or not at all. If a change does not match, its caller gets the row that stands.
+//! applied completely or not at all. If a change does not match, its caller gets the present row.
 
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
@@ -19,7 +19,7 @@ const CLAIM: &str =
     "INSERT INTO main.idem_record (slot, name, key, status, claim, owner, facts, result, purge_ms)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (slot) DO NOTHING";
 
-/// Replaces a record by its slot. Name and key follow from the slot.
+/// Replaces a record by its slot. Name and key stay unchanged.
 ///
 /// Every write after a claim carries its claim number, and so does a claim that replaces an expired record. If no row
 /// changes, the write is fenced.

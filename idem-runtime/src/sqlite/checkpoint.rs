@@ -6,8 +6,8 @@
 //! 1. The checkpoint thread works on its own connection, in passes, until few frames are left. Then the thread ends.
 //! 2. The writer checkpoints the rest between two commits. The next commit resets the WAL.
 //!
-//! If callers write faster than the checkpoint thread and the WAL gets four times as long, the writer waits for the
-//! thread.
+//! If callers write faster than the checkpoint thread and the WAL reaches four times its due length, the writer waits
+//! for the thread.
 //!
 //! # The fsync of the database
 //! A checkpoint does an fsync of the database only if the checkpoint reaches the end of the WAL (`walCheckpoint` in

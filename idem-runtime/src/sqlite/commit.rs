@@ -6,9 +6,9 @@
 //! change nothing. The fresh connection is opened first, because SQLite deletes the WAL when the last connection closes.
 //!
 //! # Repeatable batches
-//! A batch that holds only repeatable first claims is committed without an fsync. A power cut that takes such a claim
-//! leads to a call that its mode allows. The death of the process loses nothing. A power cut also takes every later frame
-//! of the WAL, so no claim number on disk is ever given twice.
+//! A batch that holds only repeatable first claims is committed without an fsync. If a power failure loses such a
+//! claim, the mode of the call allows another run. The death of the process loses nothing. A power failure also loses
+//! every later frame of the WAL, so no claim number on disk is ever given twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +50,11 @@ pub(crate) struct Committer {
     is_syncing: bool,
     /// The highest claim number that was committed without an fsync since the last commit with one.
     unsynced_claim: Option<u64>,
-    /// The highest claim number that was ever tried. A failed commit may still take its number back, so no other claim
-    /// gets that number.
+    /// The highest claim number that was ever tried. The retry of a failed commit may find its number on disk, so no
+    /// other claim gets that number.
     highest_claim: u64,
-    /// The highest claim number that is known to be committed. A database that knows less went back in time.
+    /// The highest claim number that is known to be committed. A database with a lower number was set back to an older
+    /// state.
     committed_claim: u64,
     /// Whether a failed commit has made the connection unusable.
     must_reopen: bool,
@@ -130,7 +131,8 @@ impl Committer {
             event::store_error(&format!("the length of the WAL could not be read ({error})"));
         }
         self.unsynced_claim = issued.or(self.unsynced_claim);
-        // A power cut may take a claim without an fsync. Its number in the high-water file would then report lost records.
+        // A power failure may lose a claim without an fsync. If the high-water file had the number of this claim, the
+        // next open would report lost records.
         if self.is_syncing
             && let Some(issued) = self.unsynced_claim.take()
             && let Err(error) = self.files.high_water.raise(issued)
@@ -174,8 +176,8 @@ impl Commit for Committer {
 
     /// Whether a checkpoint has work to do before the next commit.
     ///
-    /// A checkpoint begins after a commit with an fsync. Otherwise a failed fsync on the checkpoint thread could take an
-    /// earlier commit unnoticed.
+    /// A checkpoint begins after a commit with an fsync. Otherwise a failed fsync on the checkpoint thread could lose
+    /// an earlier commit unnoticed.
     fn needs_maintenance(&self) -> bool {
         self.unsynced_claim.is_none() && !self.must_reopen && self.checkpointer.is_due()
     }
@@ -227,13 +229,13 @@ impl Commit for Committer {
 
 /// Makes the next statement read the database file again if any program wrote to it.
 ///
-/// SQLite keeps pages in memory as long as nobody commits. If a program copies a backup over the database file, only a
-/// fresh read shows it.
+/// SQLite keeps pages in memory until a commit. If a program copies a backup over the database file, only a fresh read
+/// shows the change.
 fn refresh(conn: &Connection, identity: &mut FileIdentity) -> rusqlite::Result<()> {
     if identity.database_was_written() { connection::drop_cached_pages(conn) } else { Ok(()) }
 }
 
-/// A database that went back in time takes no more writes.
+/// Poisons the store if its database was set back to an older state.
 fn poison_if_replaced(poison: &Poison, failure: &Failure) {
     if failure.error.kind() == ErrorKind::Replaced {
         poison.set(failure.error.clone());

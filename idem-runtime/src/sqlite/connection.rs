@@ -2,7 +2,7 @@
 //!
 //! # Durability
 //! Every connection runs with `synchronous = FULL`. SQLite silently ignores a mistyped pragma, so each setting is read
-//! back. The writer alone leaves `FULL`, for batches that a power cut may take.
+//! back. Only the writer uses `NORMAL`, for batches that a power failure may lose.
 //!
 //! # Locking
 //! A transaction that may write begins with `BEGIN IMMEDIATE`. A deferred transaction that upgrades ignores the busy

@@ -51,7 +51,8 @@ pub(crate) fn delete(conn: &Connection, number: i64) -> rusqlite::Result<()> {
     conn.execute("DELETE FROM main.idem_owner WHERE number = ?1", [number]).map(drop)
 }
 
-/// Deletes the row of an owner in a transaction, unless running records name the owner. Returns how many do.
+/// Deletes the row of an owner in a transaction, unless running records name the owner. Returns the number of these
+/// records.
 pub(crate) fn delete_unless_running(conn: &Connection, number: i64) -> rusqlite::Result<i64> {
     const RUNNING: &str = "SELECT count(*) FROM main.idem_record WHERE status = 1 AND owner = ?1";
     let transaction = WriteTransaction::begin(conn)?;

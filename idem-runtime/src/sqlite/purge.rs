@@ -18,7 +18,7 @@ const POSTPONE_MS: i64 = 3_600_000;
 /// Returns the age of a mark in milliseconds; `None` if the clocks give no lower bound.
 pub(crate) type AgeMs<'a> = &'a dyn Fn(Mark) -> Option<i64>;
 
-/// Changes up to `limit` records whose purge time has come, the oldest first.
+/// Returns the changes of up to `limit` records whose purge time has come, the oldest first.
 pub(crate) fn slice(clock: &StoreClock, age_ms: AgeMs<'_>, conn: &Connection, limit: usize) -> Vec<Change> {
     let before_ms = clock.horizon_ms().saturating_sub(GRACE_MS);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -26,7 +26,7 @@ pub(crate) fn slice(clock: &StoreClock, age_ms: AgeMs<'_>, conn: &Connection, li
     found.into_iter().map(|record| change(clock, age_ms, record)).collect()
 }
 
-/// Changes the records in `found` that have expired or whose result has expired.
+/// Returns the changes of the records in `found` that have expired or whose result has expired.
 pub(crate) fn expired(clock: &StoreClock, age_ms: AgeMs<'_>, found: Vec<Record>) -> Vec<Change> {
     let changes = found.into_iter().map(|record| (record.result.is_some(), change(clock, age_ms, record)));
     changes

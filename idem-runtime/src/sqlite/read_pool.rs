@@ -1,4 +1,4 @@
-//! A pool of connections that only read, each on the thread of its caller. A replay changes no thread.
+//! A pool of connections that only read, each on the thread of its caller. A replay stays on the thread of its caller.
 
 use std::path::PathBuf;
 use std::sync::Mutex;

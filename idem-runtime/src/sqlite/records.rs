@@ -85,7 +85,8 @@ pub(crate) type Listed = (i64, Result<Record, ReadError>);
 
 /// Reads a page of records. The next page begins after the last record. Only the end of the list is an empty page.
 ///
-/// Numbers out of order mean that pages of the database are in wrong places. A list that continues could then never end.
+/// If the numbers are out of order, pages of the database are in wrong places. The list then fails, because otherwise
+/// it might never end.
 pub(crate) fn select(conn: &Connection, selection: &Selection<'_>) -> Result<Vec<Listed>, ReadError> {
     const ALL: &str = "SELECT name, key, status, claim, owner, facts, result, slot, id
         FROM main.idem_record

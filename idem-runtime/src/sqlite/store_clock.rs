@@ -22,7 +22,8 @@ const DETECTED_MAX: usize = 4_096;
 pub(crate) struct StoreClock {
     clock: Arc<dyn Clock>,
     inner: RwLock<Inner>,
-    /// When this process first saw doubts of clocks that it cannot compare with its own, by their marks.
+    /// The boot times at which this process first saw doubts of clocks that cannot be compared, by the marks of the
+    /// doubts.
     detected: Mutex<HashMap<(i64, i64), i64>>,
 }
 
@@ -75,7 +76,7 @@ impl StoreClock {
     fn detected_at_ms(&self, since: Mark, now: Mark) -> i64 {
         let mut detected = lock(&self.detected);
         if detected.len() >= DETECTED_MAX {
-            // A doubt that is forgotten here is seen anew: its window only gets longer.
+            // If a doubt is forgotten here, its settle window begins again and only gets longer.
             let middle = detected.values().sum::<i64>() / i64::try_from(detected.len()).unwrap_or(i64::MAX);
             detected.retain(|_, at_ms| *at_ms > middle);
         }

@@ -9,9 +9,10 @@
 //! is set later, the stamps of its boot get their right wall time. If a clock jumps ahead, the stamps look younger.
 //!
 //! # Plausible wall times
-//! A wall time is plausible if it is not before 2026 and not before the `after_ms` of the boot. `after_ms` is the newest
-//! wall time that the store had seen when it first met the boot. Without a plausible wall time, nothing from another boot expires. If a boot never had one, its stamps
-//! count from the moment at which the store first met the next plausible boot.
+//! A wall time is plausible if it is not before 2026 and not before the `after_ms` of the boot. `after_ms` is the
+//! newest wall time that the store had seen when the store first met the boot. Without a plausible wall time, nothing
+//! from another boot expires. If a boot never had one, its stamps count from the moment at which the store first met
+//! the next plausible boot.
 //!
 //! # Limits
 //! Two errors stay unnoticed. A clock may be ahead when it first becomes plausible in a boot. A plausible clock may be
@@ -32,9 +33,9 @@ const WRITE_EVERY_MS: i64 = 60_000;
 /// A larger move of an offset writes the row at once.
 const WRITE_ON_MOVE_MS: i64 = 1_000;
 
-/// A boot time that is further behind the last one of its boot is that of an uptime that started anew.
+/// If a boot time is further behind the last one of its boot, the uptime was restarted.
 const UPTIME_BEHIND_MAX_MS: i64 = 10_000;
-/// Two readings of one uptime disagree by less about the wall time at which it started.
+/// Two readings of one uptime give start times (wall time) that differ by less.
 const UPTIME_START_DRIFT_MS: i64 = 60_000;
 
 /// The row of one boot of the machine.
@@ -81,8 +82,8 @@ impl BootRow {
 
     /// Whether the reading is of this boot and of its uptime.
     ///
-    /// A container can present an uptime that started anew under the boot id of its host. Such an uptime has a row of its
-    /// own: no boot time of one row can be compared with that of the other.
+    /// A container can have a restarted uptime under the boot id of its host. A restarted uptime has a row of its own,
+    /// because the boot times of two uptimes cannot be compared.
     fn continues(&self, boot_id: &str, reading: Reading) -> bool {
         let is_behind = reading.boot_ms.saturating_add(UPTIME_BEHIND_MAX_MS) < self.last_ms;
         let start_ms = reading.wall_ms.saturating_sub(reading.boot_ms);
@@ -205,7 +206,7 @@ impl Timeline {
         mark.clock == self.current
     }
 
-    /// What is known of the boot of a mark and the present one.
+    /// Compares the boot of a mark with the present boot.
     fn compare(&self, mark: Mark) -> BootComparison {
         self.compare_boots(mark.clock, self.current)
     }
@@ -215,10 +216,9 @@ impl Timeline {
         BootComparison::of(id(one), id(other))
     }
 
-    /// Time since a doubt was first detected in this boot, if the store knows it without its callers.
+    /// Time since a doubt was first detected in this boot. `None` if the boots cannot be compared.
     ///
-    /// A doubt of an earlier boot was detected at the latest when the store met this boot. If the boots cannot be compared,
-    /// only the caller knows when it saw the doubt.
+    /// A doubt of an earlier boot counts as detected when the store met this boot.
     pub(crate) fn known_doubt_ms(&self, since: Mark, is_one_machine: bool) -> Option<i64> {
         if self.is_of_this_uptime(since) {
             return Some(self.now_ms.saturating_sub(since.at_ms).max(0));
@@ -230,8 +230,8 @@ impl Timeline {
 
     /// Stamps a record before its write, and sets its purge time.
     ///
-    /// A call of an earlier boot ended at the latest with that boot, so its doubt is as old as its claim. A call of any other
-    /// clock may have been running until now.
+    /// A call of an earlier boot ended with that boot at the latest. So its doubt counts from its last mark. A call of
+    /// any other clock may have been running until now.
     pub(crate) fn stamp(&self, record: &mut Record) {
         let now = self.now();
         let first_seen = if self.compare(record.at) == BootComparison::Other { record.at } else { now };
@@ -248,7 +248,7 @@ impl Timeline {
         record.purge_ms = lifetime_ms.map(|lifetime_ms| self.expires_wall_ms(record.at, lifetime_ms));
     }
 
-    /// Time since a mark, at least. `None` if the clocks give no lower bound; then nothing expires.
+    /// Returns the least time since a mark. `None` if the clocks give no lower bound; then nothing expires.
     pub(crate) fn age_ms(&self, mark: Mark) -> Option<i64> {
         if self.is_of_this_uptime(mark) {
             return Some(self.now_ms.saturating_sub(mark.at_ms).max(0));
@@ -270,7 +270,7 @@ impl Timeline {
         if row.is_placed() {
             return row.wall_ms(mark.at_ms);
         }
-        // The clock was never plausible. The store met the boot after every time it had seen before.
+        // The clock was never plausible. The store met this boot later than any wall time that it had seen.
         let earliest_ms = row.after_ms.saturating_add(mark.at_ms).saturating_sub(row.met_ms);
         self.indexed_wall_ms(mark).max(earliest_ms)
     }

@@ -39,7 +39,7 @@ pub(crate) fn checkpoint(conn: &Connection) -> rusqlite::Result<Progress> {
     })
 }
 
-/// Checkpoints the whole WAL and truncates it to zero bytes. Does less if another process reads.
+/// Checkpoints the whole WAL and truncates it to zero bytes. If another process reads, some frames stay in the WAL.
 pub(crate) fn checkpoint_and_truncate(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }

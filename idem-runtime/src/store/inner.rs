@@ -115,7 +115,8 @@ impl Inner {
             watcher: Mutex::new(lock(&self.watcher).take()),
             folder: Mutex::new(lock(&self.folder).take()),
         });
-        // If the new thread cannot start, the store is leaked. Its threads go on, and its owner lives until the process ends.
+        // If the new thread cannot start, the store is leaked. The threads continue, and the owner lives until the
+        // process ends.
         let close = move || drop(ManuallyDrop::into_inner(rest));
         if let Err(error) = std::thread::Builder::new().name("idem-close".into()).spawn(close) {
             event::store_error(&format!("the store could not be closed: {error}"));

@@ -167,7 +167,7 @@ impl Filter {
         self
     }
 
-    /// Lists only records that were made after `last`, the last record of the previous page.
+    /// Lists only records that follow `last`, the last record of the previous page.
     #[must_use]
     pub fn after(mut self, last: &Snapshot) -> Filter {
         self.after = last.number;

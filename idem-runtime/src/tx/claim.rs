@@ -12,7 +12,7 @@ use crate::tx::savepoint::Savepoint;
 
 mod ended_by_body;
 
-/// The right to run a `tx` body. If it is dropped before its end, nothing of the call remains.
+/// The right to run a `tx` body. If the claim is dropped before its end, nothing of the call remains.
 pub(super) struct TxClaim<'conn> {
     savepoint: Savepoint<'conn>,
     /// The running record, the first write inside the savepoint.
@@ -105,7 +105,7 @@ impl Drop for TxClaim<'_> {
     }
 }
 
-/// Expects a free slot. This transaction has already read the slots of the earlier names.
+/// Expects a free slot. The transaction has already read the slots of the earlier names.
 fn free(over: Option<u64>) -> Expect {
     Expect::Free { over, nor_in: Vec::new(), expired: Vec::new() }
 }

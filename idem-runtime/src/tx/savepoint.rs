@@ -10,10 +10,11 @@ use crate::sqlite::timeline::Timeline;
 use crate::sqlite::{failure, store_clock};
 use crate::tx::connection::{begin_failed, failed, timeline};
 
-/// Makes the names of savepoints unique. A body must not release the savepoint of its call by the name of its own.
+/// Makes the names of savepoints unique. If a savepoint of the body had an equal name, a release could end the wrong
+/// one.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// A savepoint on the user's connection. If it is dropped before its end, everything since is rolled back.
+/// A savepoint on the user's connection. Dropping the savepoint before its end rolls back everything since its begin.
 pub(super) struct Savepoint<'conn> {
     pub(super) conn: &'conn Connection,
     /// Whether the call began the transaction too.
@@ -93,7 +94,7 @@ fn open(conn: &Connection, savepoint: &str) -> Result<Timeline, Error> {
     Ok(timeline)
 }
 
-/// Ignores errors: SQLite ends the transaction with the connection at the latest.
+/// Rolls back the transaction. Ignores errors, because SQLite ends the transaction with the connection at the latest.
 pub(super) fn roll_back_transaction(conn: &Connection) {
     let _ = conn.execute_batch("ROLLBACK");
 }

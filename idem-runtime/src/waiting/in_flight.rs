@@ -113,7 +113,7 @@ impl InFlight {
         }
     }
 
-    /// Removes a waiter, and with the last waiter a call of another process.
+    /// Removes a waiter. A call of another process is removed with its last waiter.
     fn unsubscribe(&self, claim: u64, signal: &WaiterSignal) {
         let mut in_flight = lock(&self.0);
         let Some(call) = in_flight.get_mut(&claim) else { return };

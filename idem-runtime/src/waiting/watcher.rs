@@ -4,8 +4,9 @@
 //! causes no timeout.
 //!
 //! Another process cannot wake this one. A file watcher on the WAL misses the last commit, which becomes visible after
-//! the last write to the file. Therefore the watcher thread reads the rows of waited claims every 0.2 to
-//! 10 ms, in one loop per store. Without waiters the watcher thread sleeps without a timeout.
+//! the last write to the file. Therefore the watcher thread polls the rows of claims that callers wait for. Calls of
+//! other processes are polled every 0.2 to 10 ms, calls of this process every 100 ms. Without waiters the watcher
+//! thread sleeps without a timeout.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,7 @@ struct PolledClaim {
     next: Instant,
     period: Duration,
     period_max: Duration,
-    /// Whether another waiter asked for a poll after the last one had begun.
+    /// Whether another waiter asked for a poll after the last poll began.
     renewed: bool,
 }
 

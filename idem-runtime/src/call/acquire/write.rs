@@ -53,7 +53,7 @@ impl Acquisition<'_> {
         Step::Claim(claim::ask(self.engine, request, self.caller), deadline)
     }
 
-    /// Records the time of the first detection of a doubt. Gives the record in doubt.
+    /// Records the time of the first detection of a doubt. Returns the record in doubt.
     ///
     /// Does not wait for the write: if the write fails, the next caller repeats it.
     pub(super) fn note_doubt(&self, record: &Record) -> Record {
@@ -70,7 +70,7 @@ impl Acquisition<'_> {
     }
 }
 
-/// The record in doubt that an interrupted record stands for.
+/// Returns an interrupted record as a record in doubt, with the reason.
 fn interrupted(record: &Record, state: &StoreState) -> Record {
     if record.status == Status::InDoubt {
         return record.clone();

@@ -9,13 +9,13 @@ use super::sets::is_set;
 use super::stand_in::{StandIn, TextOnly};
 use super::{CanonicalError, DEPTH_MAX, Event, EventSink, Group};
 
-/// The maximum number of elements for which memory is reserved: the length that a value claims proves nothing.
+/// The maximum number of elements for which memory is reserved: the length that a value states proves nothing.
 const RESERVED_MAX: usize = 64;
 
 /// The reader that a value is serialized for.
 #[derive(Clone, Copy)]
 enum Reader<'s> {
-    /// People, and whether the value asked. A value that does not ask is the same for machines.
+    /// People. The cell records a call of `is_human_readable`: without such a call, the form for machines is equal.
     People(&'s Cell<bool>),
     Machine,
 }
@@ -28,7 +28,7 @@ struct Place<'s> {
 }
 
 impl<'s> Place<'s> {
-    /// The same place, with a flag of its own for whether the value asks for the reader.
+    /// Returns this place with a new flag for calls of `is_human_readable`.
     fn noting<'a>(self, asked: &'a Cell<bool>) -> Place<'a>
     where
         's: 'a,
@@ -45,7 +45,7 @@ impl<'s> Place<'s> {
     }
 }
 
-/// Serializes `value` for people. Sets `asked` if the value asks for the reader.
+/// Serializes `value` for people. Sets `asked` if the value calls `is_human_readable`.
 pub(super) fn serialize_root<T: Serialize + ?Sized, S: EventSink>(
     value: &T,
     sink: &mut S,
@@ -201,7 +201,7 @@ impl<'s, S: EventSink> Serializer for CanonicalSerializer<'s, S> {
         self.begin_seq(elements, None)
     }
 
-    /// Like serde's default. The type that gives the elements tells a set inside a `transparent` struct.
+    /// Works like serde's default. The type of `elements` reveals a set inside a `transparent` struct.
     fn collect_seq<I>(self, elements: I) -> Result<(), CanonicalError>
     where
         I: IntoIterator<Item: Serialize>,
@@ -271,9 +271,9 @@ pub(super) struct Members<'s, S> {
     group: Group,
     /// The variant that ends with its members.
     variant: Option<Group>,
-    /// The struct is written as the value of its field.
+    /// `Some` if the struct is written as the value of its field.
     stand_in: Option<StandIn>,
-    /// The maximum number of elements without an order, and what became of them so far.
+    /// The maximum number of elements without an order, and the finished ones so far.
     unordered_max: usize,
     unordered: Vec<[u8; 16]>,
 }
@@ -291,9 +291,9 @@ impl<'s, S: EventSink> Members<'s, S> {
         let asked = Cell::new(false);
         let mut element = self.sink.entry();
         serialize_at(value, &mut element, place.noting(&asked))?;
-        // Codecs write the form for machines. If its numbers changed places, names and numbers are the same without their
-        // order: only the pairing of name and number differs. An inner element without an order sets a flag of its own, so
-        // the passes do not multiply: each sequence around a value adds at most one pass.
+        // Codecs write the form for machines, so the digest includes this form. If two variants exchange their numbers,
+        // only the pairs of name and number change. An inner element without an order sets a flag of its own. So each
+        // sequence around a value adds at most one pass.
         if asked.get() {
             serialize_at(value, &mut element, place.for_machine())?;
         }

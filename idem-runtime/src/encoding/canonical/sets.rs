@@ -1,4 +1,4 @@
-//! Sets, which serde shows as sequences.
+//! Sets, which serde serializes as sequences.
 
 /// Types that contain a value and serialize like it.
 const WRAPPERS: [&str; 10] =

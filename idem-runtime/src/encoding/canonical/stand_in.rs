@@ -1,7 +1,7 @@
-//! Structs that stand for a value: other crates hand a value to their own serializer in a private struct.
+//! Private structs in which other crates pass a value to their own serializer.
 //!
-//! `serde_json` writes numbers this way as soon as any crate of a program switches on `arbitrary_precision`. The canonical
-//! form is the one of the value, so that a feature of another crate changes neither keys nor digests.
+//! If any crate of a program enables `arbitrary_precision`, `serde_json` writes numbers in such a struct. The canonical
+//! form is that of the value, so that a feature of another crate changes neither keys nor digests.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::{CanonicalError, Event, EventSink};
 
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// A private struct with one field, by what the field holds.
+/// A private struct with one field, by the content of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StandIn {
     /// The digits of a number.
@@ -60,9 +60,9 @@ impl EventSink for TextOnly {
 }
 
 impl TextOnly {
-    /// The number with these digits: of the type that `serde_json` gives it without `arbitrary_precision`.
+    /// Returns the number with these digits, in the type that `serde_json` uses without `arbitrary_precision`.
     ///
-    /// If no such type holds all digits, the number is its digits: two numbers are never equal because both were rounded.
+    /// If no such type holds all digits, returns the digits, so that rounding makes no two numbers equal.
     pub(super) fn number(&self) -> Event<'_> {
         let Self(text) = self;
         if let Ok(number) = text.parse() {
@@ -77,7 +77,7 @@ impl TextOnly {
         }
     }
 
-    /// The JSON document, or `None` if the text is none, or if a name in it could pass for a private struct.
+    /// The JSON document. `None` if the text is no document, or if it mentions a private struct of `serde_json`.
     pub(super) fn json(&self) -> Option<Json> {
         let Self(text) = self;
         if text.contains("$serde_json::private") { None } else { serde_json::from_str(text).ok() }
@@ -88,7 +88,7 @@ impl TextOnly {
     }
 }
 
-/// Whether `float` is the number that `text` says: in its shortest decimal form, or exactly.
+/// Whether `float` is the number in `text`, in the shortest decimal form or exactly.
 fn holds(float: f64, text: &str) -> bool {
     let decimal = Decimal::of(text);
     float.is_finite()
@@ -120,7 +120,7 @@ impl Decimal {
     }
 }
 
-/// A JSON document with all its members: of two equal names, a reader may take either.
+/// A JSON document with all members, because a reader may take either of two equal names.
 pub(super) enum Json {
     Null,
     Bool(bool),

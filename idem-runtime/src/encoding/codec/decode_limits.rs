@@ -3,10 +3,10 @@
 //! Bincode limits neither depth nor the number of elements, and allocates owned text before it has seen its bytes. The
 //! wrapper between bincode and the value adds these limits:
 //!
-//! - Depth ends where digests end, wrappers counted.
-//! - Each element of a sequence or map costs one byte of the row. A small allowance covers elements of no size: a `Vec<()>`
-//!   may claim any length.
-//! - A claimed length is capped before memory is reserved for it.
+//! - The maximum depth is that of digests; wrappers count.
+//! - Each element of a sequence or map costs one byte of the row. An allowance covers elements of no size, because a
+//!   `Vec<()>` can state any length.
+//! - A stated length is capped before memory is reserved.
 //! - Text and bytes are borrowed from the row: a length is compared with the bytes left before memory is allocated.
 
 use std::cell::Cell;
@@ -45,7 +45,7 @@ impl Limits<'_> {
         }
     }
 
-    /// One level down, into a sequence or map, whose length the row claims.
+    /// Goes one level down, into a sequence or map whose length the row states.
     fn deeper_counted<E: de::Error>(self) -> Result<Self, E> {
         Ok(Self { price: 1, ..self.deeper()? })
     }

@@ -1,7 +1,7 @@
 //! A hash over the canonical events of a value in a tagged binary form.
 //!
-//! Each event is a tag and a payload. The tag, or a length in front, fixes the length of the payload, and groups are
-//! closed: two different streams of events never give the same bytes. The hasher allocates no memory.
+//! Each event is a tag and a payload. The tag, or a length in front, fixes the length of the payload, and every group
+//! has an end. So different streams of events never give the same bytes. The hasher allocates no memory.
 
 use std::hash::Hasher as _;
 
@@ -50,14 +50,13 @@ pub(super) struct EventHasher<H> {
 }
 
 impl<H: Absorb> EventHasher<H> {
-    /// A hasher of arguments: equal sets are equal in any order, and both zeros are one.
+    /// A hasher of arguments: the order of a set and the sign of a zero do not count.
     pub(super) fn of_argument(fresh: fn() -> H) -> Self {
         let of_result = Self::of_result(fresh);
         Self { of_result: false, sets_max: usize::MAX, ..of_result }
     }
 
-    /// A hasher of results, which tells apart what a codec writes apart: the index of a variant beside its name, and the
-    /// sign of a zero.
+    /// A hasher of results: the index of a variant and the sign of a zero count, because a codec writes them.
     pub(super) fn of_result(fresh: fn() -> H) -> Self {
         Self { fresh, hash: fresh(), of_result: true, lists_max: 0, sets_max: 0, holds_sequence: false }
     }
@@ -76,7 +75,7 @@ impl<H: Absorb> EventHasher<H> {
         self.hash.finish()
     }
 
-    /// An event of a fixed length of at most 16 bytes, as an `i128` has.
+    /// Hashes an event whose payload has a fixed length of at most 16 bytes.
     fn short(&mut self, tag: u8, payload: &[u8]) {
         self.hash.absorb(&[tag]);
         self.hash.absorb(payload);
@@ -96,9 +95,9 @@ impl<H: Absorb> EventHasher<H> {
         }
     }
 
-    /// An integer with the bytes of its type; the other bytes only extend the sign.
+    /// Hashes an integer with the bytes of its type. The other bytes only extend the sign.
     fn integer(&mut self, tag: u8, width: u8, value: u128) {
-        // All but the widest are packed behind their tag: one hash step for each byte of a `Vec<u8>`.
+        // Integers below 128 bits are packed behind their tag, so each byte of a `Vec<u8>` needs one hash step.
         let packed = (value << 16 | u128::from(width) << 8 | u128::from(tag)).to_le_bytes();
         if let Some(packed) = packed.get(..2 + usize::from(width)) {
             return self.hash.absorb(packed);

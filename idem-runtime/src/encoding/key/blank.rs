@@ -1,4 +1,4 @@
-//! Text that shows nothing.
+//! Text without a visible character.
 
 /// The code points with the Unicode property `Default_Ignorable_Code_Point`, in order.
 const IGNORABLE: [(char, char); 17] = [
@@ -21,12 +21,12 @@ const IGNORABLE: [(char, char); 17] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Whether nothing is left of `text` without white space, control characters and ignorable code points.
+/// Whether `text` contains only white space, control characters and ignorable code points.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c.is_control() || is_ignorable(c))
 }
 
-/// Whether a display leaves the character out if it does not know it.
+/// Whether a display without a glyph for the character shows nothing in its place.
 fn is_ignorable(c: char) -> bool {
     c > '\u{7f}' && IGNORABLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }

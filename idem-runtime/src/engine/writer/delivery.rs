@@ -26,7 +26,7 @@ impl Written {
     }
 }
 
-/// Completes the call that a retried request ends, whatever becomes of its record.
+/// Completes the call that a request ends, even if the write of its record fails.
 pub(crate) fn complete_ended(state: &StoreState, request: &Request, record: Option<&Record>) {
     if let (Some(ended), OnFailure::RetryForever) = (request.change.expect.claim(), request.on_failure) {
         state.in_flight.complete(ended, record);
@@ -41,7 +41,7 @@ fn deliver(state: &StoreState, request: Request, applied: Applied) {
             request.answer(Reply::Stands(standing));
         }
         Applied::Damaged(what) => {
-            // The writer overwrites nothing and frees no key: a woken waiter meets the damaged row.
+            // The writer overwrites nothing and frees no key: a woken waiter reads the damaged row.
             complete_ended(state, &request, None);
             let error = backend::damaged(what, "writing to the store");
             request.answer(Reply::Failed(error));

@@ -31,7 +31,7 @@ enum State {
 }
 
 impl CommitPause {
-    /// Runs `work` on the checkpoint thread; `work` begins while the writer pauses, if it commits at all.
+    /// Runs `work` on the checkpoint thread. If the writer commits, `work` begins while the writer pauses.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut state = lock(&self.state);
         if *state == State::Committing {

@@ -33,7 +33,7 @@ pub(super) fn write(
         applied.push(apply(&mut changes, request)?);
     }
     if issued.is_none() && applied.iter().any(|applied| matches!(applied, Applied::No(_))) {
-        // The record of a call that ends may be missing because the database went back in time.
+        // The record of a call that ends may be missing because the database was set back to an older state.
         known.check(&transaction)?;
     }
     changes.finish(issued).map_err(failure::statement_failed)?;

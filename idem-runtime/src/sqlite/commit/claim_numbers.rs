@@ -1,4 +1,4 @@
-//! Claim numbers: issued once in the life of a store, also across a commit whose outcome is unknown.
+//! Claim numbers: each is issued once in the life of a store, also after a commit whose outcome is unknown.
 
 use rusqlite::Connection;
 
@@ -11,7 +11,7 @@ use crate::sqlite::records::ReadError;
 use crate::sqlite::{counters, failure, records};
 use crate::waiting::in_flight::InFlight;
 
-/// What the committer knows of the claim numbers of its store.
+/// The claim numbers that the committer knows.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     /// The highest number that was ever tried.
@@ -21,7 +21,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The highest number of the database. Fails if the database knows less than what was committed.
+    /// The highest number of the database. Fails if this number is below the committed one.
     pub(super) fn check(self, conn: &Connection) -> Result<u64, Failure> {
         let stored = counters::claims_issued(conn).map_err(failure::statement_failed)?;
         if stored >= self.committed {

@@ -32,7 +32,7 @@ impl Committer {
         }
     }
 
-    /// Poisons the store if its database lost claims while it was open.
+    /// Poisons the store if its database lost claims while the store was open.
     fn check_not_back_in_time(&mut self) -> Result<(), Error> {
         let closing = |error| failure::error(error, "closing the store");
         let mark = self.files.high_water.read().unwrap_or(0);

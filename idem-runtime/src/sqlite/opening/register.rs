@@ -36,7 +36,7 @@ pub(super) struct Registered {
     number: i64,
     pub(super) store_id: [u8; 16],
     pub(super) clock: StoreClock,
-    /// Tokens of the dead owners whose records are settled.
+    /// Tokens of the dead owners whose running records are now in doubt.
     pub(super) dead: Vec<String>,
 }
 
@@ -85,7 +85,9 @@ impl Registration {
         Ok(Registered { number, store_id, clock, dead })
     }
 
-    /// Settles owners that ended without a close. Returns their tokens. Checks the store first if one did.
+    /// Puts the running records of dead owners in doubt. Returns the tokens of these owners.
+    ///
+    /// If an owner has died or left a WAL, checks the store first.
     fn settle_dead_owners(
         &self,
         conn: &Connection,
