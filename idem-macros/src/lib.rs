@@ -349,6 +349,9 @@ mod tests;
 /// The format of the stored result: `bincode`, the default, or `json`. A result that bincode cannot represent is
 /// stored as JSON.
 ///
+/// A replay is the recorded value or `ErrorKind::Undecodable`. With `json`, serde alone decides: a row survives fields that
+/// were added with `#[serde(default)]`, and it can be read as another value if its type has changed otherwise.
+///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
 /// #[idempotent(key = id, codec = json)]

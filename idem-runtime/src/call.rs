@@ -157,7 +157,7 @@ impl<P, M> Call<P, M> {
 
     /// Sets the format of the stored result.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.options().codec = codec;
+        self.options().codec = Some(codec);
         self
     }
 

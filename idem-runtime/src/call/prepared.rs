@@ -32,7 +32,8 @@ pub(crate) struct Options {
     pub(crate) keep_result: Lifetime,
     pub(crate) wait: Duration,
     pub(crate) on_interrupt: OnInterrupt,
-    pub(crate) codec: Codec,
+    /// The codec, if the call chooses one.
+    pub(crate) codec: Option<Codec>,
 }
 
 /// Everything that the builder collects, with the mistakes found so far.
@@ -66,7 +67,7 @@ impl Plan {
             keep_result: KEEP_RESULT.into(),
             wait: WAIT,
             on_interrupt: OnInterrupt::default(),
-            codec: Codec::default(),
+            codec: None,
         };
         Plan { options, site: None, store: None, key: None, fingerprint: Ok(Fingerprint::default()) }
     }

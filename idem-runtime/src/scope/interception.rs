@@ -62,8 +62,8 @@ pub(crate) struct Interception {
     pub(crate) purpose: Purpose,
 }
 
-/// Encodes the result of a verdict with the codec and the limit in bytes of the call.
-pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<Stored, Error> + Send>;
+/// Encodes the result of a verdict with the codec that the call chooses, and with its limit in bytes.
+pub(crate) type Encode = Box<dyn Fn(Option<Codec>, usize) -> Result<Stored, Error> + Send>;
 
 pub(crate) enum Purpose {
     Peek(Mutex<Option<Result<Option<Box<Snapshot>>, Error>>>),
