@@ -223,7 +223,8 @@ mod tests;
 /// # `keep_result`
 ///
 /// The lifetime of the result, from the completion of the call. After it, a duplicate is refused with
-/// `ErrorKind::ResultGone` and never runs. `"0s"` stores no result, which is right for secrets. The default is
+/// `ErrorKind::ResultGone` and never runs; `Error::failed()` says whether the call had failed. `"0s"` stores no result,
+/// which is right for secrets. A result without content, such as `()`, is kept as long as the key. The default is
 /// `"30d"`.
 ///
 /// ```

@@ -220,12 +220,16 @@ impl Record {
     }
 
     /// This record finished, with a result or the reason for its absence. The backend sets its marks at the write.
+    ///
+    /// A result without content is kept as long as the record.
     pub(crate) fn finished(&self, status: Status, result: Result<Stored, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),
         };
-        Record { status, reason, doubt_since: None, result, ..self.clone() }
+        let has_content = result.as_ref().is_none_or(|result| !result.digest.is_without_content());
+        let keep_result = if has_content { self.keep_result } else { Lifetime::FOREVER };
+        Record { status, reason, doubt_since: None, keep_result, result, ..self.clone() }
     }
 
     /// This finished record after the lifetime of its result.
