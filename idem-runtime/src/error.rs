@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 mod advice;
@@ -48,6 +48,8 @@ struct Inner {
     retry_after: Option<Duration>,
     failed: bool,
     differing: Vec<&'static str>,
+    /// Shared by the clones of the error, so that others see whether one of them exists.
+    watched: Option<Arc<()>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -64,6 +66,7 @@ impl Error {
             retry_after: None,
             failed: false,
             differing: Vec::new(),
+            watched: None,
             source: None,
         }))
     }
@@ -137,6 +140,11 @@ impl Error {
     pub(crate) fn with_ran(mut self, ran: Ran) -> Error {
         self.0.ran = ran;
         self
+    }
+
+    /// A reference that is dead once the error and all its clones are dropped.
+    pub(crate) fn watch(&mut self) -> Weak<()> {
+        Arc::downgrade(self.0.watched.get_or_insert_default())
     }
 
     /// The kind of the error.
