@@ -290,9 +290,10 @@ mod tests;
 /// The reaction of the next caller to a call that a crash, a panic or a dropped future interrupted:
 ///
 /// - `refuse`, the default: the call stays in doubt, and the caller gets `ErrorKind::InDoubt`.
-/// - `rerun`: the body runs again, at most five attempts in all. `rerun(3)` allows three; `rerun(unlimited)` has no
-///   limit. The first attempt is not synced to disk, so a power failure can lose its claim. A lost attempt is not
-///   counted.
+/// - `rerun`: the body runs again, until five attempts in all did not return. `rerun(3)` allows three; `rerun(unlimited)`
+///   has no limit. The limit protects from a body that ends its process, so an attempt that returned does not count. How
+///   often a failing message comes again is the decision of its sender or of the broker. The first attempt is not synced
+///   to disk, so a power failure can lose its claim. A lost attempt does not count either.
 /// - `recover(EXPR)`: the expression asks whether the call was done. It uses the arguments by reference, and can
 ///   `.await` in an `async fn`. Its value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`, or a
 ///   `Result` of these.

@@ -213,6 +213,7 @@ impl Store {
             claim: 0,
             owner: self.state().backend.owner(),
             attempt: 1,
+            returned: 0,
             fingerprint: Fingerprint::default().encode(),
             at: Mark::default(),
             reason: None,

@@ -158,6 +158,7 @@ impl Prepared {
             claim: 0,
             owner: NO_OWNER,
             attempt: 1,
+            returned: 0,
             fingerprint: self.fingerprint.encode(),
             at: Mark::default(),
             reason: None,

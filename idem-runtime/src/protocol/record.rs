@@ -80,6 +80,11 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as i64 == code)
     }
 
+    /// Whether the body returned, and its `Err` left the call in doubt.
+    fn has_returned(self) -> bool {
+        matches!(self, Reason::ErrUnknown | Reason::InnerFailed)
+    }
+
     /// The reason as one clause.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -113,6 +118,8 @@ pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
     pub(crate) owner: i64,
     /// The number of times the body was started.
     pub(crate) attempt: u32,
+    /// The number of attempts whose body returned an `Err` that left the call in doubt.
+    pub(crate) returned: u32,
     pub(crate) fingerprint: B,
     /// The time of the claim, of the first detection of the doubt, or of the completion.
     pub(crate) at: Mark,
@@ -157,6 +164,7 @@ impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
             claim: self.claim,
             owner: self.owner,
             attempt: self.attempt,
+            returned: self.returned,
             fingerprint: bytes(&self.fingerprint),
             at: self.at,
             reason: self.reason,
@@ -177,6 +185,9 @@ impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
         }
         if self.attempt == 0 {
             return Some("it was never attempted");
+        }
+        if self.returned > self.attempt {
+            return Some("it has more returned attempts than attempts");
         }
         if self.result.is_some() && !finished {
             return Some("it has a result and is not finished");
@@ -216,7 +227,8 @@ impl Record {
 
     /// This record in doubt. The backend sets its marks at the write.
     pub(crate) fn in_doubt(&self, reason: Reason) -> Record {
-        Record { status: Status::InDoubt, reason: Some(reason), result: None, ..self.clone() }
+        let returned = self.returned.saturating_add(reason.has_returned().into());
+        Record { status: Status::InDoubt, returned, reason: Some(reason), result: None, ..self.clone() }
     }
 
     /// This record finished, with a result or the reason for its absence. The backend sets its marks at the write.
