@@ -223,7 +223,8 @@ mod tests;
 /// # `keep_result`
 ///
 /// The lifetime of the result, from the completion of the call. After it, a duplicate is refused with
-/// `ErrorKind::ResultGone` and never runs. `"0s"` stores no result, which is right for secrets. The default is
+/// `ErrorKind::ResultGone` and never runs; `Error::failed()` says whether the call had failed. `"0s"` stores no result,
+/// which is right for secrets. A result without content, such as `()`, is kept as long as the key. The default is
 /// `"30d"`.
 ///
 /// ```
@@ -290,12 +291,13 @@ mod tests;
 /// The reaction of the next caller to a call that a crash, a panic or a dropped future interrupted:
 ///
 /// - `refuse`, the default: the call stays in doubt, and the caller gets `ErrorKind::InDoubt`.
-/// - `rerun`: the body runs again, at most five attempts in all. `rerun(3)` allows three; `rerun(unlimited)` has no
-///   limit. The first attempt is not synced to disk, so a power failure can lose its claim. A lost attempt is not
-///   counted.
-/// - `recover(EXPR)`: the expression asks whether the call was done. The expression uses the arguments by reference,
-///   and can `.await` in an `async fn`. The value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`,
-///   or a `Result` of these.
+/// - `rerun`: the body runs again, until five attempts in all did not return. `rerun(3)` allows three; `rerun(unlimited)`
+///   has no limit. The limit protects from a body that ends its process, so an attempt that returned does not count. How
+///   often a failing message comes again is the decision of its sender or of the broker. The first attempt is not synced
+///   to disk, so a power failure can lose its claim. A lost attempt does not count either.
+/// - `recover(EXPR)`: the expression asks whether the call was done. It uses the arguments by reference, and can
+///   `.await` in an `async fn`. Its value is `Verdict::Done(result)`, `Verdict::NotDone` or `Verdict::Unknown`, or a
+///   `Result` of these.
 /// - an expression of type `OnInterrupt`, for a mode that is chosen at run time.
 ///
 /// ```
@@ -350,6 +352,9 @@ mod tests;
 ///
 /// The format of the stored result: `bincode`, the default, or `json`. A result that bincode cannot represent is
 /// stored as JSON.
+///
+/// A replay is the recorded value or `ErrorKind::Undecodable`. With `json`, serde alone decides: a row survives fields that
+/// were added with `#[serde(default)]`, and it can be read as another value if its type has changed otherwise.
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};

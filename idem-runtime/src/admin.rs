@@ -9,7 +9,7 @@ use crate::backend::request::{Caller, OnFailure, Reply, Request};
 use crate::backend::{Found, ReadFailure, Search};
 use crate::bounds::{KeyValue, Value};
 use crate::call::refusal;
-use crate::encoding::codec::{self, Codec, Stored};
+use crate::encoding::codec::{self, Stored};
 use crate::encoding::digest::{self, Slot};
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
@@ -175,7 +175,7 @@ impl Store {
     {
         let key = self.key(name, key)?;
         let bytes_max = self.state().settings.result_bytes_max;
-        let encoded = codec::encode(value, Codec::default(), bytes_max).map_err(|unstorable| {
+        let encoded = codec::encode(value, None, bytes_max).map_err(|unstorable| {
             Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string())
                 .advise(Advice::StorableResult)
                 .about(name, key.as_str())
@@ -213,6 +213,7 @@ impl Store {
             claim: 0,
             owner: self.state().backend.owner(),
             attempt: 1,
+            returned: 0,
             fingerprint: Fingerprint::default().encode(),
             at: Mark::default(),
             reason: None,

@@ -131,7 +131,7 @@ impl<P, M> Call<P, M> {
     /// Sets the lifetime of the result, from completion. The default is 30 days.
     ///
     /// After this time, a duplicate is refused with [`ResultGone`](ErrorKind::ResultGone) while the record is kept. With
-    /// zero, the store never keeps the result.
+    /// zero, the store never keeps the result. A result without content, such as `()`, is kept as long as the record.
     pub fn keep_result(mut self, keep: impl Into<Lifetime>) -> Self {
         self.options().keep_result = keep.into();
         self
@@ -157,7 +157,7 @@ impl<P, M> Call<P, M> {
 
     /// Sets the format of the stored result.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.options().codec = codec;
+        self.options().codec = Some(codec);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 mod advice;
@@ -18,7 +18,7 @@ pub use kind::{ErrorKind, Ran};
 ///
 /// | to | use |
 /// |---|---|
-/// | decide in code | [`kind`](Error::kind), [`ran`](Error::ran), [`retry_after`](Error::retry_after) |
+/// | decide in code | [`kind`](Error::kind), [`ran`](Error::ran), [`failed`](Error::failed), [`retry_after`](Error::retry_after) |
 /// | write a log line | `Display`: the fact, with the name and the key; the causes are in `source()` |
 /// | find the mistake | `Debug`, which `unwrap` and `main` print: kind, `Display`, [`help`](Error::help) and the causes |
 /// | answer another machine | [`detail`](Error::detail) |
@@ -46,7 +46,10 @@ struct Inner {
     message: String,
     advice: Option<Advice>,
     retry_after: Option<Duration>,
+    failed: bool,
     differing: Vec<&'static str>,
+    /// Shared by the clones of the error, so that others see whether one of them exists.
+    watched: Option<Arc<()>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -61,7 +64,9 @@ impl Error {
             message,
             advice: None,
             retry_after: None,
+            failed: false,
             differing: Vec::new(),
+            watched: None,
             source: None,
         }))
     }
@@ -114,6 +119,13 @@ impl Error {
         self
     }
 
+    /// The record says that the call failed, if `failed`.
+    #[must_use]
+    pub(crate) fn with_failed(mut self, failed: bool) -> Error {
+        self.0.failed = failed;
+        self
+    }
+
     #[must_use]
     pub(crate) fn with_differing(mut self, differing: Vec<&'static str>) -> Error {
         self.0.differing = differing;
@@ -130,6 +142,11 @@ impl Error {
     pub(crate) fn with_ran(mut self, ran: Ran) -> Error {
         self.0.ran = ran;
         self
+    }
+
+    /// A reference that is dead once the error and all its clones are dropped.
+    pub(crate) fn watch(&mut self) -> Weak<()> {
+        Arc::downgrade(self.0.watched.get_or_insert_default())
     }
 
     /// The kind of the error.
@@ -155,6 +172,27 @@ impl Error {
     /// The time after which a retry makes sense, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether an earlier attempt failed for good, and its remembered error cannot be returned.
+    ///
+    /// True for [`ResultGone`](ErrorKind::ResultGone) and [`Undecodable`](ErrorKind::Undecodable) if `on_err` remembered
+    /// an `Err`. If false, a `ResultGone` is a success whose result is gone.
+    ///
+    /// ```
+    /// use idem_runtime::{Error, ErrorKind, Lifetime, Store, call, on_err};
+    ///
+    /// let store = Store::temporary()?;
+    /// let pay = |outcome: Result<u32, String>| {
+    ///     let pay = call("docs.pay").store(&store).key("A-17").keep_result(Lifetime::ZERO).on_err(on_err::Remember);
+    ///     pay.map_err(|error: Error| format!("{:?}, failed: {}", error.kind(), error.failed())).run(|| outcome)
+    /// };
+    /// assert_eq!(pay(Err("declined".to_owned())), Err("declined".to_owned()));
+    /// assert_eq!(pay(Ok(1)), Err("ResultGone, failed: true".to_owned()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn failed(&self) -> bool {
+        self.0.failed
     }
 
     /// The names of the arguments of a [`Mismatch`](ErrorKind::Mismatch), in the order of the call. Otherwise empty.
@@ -196,7 +234,8 @@ impl Error {
 
     /// Returns one sentence for the other side of a network, such as the `detail` of an HTTP problem.
     ///
-    /// The text is fixed for each kind: it contains no names, keys, paths or advice.
+    /// The text is fixed for each kind, and for a call that [`failed`](Error::failed): it contains no names, keys, paths or
+    /// advice.
     ///
     /// ```
     /// let store = idem_runtime::Store::temporary()?;
@@ -205,7 +244,7 @@ impl Error {
     /// # Ok::<(), idem_runtime::Error>(())
     /// ```
     pub fn detail(&self) -> &'static str {
-        self.0.kind.detail()
+        self.0.kind.detail(self.0.failed)
     }
 
     /// `Display` and the causes, for texts that have no `source()`.

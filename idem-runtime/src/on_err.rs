@@ -57,7 +57,7 @@ pub trait ErrPolicy<E> {
 
     /// The stored form of the error and the error read back from it; `None` if it cannot be stored.
     #[doc(hidden)]
-    fn encode(&self, _error: &E, _codec: Codec, _bytes_max: usize) -> Option<(Stored, E)> {
+    fn encode(&self, _error: &E, _codec: Option<Codec>, _bytes_max: usize) -> Option<(Stored, E)> {
         None
     }
 
@@ -88,7 +88,7 @@ impl<E: ErrorValue> ErrPolicy<E> for Remember {
         OnErr::Remember
     }
 
-    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
+    fn encode(&self, error: &E, codec: Option<Codec>, bytes_max: usize) -> Option<(Stored, E)> {
         encode(error, codec, bytes_max)
     }
 
@@ -102,7 +102,7 @@ impl<E, J: Judgement<E>, F: Fn(&E) -> J> ErrPolicy<E> for Classify<F> {
         (self.0)(error).on_err()
     }
 
-    fn encode(&self, error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
+    fn encode(&self, error: &E, codec: Option<Codec>, bytes_max: usize) -> Option<(Stored, E)> {
         J::encode(error, codec, bytes_max)
     }
 
@@ -123,7 +123,7 @@ pub trait Judgement<E> {
     fn on_err(self) -> OnErr;
 
     #[doc(hidden)]
-    fn encode(_error: &E, _codec: Codec, _bytes_max: usize) -> Option<(Stored, E)> {
+    fn encode(_error: &E, _codec: Option<Codec>, _bytes_max: usize) -> Option<(Stored, E)> {
         None
     }
 
@@ -143,7 +143,7 @@ impl<E: ErrorValue> Judgement<E> for OnErr {
         self
     }
 
-    fn encode(error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
+    fn encode(error: &E, codec: Option<Codec>, bytes_max: usize) -> Option<(Stored, E)> {
         encode(error, codec, bytes_max)
     }
 
@@ -161,7 +161,7 @@ impl<E> Judgement<E> for Unstored {
     }
 }
 
-fn encode<E: ErrorValue>(error: &E, codec: Codec, bytes_max: usize) -> Option<(Stored, E)> {
+fn encode<E: ErrorValue>(error: &E, codec: Option<Codec>, bytes_max: usize) -> Option<(Stored, E)> {
     let encoded = codec::encode(error, codec, bytes_max).ok()?;
     Some((encoded.stored, encoded.value_read_back))
 }

@@ -84,19 +84,22 @@ pub enum OnInterrupt {
     /// The claim of a first attempt is written without an fsync, which halves the cost of a call. A power failure can lose
     /// this claim. The next call, in any mode, then starts at attempt 1. A crash of the process loses no claim.
     Rerun {
-        /// The number of attempts in all, the first included; `None` for no limit. An attempt whose claim a power
-        /// failure lost is not counted.
+        /// The number of attempts that may end without a return, the first included; `None` for no limit.
+        ///
+        /// The limit protects from a body that ends its process. An attempt whose body returned does not count, also if
+        /// its `Err` left the call in doubt. How often a failing message comes again is the decision of its sender or of
+        /// the broker. An attempt whose claim a power failure lost does not count either.
         attempts_max: Option<u32>,
     },
 }
 
 impl OnInterrupt {
-    /// Runs again, up to five attempts in all.
+    /// Runs again, until five attempts in all did not return.
     pub const fn rerun() -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: Some(5) }
     }
 
-    /// Runs again, up to `attempts` attempts in all. With 0 or 1, no attempt is repeated.
+    /// Runs again, until `attempts` attempts in all did not return. With 0 or 1, no attempt is repeated.
     pub const fn rerun_at_most(attempts: u32) -> OnInterrupt {
         OnInterrupt::Rerun { attempts_max: Some(attempts) }
     }

@@ -1,7 +1,7 @@
 //! The scope in which the body or the recovery hook of a call runs.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::call::claim::Claim;
 use crate::engine::state::StoreState;
@@ -65,5 +65,6 @@ fn active_call(store_id: [u8; 16], record: &Record) -> ActiveCall {
         in_transaction: false,
         outer: None,
         inner_failed: AtomicBool::new(false),
+        inner_refusals: Mutex::default(),
     }
 }

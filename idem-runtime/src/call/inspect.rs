@@ -169,7 +169,7 @@ where
 }
 
 fn settling<T: Value + Send + 'static>(verdict: Verdict<T>) -> Arc<Interception> {
-    let verdict = match verdict {
+    let verdict = match verdict.with_known_result() {
         Verdict::Done(value) => Verdict::Done(encoder(value)),
         Verdict::DoneWithoutResult => Verdict::DoneWithoutResult,
         Verdict::NotDone => Verdict::NotDone,

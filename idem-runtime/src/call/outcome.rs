@@ -8,6 +8,7 @@ use crate::backend::request::{Caller, Reply};
 use crate::bounds::Value;
 use crate::call::claim::{Claim, End};
 use crate::call::prepared::{Options, Prepared};
+use crate::call::refusal;
 use crate::encoding::codec;
 use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
@@ -98,7 +99,7 @@ where
 }
 
 fn done<T: Value>(value: T, options: &Options, bytes_max: usize) -> (End, T) {
-    if options.keep_result == Lifetime::ZERO {
+    if is_never_kept::<T>(options) {
         return (End::Finished(Status::Done, Err(Reason::NotKept)), value);
     }
     match codec::encode(&value, options.codec, bytes_max) {
@@ -108,6 +109,11 @@ fn done<T: Value>(value: T, options: &Options, bytes_max: usize) -> (End, T) {
             (End::Finished(Status::Done, Err(Reason::Unstorable)), value)
         }
     }
+}
+
+/// Whether the store never keeps a value of this type. A type with one value has no content, which costs nothing to keep.
+fn is_never_kept<T>(options: &Options) -> bool {
+    options.keep_result == Lifetime::ZERO && size_of::<T>() > 0
 }
 
 /// If an idempotent call inside the body failed with an [`Error`], the `Err` of the body is never remembered.
@@ -122,7 +128,7 @@ fn failed<E, P: ErrPolicy<E>>(
         OnErr::Release => (End::Released, error),
         _ if inner_failed => (End::InDoubt(Reason::InnerFailed), error),
         OnErr::InDoubt => (End::InDoubt(Reason::ErrUnknown), error),
-        OnErr::Remember if options.keep_result == Lifetime::ZERO => {
+        OnErr::Remember if is_never_kept::<E>(options) => {
             (End::Finished(Status::Failed, Err(Reason::NotKept)), error)
         }
         OnErr::Remember => match policy.encode(&error, options.codec, bytes_max) {
@@ -162,11 +168,9 @@ where
     T: Value,
     P: ErrPolicy<E>,
 {
-    let Some(stored) = record.result else {
-        return Err(Error::new(ErrorKind::ResultGone, Ran::No, "the call is done and its result is gone"));
-    };
+    let Some(stored) = record.result else { return Err(refusal::result_gone(record)) };
     if record.status == Status::Failed {
-        return policy.decode(stored).map(Err).map_err(undecodable);
+        return policy.decode(stored).map(Err).map_err(|why| undecodable(why).with_failed(true));
     }
     codec::decode(stored).map(Ok).map_err(|why| undecodable(why.to_string()))
 }

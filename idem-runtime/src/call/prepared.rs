@@ -32,7 +32,8 @@ pub(crate) struct Options {
     pub(crate) keep_result: Lifetime,
     pub(crate) wait: Duration,
     pub(crate) on_interrupt: OnInterrupt,
-    pub(crate) codec: Codec,
+    /// The codec, if the call chooses one.
+    pub(crate) codec: Option<Codec>,
 }
 
 /// Everything that the builder collects, with the mistakes found so far.
@@ -66,7 +67,7 @@ impl Plan {
             keep_result: KEEP_RESULT.into(),
             wait: WAIT,
             on_interrupt: OnInterrupt::default(),
-            codec: Codec::default(),
+            codec: None,
         };
         Plan { options, site: None, store: None, key: None, fingerprint: Ok(Fingerprint::default()) }
     }
@@ -157,6 +158,7 @@ impl Prepared {
             claim: 0,
             owner: NO_OWNER,
             attempt: 1,
+            returned: 0,
             fingerprint: self.fingerprint.encode(),
             at: Mark::default(),
             reason: None,

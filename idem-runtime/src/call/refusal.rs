@@ -6,7 +6,7 @@ use crate::encoding::fingerprint::Difference;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::protocol::decide::Decision;
-use crate::protocol::record::{Reason, Record};
+use crate::protocol::record::{Reason, Record, RecordOf, Status};
 
 /// The `retry_after` of a call that is refused because it is still running.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,11 +28,18 @@ pub(crate) fn reentrant() -> Error {
     Error::new(ErrorKind::Reentrant, Ran::No, "the call reached itself with the same key")
 }
 
-pub(crate) fn result_gone(record: &Record) -> Error {
-    let why = record.reason.map_or("`keep_result` is over", Reason::text);
+pub(crate) fn result_gone<T, B: AsRef<[u8]>>(record: &RecordOf<T, B>) -> Error {
     let attempt = record.attempt;
-    let message = format!("attempt {attempt} is done and its result is gone: {why}");
-    Error::new(ErrorKind::ResultGone, Ran::No, message)
+    let why = record.reason.map_or("`keep_result` is over", Reason::text);
+    let gone = |fact| Error::new(ErrorKind::ResultGone, Ran::No, fact);
+    if record.status == Status::Failed {
+        let why =
+            if record.reason == Some(Reason::Unstorable) { "the error could not be stored" } else { why };
+        return gone(format!("attempt {attempt} failed and its error is gone: {why}"))
+            .with_failed(true)
+            .advise(Advice::TreatAsFailed);
+    }
+    gone(format!("attempt {attempt} is done and its result is gone: {why}"))
 }
 
 /// The error for a decision to refuse an interrupted call.

@@ -12,7 +12,7 @@ use crate::call::body::BodyScope;
 use crate::call::claim::Claim;
 use crate::call::invocation::{Invocation, Lookup};
 use crate::call::{Call, outcome};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::on_err::ErrPolicy;
 use crate::protocol::record::Status;
 use crate::scope::context;
@@ -109,19 +109,28 @@ pub(crate) fn into_return_type<R: Outcome, M: IntoError<R::Err>>(
     answer: Result<Result<R::Ok, R::Err>, Error>,
     map_err: &M,
 ) -> R {
-    R::from_result(answer.unwrap_or_else(|error| {
-        note_inner_failure();
+    R::from_result(answer.unwrap_or_else(|mut error| {
+        note_inner_failure(&mut error);
         Err(map_err.into_error(error))
     }))
 }
 
 /// Notes in the enclosing call that a call inside its body failed with an [`Error`].
-fn note_inner_failure() {
+fn note_inner_failure(error: &mut Error) {
     let scope = context::scope();
     let is_look = scope.interception.as_ref().is_some_and(|interception| interception.is_look());
     if let (Some(outer), false) = (&scope.call, is_look) {
-        outer.note_inner_failure();
+        if is_certain(error.kind()) {
+            outer.note_inner_refusal(error.watch());
+        } else {
+            outer.note_inner_failure();
+        }
     }
+}
+
+/// Whether an error of this kind proves that nothing ran.
+fn is_certain(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch)
 }
 
 impl Invocation {

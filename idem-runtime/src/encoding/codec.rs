@@ -2,28 +2,32 @@
 //!
 //! A row carries the id of its codec. The default may change, and rows of all codecs may stand in one store.
 //!
-//! Bincode writes values without names. Bincode misreads *silently* a value that it cannot carry
-//! (`skip_serializing_if`), and a value of another version of the type (reordered fields, inserted variants). Therefore
-//! a value is stored only if it reads back with its digest. A bincode row is replayed only if the value has the
-//! recorded digest. JSON carries names and serde alone decides about it: a row survives a field that was added with a
-//! default.
+//! Bincode writes values without names. It misreads *silently* a value that it cannot carry (`skip_serializing_if`), and a
+//! value of another version of the type (reordered fields, inserted variants). Therefore a value is stored only if it
+//! reads back with its digest, and a row is replayed only if the value has the recorded digest.
 //!
-//! serde serializes a `HashSet` as a sequence. The set that is read back usually has another order. Therefore a bincode
-//! row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
+//! A result that bincode cannot carry falls back to JSON, and its row keeps the digest check. If a call chose JSON, serde
+//! alone decides about its rows: they survive a field that was added with a default.
+//!
+//! serde shows a `HashSet` as a sequence, and the set reads back in another order, sometimes by chance in the same one.
+//! Therefore a checked row with a sequence also carries a digest that ignores order; see [`only_sets_moved`].
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::UnitDeserializer;
 
 use crate::encoding::digest::{ResultDigest, ResultIdentity};
 
 mod bounded_writer;
 #[cfg(feature = "bincode")]
 mod decode_limits;
+mod row_format;
 mod stored;
 
 use bounded_writer::BoundedWriter;
+use row_format::{Check, RowFormat};
 pub(crate) use stored::{Encoded, Stored, Undecodable, Unstorable};
 
 /// The codec of stored results.
@@ -36,7 +40,9 @@ pub(crate) use stored::{Encoded, Stored, Undecodable, Unstorable};
 /// - `Bincode` is compact and carries values that JSON cannot: NaN, `Some(None)`, maps with keys that are not text. A row
 ///   that another version of the type would misread is refused as [`Undecodable`](crate::ErrorKind::Undecodable), never
 ///   replayed.
-/// - `Json` survives fields that were added with `#[serde(default)]`. People and other programs can read it.
+/// - `Json` survives fields that were added with `#[serde(default)]`. People and other programs can read it. Serde alone
+///   decides what a row means to a later version of the type. A row that became JSON automatically is checked like one of
+///   bincode.
 ///
 /// # About bincode
 ///
@@ -67,15 +73,7 @@ impl Default for Codec {
     }
 }
 
-/// The codec ids of rows. An id is never used again.
-const BINCODE_ID: u8 = 1;
-const JSON_ID: u8 = 2;
-/// Bincode whose sequences read back in order, followed by a digest that ignores the order of [`CHANCE_MAX`] elements.
-const BINCODE_SEQUENCES_ID: u8 = 3;
-/// Bincode with a set that read back in another order, followed by a digest that ignores the order of all sequences.
-const BINCODE_SETS_ID: u8 = 4;
-
-/// The number of elements per sequence whose order is ignored, although the sequence read back in order.
+/// The number of elements whose order may change later although the sequence read back in its order.
 ///
 /// A set of `n` elements keeps its order by chance once in `n!` times, so beyond 20 elements practically never. Each of
 /// these elements costs a hash of its own, which a long list should not pay. A set with a fixed hasher always keeps its
@@ -83,34 +81,12 @@ const BINCODE_SETS_ID: u8 = 4;
 const CHANCE_MAX: usize = 20;
 
 impl Codec {
-    /// The codec id in rows.
-    pub(crate) fn id(self) -> u8 {
-        match self {
-            #[cfg(feature = "bincode")]
-            Self::Bincode => BINCODE_ID,
-            Self::Json => JSON_ID,
-        }
-    }
-
-    fn of_row(id: u8) -> Result<Self, String> {
-        match id {
-            #[cfg(feature = "bincode")]
-            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Ok(Self::Bincode),
-            #[cfg(not(feature = "bincode"))]
-            BINCODE_ID | BINCODE_SEQUENCES_ID | BINCODE_SETS_ID => Err("the feature `bincode` is off".into()),
-            JSON_ID => Ok(Self::Json),
-            _ => Err(format!("this version does not know codec `{id}`")),
-        }
-    }
-
-    /// The codecs that are tried in this order.
-    fn candidates(self) -> &'static [Self] {
-        match self {
-            #[cfg(feature = "bincode")]
-            Self::Bincode => &[Self::Bincode, Self::Json],
-            Self::Json => &[Self::Json],
-        }
-    }
+    /// The codecs that are tried in this order if a call does not choose JSON.
+    const CANDIDATES: &[Self] = &[
+        #[cfg(feature = "bincode")]
+        Self::Bincode,
+        Self::Json,
+    ];
 
     fn write<T: Serialize>(self, value: &T, bytes_max: usize) -> Result<Vec<u8>, String> {
         let mut row = BoundedWriter::new(bytes_max);
@@ -164,16 +140,29 @@ impl fmt::Display for Codec {
     }
 }
 
+/// The value of a type with one value, if serde can make it from nothing.
+pub(crate) fn without_content<T: DeserializeOwned>() -> Option<T> {
+    let nothing = UnitDeserializer::<serde::de::value::Error>::new();
+    if size_of::<T>() == 0 { T::deserialize(nothing).ok() } else { None }
+}
+
 /// Encodes a result of at most `bytes_max` bytes in a form that reads back as the same value.
+///
+/// `chosen` is the codec that the call names. Every other codec gives rows whose digest is checked.
 pub(crate) fn encode<T: Serialize + DeserializeOwned>(
     value: &T,
-    codec: Codec,
+    chosen: impl Into<Option<Codec>>,
     bytes_max: usize,
 ) -> Result<Encoded<T>, Unstorable> {
     let known = ResultIdentity::of(value).map_err(|why| Unstorable(format!("it {why}")))?;
+    let chosen = chosen.into();
+    if chosen == Some(Codec::Json) {
+        return encode_as(Codec::Json, Check::Serde, value, known, bytes_max)
+            .map_err(|why| Unstorable(format!("as json it {why}")));
+    }
     let mut reasons = Vec::new();
-    for &candidate in codec.candidates() {
-        match encode_as(candidate, value, known, bytes_max) {
+    for &candidate in Codec::CANDIDATES {
+        match encode_as(candidate, Check::Digest, value, known, bytes_max) {
             Ok(encoded) => return Ok(encoded),
             Err(why) => reasons.push(format!("as {candidate} it {why}")),
         }
@@ -183,6 +172,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(
 
 fn encode_as<T: Serialize + DeserializeOwned>(
     codec: Codec,
+    check: Check,
     value: &T,
     ResultIdentity { digest, holds_sequence }: ResultIdentity,
     bytes_max: usize,
@@ -190,22 +180,21 @@ fn encode_as<T: Serialize + DeserializeOwned>(
     let bytes = codec.write(value, bytes_max)?;
     let value_read_back = codec.read(&bytes).map_err(|why| format!("does not read back (`{why}`)"))?;
     let has_moved = ResultDigest::of(&value_read_back) != Ok(digest);
-    let stored = Stored { codec_id: codec.id(), digest, bytes };
+    let stored = Stored { codec_id: RowFormat { codec, check }.id(), digest, bytes };
     let mut encoded = Encoded { stored, value_read_back };
-    if !has_moved && (codec == Codec::Json || !holds_sequence) {
+    if !has_moved && (check == Check::Serde || !holds_sequence) {
         return Ok(encoded);
     }
-    let (codec_id, unordered_max) =
-        if has_moved { (BINCODE_SETS_ID, usize::MAX) } else { (BINCODE_SEQUENCES_ID, CHANCE_MAX) };
+    let (unordered_check, unordered_max) =
+        if has_moved { (Check::Sets, usize::MAX) } else { (Check::Sequences, CHANCE_MAX) };
     let unordered = ResultDigest::of_unordered(value, unordered_max).map_err(|why| why.to_string())?;
     // The order of a set does not matter, and no codec changes the order of a list. If bincode misreads a value, it
     // reads more bytes than were written for the value. Elements in another order need equally many bytes.
     if has_moved && ResultDigest::of_unordered(&encoded.value_read_back, unordered_max) != Ok(unordered) {
         return Err("reads back as another value".into());
     }
-    // JSON rows are read without a digest check.
-    if codec != Codec::Json && unordered != digest {
-        encoded.stored.codec_id = codec_id;
+    if check == Check::Digest && unordered != digest {
+        encoded.stored.codec_id = RowFormat { codec, check: unordered_check }.id();
         encoded.stored.bytes.extend_from_slice(&unordered.to_bytes());
     }
     Ok(encoded)
@@ -215,11 +204,11 @@ fn encode_as<T: Serialize + DeserializeOwned>(
 /// a JSON row.
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> Result<T, Undecodable> {
     let Stored { codec_id, digest, bytes } = stored;
-    let codec = Codec::of_row(codec_id).map_err(Undecodable)?;
-    let unordered_max = match codec_id {
-        BINCODE_SEQUENCES_ID => Some(CHANCE_MAX),
-        BINCODE_SETS_ID => Some(usize::MAX),
-        _ => None,
+    let RowFormat { codec, check } = RowFormat::of_row(codec_id).map_err(Undecodable)?;
+    let unordered_max = match check {
+        Check::Sequences => Some(CHANCE_MAX),
+        Check::Sets => Some(usize::MAX),
+        Check::Serde | Check::Digest => None,
     };
     let (bytes, unordered) = match (unordered_max, bytes.split_last_chunk()) {
         (Some(unordered_max), Some((bytes, unordered))) => (bytes, Some((unordered_max, *unordered))),
@@ -227,7 +216,7 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(stored: Stored<&[u8]>) -> 
     };
     let value: T =
         codec.read(bytes).map_err(|why| Undecodable(format!("the bytes do not decode (`{why}`)")))?;
-    if codec == Codec::Json
+    if check == Check::Serde
         || ResultDigest::of(&value) == Ok(digest)
         || unordered.is_some_and(|unordered| only_sets_moved(&value, unordered))
     {

@@ -101,6 +101,14 @@ impl ResultDigest {
         Ok(ResultIdentity { digest, holds_sequence })
     }
 
+    /// Whether this is the digest of `()`, of an empty tuple or of a struct without fields.
+    pub(crate) fn is_without_content(self) -> bool {
+        const UNIT: u64 = 0xa8df_45b3_3045_1c7d;
+        const EMPTY_TUPLE: u64 = 0x6d72_ebfa_d3e1_3bb5;
+        const EMPTY_STRUCT: u64 = 0x2332_806e_de10_9f59;
+        matches!(self.0, UNIT | EMPTY_TUPLE | EMPTY_STRUCT)
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; 8] {
         self.0.to_le_bytes()
     }

@@ -34,6 +34,7 @@ advice! {
     WaitOrSteal: "Wait for the call, or take it from its owner with `Store::steal`.",
     NameTheKey: "Name what identifies the call with `key(…)`.",
     ShortName: "Use a name of 1 to 200 bytes.",
+    TreatAsFailed: "Treat the call as failed. To keep errors longer, raise `keep_result`.",
     PositiveTtl: "Use a `ttl` that is longer than the delay of any retry.",
     StorableResult: "Settle with `Verdict::DoneWithoutResult`, or return a smaller or simpler value.",
     KnownVerdict: "Settle with `Verdict::Done`, `DoneWithoutResult` or `NotDone`.",

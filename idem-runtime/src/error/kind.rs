@@ -12,6 +12,7 @@
 /// | `Fenced` | yes | 500 | park: an operator stole the call while the body ran |
 /// | `Undecodable` | no (an earlier call did) | 500 | fix the type, then retry |
 /// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: the call is done |
+/// | `ResultGone` and [`failed`](crate::Error::failed) | no (an earlier call did) | 410 | reject: the call failed for good |
 /// | `NotRecorded` | yes | 500 | park: the outcome is not on disk |
 /// | `DuplicateName`, `NotInitialised`, `Closed` | no | 500 | fix the program |
 /// | `Store`, `DiskFull` | see [`Error::ran`](crate::Error::ran) | 503 | retry later if it did not run |
@@ -35,7 +36,9 @@ pub enum ErrorKind {
     Fenced,
     /// The stored result cannot be read as the requested type.
     Undecodable,
-    /// The call is done and its result is not kept, or no longer.
+    /// The call is finished and its result or its remembered error is not kept, or no longer.
+    ///
+    /// [`Error::failed`](crate::Error::failed) tells the two apart. A result without content, such as `()`, is never gone.
     ResultGone,
     /// The body ran and its outcome is not written yet.
     NotRecorded,
@@ -59,8 +62,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The text of [`Error::detail`](crate::Error::detail).
-    pub(super) fn detail(self) -> &'static str {
+    pub(super) fn detail(self, failed: bool) -> &'static str {
         match self {
+            Self::Undecodable if failed => {
+                "The request was processed earlier and failed, but its error cannot be read."
+            }
+            Self::ResultGone if failed => {
+                "The request was processed earlier and failed, and its error is no longer available."
+            }
             Self::BadKey => "The idempotency key is missing or not valid.",
             Self::BadArgument => "The request contains a value that cannot be processed.",
             Self::Mismatch => "The idempotency key was already used for a different request.",

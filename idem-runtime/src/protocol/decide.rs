@@ -59,7 +59,8 @@ pub(crate) struct View {
     pub(crate) expired: Expired,
     /// Whether the record holds a result or an error.
     pub(crate) has_result: bool,
-    pub(crate) attempt: u32,
+    /// The number of attempts whose body did not return.
+    pub(crate) unreturned: u32,
     /// Whether the arguments of the caller differ from those of the record.
     pub(crate) differs: bool,
     /// Whether the call is made inside its own body.
@@ -82,7 +83,7 @@ impl View {
             holder,
             expired: Expired::of(record, age_ms),
             has_result: record.result.is_some(),
-            attempt: record.attempt,
+            unreturned: record.attempt.saturating_sub(record.returned),
             differs,
             reentrant: false,
             waited: false,
@@ -129,7 +130,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
     }
     match (view.status, view.holder) {
         (Status::InDoubt, _) | (Status::Running, Holder::Dead | Holder::Nobody) => {
-            interrupted(view.attempt, mode)
+            interrupted(view.unreturned, mode)
         }
         (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
         (Status::Running, Holder::Local | Holder::Alive | Holder::Unknown) => Decision::Wait,
@@ -146,11 +147,12 @@ fn is_absent(view: View) -> bool {
     view.status.is_finished() && view.expired == Expired::Record && !view.waited
 }
 
-fn interrupted(attempt: u32, mode: Mode) -> Decision {
+/// The limit of `rerun` protects from bodies that end their process, so an attempt that returned does not count.
+fn interrupted(unreturned: u32, mode: Mode) -> Decision {
     match mode {
         Mode::Recover => Decision::Recover,
         Mode::Interrupt(OnInterrupt::Refuse) => Decision::RefuseInDoubt,
-        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if attempt >= max => {
+        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if unreturned >= max || max <= 1 => {
             Decision::RefuseExhausted
         }
         Mode::Interrupt(OnInterrupt::Rerun { .. }) => Decision::Rerun,
@@ -165,8 +167,9 @@ mod tests {
     const HOLDERS: [Holder; 5] =
         [Holder::Local, Holder::Nobody, Holder::Alive, Holder::Dead, Holder::Unknown];
     const EXPIRED: [Expired; 3] = [Expired::No, Expired::Result, Expired::Record];
-    const MODES: [Mode; 4] = [
+    const MODES: [Mode; 5] = [
         Mode::Interrupt(OnInterrupt::Refuse),
+        Mode::Interrupt(OnInterrupt::rerun_at_most(1)),
         Mode::Interrupt(OnInterrupt::rerun_at_most(2)),
         Mode::Interrupt(OnInterrupt::rerun_unlimited()),
         Mode::Recover,
@@ -180,12 +183,12 @@ mod tests {
                 for holder in HOLDERS {
                     for expired in EXPIRED {
                         for bits in 0..16_usize {
-                            for attempt in [1, 2] {
+                            for unreturned in [0, 1, 2] {
                                 let view = View {
                                     status,
                                     holder,
                                     expired,
-                                    attempt,
+                                    unreturned,
                                     has_result: bools[bits & 1],
                                     differs: bools[bits >> 1 & 1],
                                     reentrant: bools[bits >> 2 & 1],
@@ -253,7 +256,9 @@ mod tests {
             }
             let expected = match mode {
                 Mode::Interrupt(OnInterrupt::Refuse) => Decision::RefuseInDoubt,
-                Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if view.attempt >= max => {
+                Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) })
+                    if view.unreturned >= max || max <= 1 =>
+                {
                     Decision::RefuseExhausted
                 }
                 Mode::Interrupt(OnInterrupt::Rerun { .. }) => Decision::Rerun,

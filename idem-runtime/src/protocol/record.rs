@@ -80,6 +80,11 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as i64 == code)
     }
 
+    /// Whether the body returned, and its `Err` left the call in doubt.
+    fn has_returned(self) -> bool {
+        matches!(self, Reason::ErrUnknown | Reason::InnerFailed)
+    }
+
     /// The reason as one clause.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -113,6 +118,8 @@ pub(crate) struct RecordOf<T, B: AsRef<[u8]>> {
     pub(crate) owner: i64,
     /// The number of times the body was started.
     pub(crate) attempt: u32,
+    /// The number of attempts whose body returned an `Err` that left the call in doubt.
+    pub(crate) returned: u32,
     pub(crate) fingerprint: B,
     /// The time of the claim, of the first detection of the doubt, or of the completion.
     pub(crate) at: Mark,
@@ -158,6 +165,7 @@ impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
             claim: self.claim,
             owner: self.owner,
             attempt: self.attempt,
+            returned: self.returned,
             fingerprint: bytes(&self.fingerprint),
             at: self.at,
             reason: self.reason,
@@ -178,6 +186,9 @@ impl<T, B: AsRef<[u8]>> RecordOf<T, B> {
         }
         if self.attempt == 0 {
             return Some("it was never attempted");
+        }
+        if self.returned > self.attempt {
+            return Some("it has more returned attempts than attempts");
         }
         if self.result.is_some() && !finished {
             return Some("it has a result and is not finished");
@@ -217,17 +228,21 @@ impl Record {
 
     /// Returns this record in doubt. The backend sets its marks at the write.
     pub(crate) fn in_doubt(&self, reason: Reason) -> Record {
-        Record { status: Status::InDoubt, reason: Some(reason), result: None, ..self.clone() }
+        let returned = self.returned.saturating_add(reason.has_returned().into());
+        Record { status: Status::InDoubt, returned, reason: Some(reason), result: None, ..self.clone() }
     }
 
-    /// Returns this record finished, with a result or the reason for its absence. The backend sets its marks at the
-    /// write.
+    /// This record finished, with a result or the reason for its absence. The backend sets its marks at the write.
+    ///
+    /// A result without content is kept as long as the record.
     pub(crate) fn finished(&self, status: Status, result: Result<Stored, Reason>) -> Record {
         let (result, reason) = match result {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),
         };
-        Record { status, reason, doubt_since: None, result, ..self.clone() }
+        let has_content = result.as_ref().is_none_or(|result| !result.digest.is_without_content());
+        let keep_result = if has_content { self.keep_result } else { Lifetime::FOREVER };
+        Record { status, reason, doubt_since: None, keep_result, result, ..self.clone() }
     }
 
     /// Returns this finished record without its result, whose lifetime is over.

@@ -1,11 +1,12 @@
 //! The running call, as its own body or recovery hook sees it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use crate::encoding::digest::{self, Namespace, Slot};
 use crate::encoding::key::Key;
+use crate::sync::lock;
 
 /// The running call, as seen inside its body or recovery hook; see [`current`](crate::current).
 #[derive(Clone, Debug)]
@@ -78,8 +79,10 @@ pub(crate) struct ActiveCall {
     pub(crate) in_transaction: bool,
     /// The call whose body made this one.
     pub(crate) outer: Option<Arc<ActiveCall>>,
-    /// Whether a nested call failed with an error of this crate.
+    /// Whether a nested call failed with an error of this crate that leaves something unknown.
     pub(crate) inner_failed: AtomicBool,
+    /// The errors of nested calls that were refused for certain. The body has handled an error that no longer exists.
+    pub(crate) inner_refusals: Mutex<Vec<Weak<()>>>,
 }
 
 impl ActiveCall {
@@ -102,14 +105,35 @@ impl ActiveCall {
         self.inner_failed.store(true, Ordering::Release);
     }
 
-    /// Passes the failure of a nested call on to the outer call, because this call ends with an `Err`.
-    pub(crate) fn propagate_failure(&self) {
-        if let (true, Some(outer)) = (self.has_inner_failure(), &self.outer) {
-            outer.note_inner_failure();
+    /// Notes that a nested call was refused for certain. The refusal counts as a failure while `error` exists.
+    pub(crate) fn note_inner_refusal(&self, error: Weak<()>) {
+        let mut refusals = lock(&self.inner_refusals);
+        if refusals.len() == refusals.capacity() {
+            refusals.retain(exists);
         }
+        refusals.push(error);
     }
 
-    pub(crate) fn has_inner_failure(&self) -> bool {
-        self.inner_failed.load(Ordering::Acquire)
+    /// Passes the failures of nested calls on to the outer call, because this call ends with an `Err`.
+    pub(crate) fn propagate_failure(&self) {
+        let Some(outer) = &self.outer else { return };
+        if self.inner_failed.load(Ordering::Acquire) {
+            outer.note_inner_failure();
+        }
+        let refusals = std::mem::take(&mut *lock(&self.inner_refusals));
+        refusals
+            .iter()
+            .filter(|error| exists(error))
+            .for_each(|error| outer.note_inner_refusal(error.clone()));
+        *lock(&self.inner_refusals) = refusals;
     }
+
+    /// Whether an `Err` of the body may come from a nested call that failed with an error of this crate.
+    pub(crate) fn has_inner_failure(&self) -> bool {
+        self.inner_failed.load(Ordering::Acquire) || lock(&self.inner_refusals).iter().any(exists)
+    }
+}
+
+fn exists(error: &Weak<()>) -> bool {
+    error.strong_count() > 0
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::encoding::codec::Codec;
-use crate::encoding::codec::Stored;
+use crate::bounds::Value;
+use crate::encoding::codec;
+use crate::encoding::codec::{Codec, Stored};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 #[cfg(feature = "tx")]
 use crate::protocol::record::Record;
@@ -21,12 +22,23 @@ use crate::sync::lock;
 pub enum Verdict<T> {
     /// The call was done, with this result.
     Done(T),
-    /// The call was done, and its result is lost. Later calls get [`ResultGone`](crate::ErrorKind::ResultGone).
+    /// The call was done, and its result is lost. Later calls get [`ResultGone`](crate::ErrorKind::ResultGone), unless the
+    /// result has no content, such as `()`.
     DoneWithoutResult,
     /// The call was not done. The next call runs the body.
     NotDone,
     /// The outcome is unknown. The call stays in doubt.
     Unknown,
+}
+
+impl<T: Value> Verdict<T> {
+    /// A result without content is known even if it is lost.
+    pub(crate) fn with_known_result(self) -> Verdict<T> {
+        match (self, codec::without_content()) {
+            (Verdict::DoneWithoutResult, Some(value)) => Verdict::Done(value),
+            (verdict, _) => verdict,
+        }
+    }
 }
 
 /// The effect of [`settle`](crate::settle).
@@ -62,8 +74,8 @@ pub(crate) struct Interception {
     pub(crate) purpose: Purpose,
 }
 
-/// Encodes the result of a verdict with the codec and the limit in bytes of the call.
-pub(crate) type Encode = Box<dyn Fn(Codec, usize) -> Result<Stored, Error> + Send>;
+/// Encodes the result of a verdict with the codec that the call chooses, and with its limit in bytes.
+pub(crate) type Encode = Box<dyn Fn(Option<Codec>, usize) -> Result<Stored, Error> + Send>;
 
 pub(crate) enum Purpose {
     Peek(Mutex<Option<Result<Option<Box<Snapshot>>, Error>>>),

@@ -13,6 +13,7 @@
 //! ttl_ms?
 //! keep_ms?
 //! codec and digest?  9 bytes, if `result` is not NULL
+//! returned?          if it is not 0
 //! fingerprint        to the end
 //! ```
 //! Numbers without a length are zigzag varints (seven bits per byte, the lowest first).
@@ -29,6 +30,7 @@ const DOUBT: u8 = 1 << 1;
 const TTL: u8 = 1 << 2;
 const KEEP: u8 = 1 << 3;
 const RESULT: u8 = 1 << 4;
+const RETURNED: u8 = 1 << 5;
 /// Length of the longest varint of 64 bits.
 const VARINT_BYTES_MAX: usize = 10;
 
@@ -71,6 +73,7 @@ impl<'r> Columns<'r> {
         let ttl = if present & TTL > 0 { Some(take_varint(rest)?) } else { None };
         let keep = if present & KEEP > 0 { Some(take_varint(rest)?) } else { None };
         let stored = if present & RESULT > 0 { Some((take_bytes(rest)?, take_bytes(rest)?)) } else { None };
+        let returned = if present & RETURNED > 0 { take_varint(rest)? } else { 0 };
         let result = match (stored, self.result) {
             (Some(([codec_id], digest)), Some(bytes)) => {
                 Some(Stored { codec_id, digest: ResultDigest::from_bytes(digest), bytes })
@@ -83,8 +86,9 @@ impl<'r> Columns<'r> {
             reason.map(Reason::from_code),
             u64::try_from(self.claim),
             u32::try_from(attempt),
+            u32::try_from(returned),
         );
-        let (Some(status), None | Some(Some(_)), Ok(claim), Ok(attempt)) = known else {
+        let (Some(status), None | Some(Some(_)), Ok(claim), Ok(attempt), Ok(returned)) = known else {
             return Some(Err("a column holds an unknown code"));
         };
         Some(Ok(RecordRef {
@@ -95,6 +99,7 @@ impl<'r> Columns<'r> {
             claim,
             owner: self.owner,
             attempt,
+            returned,
             fingerprint: rest,
             at,
             reason: known.1.flatten(),
@@ -136,6 +141,7 @@ pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
         (TTL, record.ttl.to_ms().is_some()),
         (KEEP, record.keep_result.to_ms().is_some()),
         (RESULT, result.is_some()),
+        (RETURNED, record.returned > 0),
     ];
     let present = optional.iter().filter(|(_, is_present)| *is_present).fold(0, |set, (bit, _)| set | bit);
     facts.clear();
@@ -156,6 +162,9 @@ pub(crate) fn pack(record: &RecordRef<'_>, facts: &mut Vec<u8>) {
     if let Some(result) = result {
         facts.push(result.codec_id);
         facts.extend_from_slice(&result.digest.to_bytes());
+    }
+    if record.returned > 0 {
+        put_varint(facts, record.returned.into());
     }
     facts.extend_from_slice(record.fingerprint);
     write_checksum(record, facts);

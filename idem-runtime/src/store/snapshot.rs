@@ -83,6 +83,7 @@ impl Snapshot {
     pub fn result<T: Value>(&self) -> Result<T, Error> {
         let gone = || {
             Error::new(ErrorKind::ResultGone, Ran::No, "the record holds no result")
+                .with_failed(self.status == Status::Failed)
                 .about(self.name(), self.key())
         };
         let stored =

@@ -32,7 +32,9 @@ impl<'conn> TxClaim<'conn> {
         expired: Vec<u64>,
         attempt: u32,
     ) -> Result<TxClaim<'conn>, Error> {
-        let mut new = Record { attempt, owner: NO_OWNER, ..call.first_record(over.as_ref()) };
+        let again = over.as_ref().filter(|over| !over.status.is_finished());
+        let returned = again.map_or(0, |again| again.returned);
+        let mut new = Record { attempt, returned, owner: NO_OWNER, ..call.first_record(over.as_ref()) };
         savepoint.timeline.stamp(&mut new);
         new.claim = next_claim_number(savepoint.conn)?;
         let issued = Some(new.claim);

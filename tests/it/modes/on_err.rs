@@ -451,7 +451,11 @@ fn a_failure_whose_error_is_gone_says_that_the_call_failed() {
         for (key, keep, text) in keeps {
             let make = |remembers: bool, body: fn(&str) -> Result<u32, String>| {
                 let call = call(NAME).store(&store).key(key).keep_result(keep).map_err(|error: Error| {
-                    assert_eq!(error.kind(), ErrorKind::ResultGone);
+                    assert_eq!((error.kind(), error.failed()), (ErrorKind::ResultGone, true));
+                    assert!(
+                        error.help().contains("as failed") && error.detail().contains("failed"),
+                        "{error:?}"
+                    );
                     error.to_string()
                 });
                 match remembers {

@@ -107,7 +107,7 @@ impl Invocation {
         waited: Duration,
         caller: Caller,
     ) -> Result<Write<T>, Error> {
-        match verdict {
+        match verdict.map(Verdict::with_known_result) {
             Ok(Verdict::Done(value)) => {
                 self.report_recovered(&claim, waited);
                 let recording = outcome::record_recovered(&self.call, self.state(), claim, value, caller);

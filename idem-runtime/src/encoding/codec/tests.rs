@@ -8,6 +8,10 @@ use serde_json::json;
 use super::*;
 
 const BYTES_MAX: usize = 1 << 20;
+#[cfg(not(feature = "bincode"))]
+const BINCODE_ID: u8 = 1;
+const JSON_ID: u8 = 2;
+const JSON_CHECKED_ID: u8 = 5;
 
 fn json<T: Serialize + DeserializeOwned>(value: &T) -> Result<Encoded<T>, Unstorable> {
     encode(value, Codec::Json, BYTES_MAX)
@@ -33,8 +37,9 @@ struct Receipt {
 
 #[test]
 fn the_default_is_what_the_features_allow() {
-    let expected = if cfg!(feature = "bincode") { BINCODE_ID } else { JSON_ID };
-    assert_eq!(Codec::default().id(), expected);
+    let encoded = encode(&7, None, BYTES_MAX).unwrap();
+    let expected = if cfg!(feature = "bincode") { 1 } else { JSON_CHECKED_ID };
+    assert_eq!(encoded.stored.codec_id, expected);
 }
 
 #[test]
@@ -65,6 +70,33 @@ fn json_rows_survive_what_serde_survives() {
     let later: Later = read(r#"{"id":7,"note":null}"#).unwrap();
     assert_eq!(later, Later { currency: String::new(), id: 7 });
     assert!(read::<Later>(r#"{"number":7}"#).unwrap_err().to_string().contains("missing field `id`"));
+}
+
+/// Without a name of its own in the stored form, each of these could be read as another value.
+#[test]
+fn json_that_no_call_chose_is_checked() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Charged {
+        charged: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<u8>,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Renamed {
+        #[serde(default)]
+        amount: u32,
+    }
+    let charged = Charged { charged: 5, note: None };
+    let fallen_back = encode(&charged, None, BYTES_MAX).unwrap().stored;
+    assert_eq!(
+        (fallen_back.codec_id, &*fallen_back.bytes),
+        (JSON_CHECKED_ID, br#"{"charged":5}"#.as_slice())
+    );
+    assert_eq!(decode::<Charged>(fallen_back.borrowed()).unwrap(), charged);
+    let message = decode::<Renamed>(fallen_back.borrowed()).unwrap_err().to_string();
+    assert!(message.contains("another value than the recorded one"), "{message}");
+    let chosen = json(&charged).unwrap().stored;
+    assert_eq!(decode::<Renamed>(chosen.borrowed()).unwrap(), Renamed { amount: 0 });
 }
 
 #[test]
@@ -142,7 +174,7 @@ fn a_codec_of_another_build_is_named() {
             .unwrap_err()
             .to_string()
     };
-    for id in [0, 5, 255] {
+    for id in [0, 8, 255] {
         assert!(message(id).contains(&format!("does not know codec `{id}`")));
     }
     #[cfg(not(feature = "bincode"))]

@@ -122,6 +122,38 @@ fn both_zeros_are_one_argument_and_two_results() {
 }
 
 #[test]
+fn a_value_without_content_is_known_by_its_digest() {
+    #[derive(Serialize)]
+    struct Unit;
+    #[derive(Serialize)]
+    struct Empty {}
+    #[derive(Serialize)]
+    struct Around(());
+    let without = [
+        ResultDigest::of(&()),
+        ResultDigest::of(&Unit),
+        ResultDigest::of(&Around(())),
+        ResultDigest::of(&[0_u8; 0]),
+        ResultDigest::of(&Empty {}),
+    ];
+    for digest in without {
+        let digest = digest.unwrap();
+        assert!(digest.is_without_content(), "{:#x}", digest.0);
+    }
+    for digest in [
+        ResultDigest::of(&None::<()>),
+        ResultDigest::of(&Some(())),
+        ResultDigest::of(&Vec::<()>::new()),
+        ResultDigest::of(&""),
+        ResultDigest::of(&json!({})),
+        ResultDigest::of(&Shape::Empty),
+        ResultDigest::of(&false),
+    ] {
+        assert!(!digest.unwrap().is_without_content());
+    }
+}
+
+#[test]
 fn unordered_digests_ignore_the_order_of_sequences() {
     let unordered = |value: &[u32]| ResultDigest::of_unordered(value, 3).unwrap();
     assert_eq!(unordered(&[1, 2, 3]), unordered(&[3, 1, 2]));

@@ -13,6 +13,7 @@ fn running() -> Record {
         claim: 300,
         owner: 4,
         attempt: 1,
+        returned: 0,
         fingerprint: vec![1, 2, 3],
         at: Mark { clock: 2, at_ms: 1_797_935_236_528 },
         reason: None,
@@ -45,7 +46,9 @@ fn records() -> Vec<Record> {
         Record { fingerprint: Vec::new(), ..done.clone() },
         Record { status: Status::Failed, result: result(b""), ..done.clone() },
         Record { reason: Some(Reason::Expired), result: None, ttl: Lifetime::ZERO, ..done.clone() },
+        Record { attempt: u32::MAX, returned: u32::MAX, ..done.clone() },
         Record { ttl: Lifetime::from_ms(Some(i64::MAX)), claim: u64::MAX >> 1, owner: i64::MIN, ..done },
+        Record { attempt: 300, returned: 299, ..running() },
     ]
 }
 
@@ -94,7 +97,9 @@ fn stored_forms_do_not_change() {
             "60412bf66439cd74180204e096d4d4d36880a0f6a713020909090909090909",
             "61bb6bf18e3a3e96180204e096d4d4d36880a0f6a713020909090909090909010203",
             "74b2b2d7ca91a4320d0204e096d4d4d3682e0080a0f6a713010203",
+            "5fda3bcf3b88361038feffffff1f04e096d4d4d36880a0f6a713020909090909090909feffffff1f010203",
             "6b429465501d490c1c0204e096d4d4d368feffffffffffffffff0180a0f6a713020909090909090909010203",
+            "0fc2cf355ca236ba20d80404e096d4d4d368d604010203",
         ]
     );
 }
@@ -152,4 +157,10 @@ fn invalid_rows_with_a_valid_checksum_are_refused_within_their_bounds() {
     assert!(with_checksum(facts.clone(), &|columns| columns.claim = -1).is_err());
     assert!(with_checksum(facts.clone(), &|columns| columns.claim = 0).is_err());
     assert!(with_checksum(facts, &|columns| columns.result = None).is_err());
+    let more_returned = Record { attempt: 1, returned: 2, ..running() };
+    let facts = packed(&more_returned);
+    assert_eq!(
+        columns(&more_returned, &facts).record().map(drop),
+        Err("it has more returned attempts than attempts")
+    );
 }

@@ -86,6 +86,7 @@ enum State {
 #[derive(Clone, Debug)]
 struct Rec {
     state: State,
+    /// The attempts that did not return: the others do not count towards a limit.
     attempt: u32,
     /// Nothing is compared with a record that was brought in.
     arg: Option<u8>,
@@ -224,7 +225,7 @@ impl Oracle {
                 self.put(make, State::Failed(kept), attempt);
                 Answer::Own(value)
             }
-            Body::InDoubt => self.doubt(make, attempt, "in doubt by Err", Answer::Own(value)),
+            Body::InDoubt => self.doubt(make, attempt - 1, "in doubt by Err", Answer::Own(value)),
             Body::Panic if self.trust == Trust::PanicIsFree => {
                 *self.rec(make.key) = None;
                 Answer::Panicked

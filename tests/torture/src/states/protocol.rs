@@ -388,7 +388,8 @@ impl World {
             holder,
             expired: [Expired::No, Expired::Result, Expired::Record][usize::from(row.expired)],
             has_result: row.has_result,
-            attempt: row.attempt.into(),
+            // An attempt that returned counts here: fewer states.
+            unreturned: row.attempt.into(),
             differs: false,
             reentrant: false,
             waited: self.workers[n].waited,
