@@ -145,7 +145,8 @@ impl Store {
 
     /// Purges up to `limit` expired records and results. Returns the number of purged records and results.
     ///
-    /// The writer thread also purges after ordinary commits. Use this method for a store that is seldom written.
+    /// A purge leaves a record for a minute after the end of its lifetime, because waiters of other processes may still
+    /// read it. The writer thread also purges after ordinary commits. This method serves stores that are seldom written.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read or written.

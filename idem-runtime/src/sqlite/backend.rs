@@ -212,7 +212,7 @@ impl Backend for SqliteBackend {
     }
 
     fn expired(&self, limit: u32) -> Result<Vec<Change>, Error> {
-        let before_ms = self.clock.horizon_ms();
+        let before_ms = purge::due_before_ms(&self.clock);
         let found = self.read_pool.read("purging", |conn| records::purgeable(conn, before_ms, limit))?;
         Ok(purge::expired(&self.clock, &|mark| self.age_ms(mark), found))
     }

@@ -10,7 +10,7 @@ use crate::protocol::record::{Mark, Record};
 use crate::sqlite::records;
 use crate::sqlite::store_clock::StoreClock;
 
-/// How long an expired record stays, for waiters in other processes that have not polled yet.
+/// How long a purge leaves an expired record, for waiters in other processes that have not polled yet.
 const GRACE_MS: i64 = 60_000;
 /// How long the purge of a record is postponed if its purge time came too early.
 const POSTPONE_MS: i64 = 3_600_000;
@@ -20,13 +20,17 @@ pub(crate) type AgeMs<'a> = &'a dyn Fn(Mark) -> Option<i64>;
 
 /// Returns the changes of up to `limit` records whose purge time has come, the oldest first.
 pub(crate) fn slice(clock: &StoreClock, age_ms: AgeMs<'_>, conn: &Connection, limit: usize) -> Vec<Change> {
-    let before_ms = clock.horizon_ms().saturating_sub(GRACE_MS);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let found = records::purgeable(conn, before_ms, limit).unwrap_or_default();
+    let found = records::purgeable(conn, due_before_ms(clock), limit).unwrap_or_default();
     found.into_iter().map(|record| change(clock, age_ms, record)).collect()
 }
 
-/// Returns the changes of the records in `found` that have expired or whose result has expired.
+/// The purge time up to which a record may be purged.
+pub(crate) fn due_before_ms(clock: &StoreClock) -> i64 {
+    clock.horizon_ms().saturating_sub(GRACE_MS)
+}
+
+/// Changes the records in `found` that have expired or whose result has expired.
 pub(crate) fn expired(clock: &StoreClock, age_ms: AgeMs<'_>, found: Vec<Record>) -> Vec<Change> {
     let changes = found.into_iter().map(|record| (record.result.is_some(), change(clock, age_ms, record)));
     changes
@@ -39,11 +43,15 @@ pub(crate) fn expired(clock: &StoreClock, age_ms: AgeMs<'_>, found: Vec<Record>)
 
 fn change(clock: &StoreClock, age_ms: AgeMs<'_>, record: Record) -> Change {
     let (slot, expect) = (record.slot, Expect::Exactly(record.claim, record.status));
-    let new = match Expired::of(&record.borrowed(), age_ms(record.at)) {
+    let age_ms = age_ms(record.at);
+    let past_grace_ms = age_ms.map(|age_ms| age_ms.saturating_sub(GRACE_MS));
+    let new = match Expired::of(&record.borrowed(), past_grace_ms) {
         Expired::Record => None,
         Expired::Result if record.result.is_some() => Some(clock.with_purge_time(record.without_result())),
         Expired::Result | Expired::No => {
-            let later = clock.horizon_ms().saturating_add(POSTPONE_MS);
+            let is_in_grace =
+                Expired::of(&record.borrowed(), age_ms) != Expired::of(&record.borrowed(), past_grace_ms);
+            let later = clock.horizon_ms().saturating_add(if is_in_grace { 0 } else { POSTPONE_MS });
             let record = clock.with_purge_time(record);
             Some(Record { purge_ms: record.purge_ms.map(|purge_ms| purge_ms.max(later)), ..record })
         }

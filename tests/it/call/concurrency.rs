@@ -156,7 +156,7 @@ fn a_store_that_purges_under_load_loses_no_live_record() {
             let paid = Form::Sync.make(pay(&of_threads, &kept), || counted.count(|_| Ok::<usize, Error>(n)));
             assert_eq!(paid.unwrap(), n);
             if number == 0 {
-                clock.pass(Duration::from_secs(30));
+                clock.pass(Duration::from_secs(90));
                 of_threads.purge_expired(50).unwrap();
             }
         }

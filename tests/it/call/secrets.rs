@@ -76,7 +76,7 @@ fn a_purged_result_is_gone_from_the_disk() {
     let (folder, store) = clock.store();
     let hour = Duration::from_secs(3_600);
     pay(&store).keep_result(hour).run(|| Ok::<String, Error>(SECRET.to_owned())).unwrap();
-    clock.pass(hour);
+    clock.pass(hour + Duration::from_secs(60));
     assert_eq!(store.purge_expired(10).unwrap(), 1);
     store.close().unwrap();
     assert!(!is_on_disk(folder.path(), SECRET));

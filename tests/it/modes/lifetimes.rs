@@ -17,6 +17,8 @@ const NAME: &str = "lifetimes.pay";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const MS: Duration = Duration::from_millis(1);
+/// A purge leaves an expired record this long, for waiters of other processes.
+const GRACE: Duration = Duration::from_secs(60);
 
 fn pay(store: &Store) -> Call {
     call(NAME).store(store).key("A-17")
@@ -374,7 +376,7 @@ fn a_purge_deletes_expired_records_and_leaves_the_rest() {
         call().ttl(if n < 4 { HOUR } else { DAY }).run(|| Ok::<u32, Error>(n)).unwrap();
     }
     assert_eq!(store.purge_expired(100).unwrap(), 0);
-    clock.pass(HOUR);
+    clock.pass(HOUR + GRACE);
     assert_eq!(store.purge_expired(3).unwrap(), 3, "no more than asked for");
     assert_eq!(store.purge_expired(100).unwrap(), 1);
     assert_eq!(store.stats().unwrap().records, 6);
@@ -388,9 +390,57 @@ fn a_purge_deletes_results_before_their_records() {
     let clock = HandClock::summer();
     let (_folder, store) = clock.store();
     pay(&store).keep_result(HOUR).ttl(DAY).run(|| Ok::<u32, Error>(1)).unwrap();
-    clock.pass(HOUR);
+    clock.pass(HOUR + GRACE);
     assert_eq!(store.purge_expired(100).unwrap(), 1);
     assert_eq!(store.purge_expired(100).unwrap(), 0);
     assert_eq!(made(Form::Sync, pay(&store), 2), Err(ErrorKind::ResultGone));
     assert!(store.get(NAME, "A-17").unwrap().unwrap().reason().unwrap().contains("keep_result"));
+}
+
+/// The records and the results in the database, expired ones included.
+fn rows(store: &Store) -> (i64, i64) {
+    let conn = rusqlite::Connection::open(store.path()).unwrap();
+    conn.query_row("SELECT count(*), count(result) FROM idem_record WHERE key = 'A-17'", [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+    .unwrap()
+}
+
+// Rule 8: a waiter of another process reads the record after its end.
+#[test]
+fn purge_expired_leaves_a_minute_for_waiters_of_other_processes() {
+    let clock = HandClock::summer();
+    let (_folder, store) = clock.store();
+    pay(&store).keep_result(MS).ttl(HOUR).run(|| Ok::<u32, Error>(1)).unwrap();
+    clock.pass(MS);
+    assert_eq!(store.purge_expired(100).unwrap(), 0);
+    clock.pass(GRACE - MS);
+    assert_eq!((store.purge_expired(100).unwrap(), rows(&store)), (0, (1, 1)));
+    clock.pass(MS);
+    assert_eq!((store.purge_expired(100).unwrap(), rows(&store)), (1, (1, 0)), "the result");
+    clock.pass(HOUR - MS - MS);
+    assert_eq!((store.purge_expired(100).unwrap(), rows(&store)), (0, (1, 0)));
+    clock.pass(MS);
+    assert_eq!((store.purge_expired(100).unwrap(), rows(&store)), (1, (0, 0)), "the record");
+}
+
+#[test]
+fn the_purge_after_a_commit_leaves_a_minute_for_waiters_of_other_processes() {
+    let clock = HandClock::summer();
+    let (_folder, store) = clock.store();
+    pay(&store).ttl(MS).keep_result(MS).run(|| Ok::<u32, Error>(1)).unwrap();
+    let commits = || {
+        // The writer thread searches for expired records once a second.
+        for key in 0..3 {
+            idem_tests::halt::pause_for(Duration::from_millis(600));
+            call("lifetimes.other").store(&store).key(&key).run(|| Ok::<u32, Error>(key)).unwrap();
+            store.forget("lifetimes.other", &key).unwrap();
+        }
+    };
+    clock.pass(GRACE);
+    commits();
+    assert_eq!(rows(&store), (1, 1));
+    clock.pass(MS);
+    commits();
+    eventually("the record is purged", || rows(&store) == (0, 0));
 }

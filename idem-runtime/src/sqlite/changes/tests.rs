@@ -37,6 +37,7 @@ fn record(slot: Slot, (claim, status, owner): Row) -> Record {
         claim,
         owner,
         attempt: 1,
+        returned: 0,
         fingerprint: vec![1, 2],
         at: Mark { clock: 1, at_ms: 1 },
         reason: (status == Status::InDoubt).then_some(Reason::Panicked),
