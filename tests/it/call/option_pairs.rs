@@ -1,5 +1,7 @@
 //! Pairs of options that no other test names. docs/design.md has the table of all pairs.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "between constants, to name the moment before")]
+
 use std::time::Duration;
 
 use idem_runtime::{
@@ -13,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::call::detach::{Body, runtimes};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+const MS: Duration = Duration::from_millis(1);
 
 fn old(store: &Store) -> Call {
     call("pairs.old").store(store).key("A-17")
@@ -34,7 +37,7 @@ fn not_run<E>() -> Result<u32, E> {
 async fn until(condition: impl Fn() -> bool) {
     let holds = async {
         while !condition() {
-            sleep(Duration::from_millis(1)).await;
+            sleep(MS).await;
         }
     };
     timeout(Duration::from_secs(60), holds).await.expect("the condition holds within a minute");
@@ -130,9 +133,9 @@ fn a_run_after_the_ttl_is_observed_as_a_first_run() {
         let (_folder, store) = clock.store();
         let hourly = |n| observe(|| form.make(old(&store).ttl(HOUR), || Ok::<u32, Error>(n)));
         hourly(1).0.unwrap();
-        clock.pass(HOUR - Duration::from_millis(1));
-        assert_eq!(hourly(2).1.unwrap().replayed, Some(HOUR - Duration::from_millis(1)));
-        clock.pass(Duration::from_millis(1));
+        clock.pass(HOUR - MS);
+        assert_eq!(hourly(2).1.unwrap().replayed, Some(HOUR - MS));
+        clock.pass(MS);
         let (made, seen) = hourly(3);
         let seen = seen.unwrap();
         assert_eq!((made.unwrap(), seen.replayed, seen.attempt), (3, None, 1));
@@ -160,9 +163,9 @@ fn the_lifetimes_of_a_detached_call_begin_with_the_end_of_its_body() {
                 hourly().run_async(async || Ok::<usize, Error>(7)).await.map_err(|error| error.kind())
             };
             assert_eq!(again().await, Ok(1));
-            clock.pass(HOUR - Duration::from_millis(1));
+            clock.pass(HOUR - MS);
             assert_eq!(again().await, Ok(1));
-            clock.pass(Duration::from_millis(1));
+            clock.pass(MS);
             assert_eq!(again().await, Err(ErrorKind::ResultGone));
             clock.pass(HOUR);
             assert_eq!(again().await, Ok(7));
@@ -245,9 +248,9 @@ fn the_attempt_that_completes_decides_about_the_lifetimes() {
         eventually("it is in doubt", || status(&store, "pairs.old") == Some(Status::InDoubt));
         let rerun = old(&store).on_interrupt(OnInterrupt::rerun()).ttl(3 * HOUR).keep_result(2 * HOUR);
         assert_eq!(form.make(rerun, || Ok::<u32, Error>(2)).unwrap(), 2);
-        clock.pass(2 * HOUR - Duration::from_millis(1));
+        clock.pass(2 * HOUR - MS);
         assert_eq!(form.make(old(&store), not_run::<Error>).unwrap(), 2);
-        clock.pass(Duration::from_millis(1));
+        clock.pass(MS);
         assert_eq!(form.make(old(&store).map_err(kind), not_run), Err(ErrorKind::ResultGone));
         clock.pass(HOUR);
         assert_eq!(form.make(old(&store), || Ok::<u32, Error>(3)).unwrap(), 3);
