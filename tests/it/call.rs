@@ -21,6 +21,8 @@ mod events;
 mod executor;
 // Calls inside calls.
 mod nested_calls;
+// Pairs of options.
+mod option_pairs;
 // An outer call that resumes over completed inner calls.
 mod sagas;
 // Values that appear in no message and no event.

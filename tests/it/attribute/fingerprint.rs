@@ -242,6 +242,16 @@ fn hundred() -> HashSet<String> {
     (0..100).map(|n| n.to_string()).collect()
 }
 
+/// A set that can be an element of a set.
+#[derive(PartialEq, Eq, Serialize)]
+struct Inner(HashSet<String>);
+
+impl std::hash::Hash for Inner {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+    }
+}
+
 #[test]
 fn the_order_of_a_set_does_not_matter_at_any_depth() {
     #[derive(Serialize)]
@@ -259,13 +269,6 @@ fn the_order_of_a_set_does_not_matter_at_any_depth() {
     let sets = || (hundred(), [hundred(), HashSet::new()]);
     assert!(is_same(&sets(), &sets()));
     // A set of sets: the inner ones are ordered first.
-    #[derive(PartialEq, Eq, Serialize)]
-    struct Inner(HashSet<String>);
-    impl std::hash::Hash for Inner {
-        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-            self.0.len().hash(state);
-        }
-    }
     let of_sets = || HashSet::from([Inner(hundred()), Inner(HashSet::from(["a".to_owned()]))]);
     assert!(is_same(&of_sets(), &of_sets()));
 }

@@ -458,9 +458,10 @@ fn a_failure_whose_error_is_gone_says_that_the_call_failed() {
                     );
                     error.to_string()
                 });
-                match remembers {
-                    true => form.make(call.on_err(on_err::Remember), || body(text)),
-                    false => form.make(call, || body(text)),
+                if remembers {
+                    form.make(call.on_err(on_err::Remember), || body(text))
+                } else {
+                    form.make(call, || body(text))
                 }
             };
             make(true, |text| Err(text.to_owned())).unwrap_err();

@@ -171,7 +171,7 @@ fn attempts_that_did_not_return_are_counted_between_those_that_did() {
         let is_in_doubt = || {
             eventually("it is in doubt", || {
                 store.get(NAME, "A-17").unwrap().unwrap().status() == Status::InDoubt
-            })
+            });
         };
         for _ in 0..3 {
             returns();

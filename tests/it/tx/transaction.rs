@@ -204,17 +204,36 @@ fn an_err_in_doubt_is_in_doubt_and_can_be_run_again() {
 }
 
 #[test]
-fn attempts_that_returned_do_not_use_up_the_limit_of_rerun() {
+fn rerun_stops_at_its_limit() {
     let books = Books::new();
     let conn = books.open();
     let run = || {
-        let call = booking("a").on_err(on_err::InDoubt).on_interrupt(OnInterrupt::rerun_at_most(3));
-        call.tx(&conn).run(|| -> Posted { Err(Failure::Own("again")) })
+        booking("a").on_interrupt(OnInterrupt::rerun_at_most(3)).tx(&conn).run(|| -> Posted {
+            conn.execute_batch("COMMIT").unwrap();
+            Ok(1)
+        })
     };
-    for _ in 0..5 {
-        assert!(matches!(run(), Err(Failure::Own(_))));
+    for _ in 0..3 {
+        let error = refused(run(), ErrorKind::InDoubt);
+        assert!(!error.to_string().contains("no further attempt"), "{error}");
     }
-    assert_eq!(postings(&conn), Vec::<String>::new());
+    let error = refused(run(), ErrorKind::InDoubt);
+    assert!(error.to_string().contains("attempt 3"), "{error}");
+    assert!(error.to_string().contains("no further attempt"), "{error}");
+}
+
+#[test]
+fn an_attempt_in_a_transaction_that_returned_uses_up_no_attempt() {
+    let books = Books::new();
+    let conn = books.open();
+    let call = || {
+        let call = booking("a").on_err(on_err::InDoubt).on_interrupt(OnInterrupt::rerun_at_most(2));
+        call.tx(&conn)
+    };
+    for _ in 0..6 {
+        assert!(matches!(call().run(|| -> Posted { Err(Failure::Own("again")) }), Err(Failure::Own(_))));
+    }
+    assert_eq!(call().run(|| post(&conn, "a")).unwrap(), 1);
 }
 
 #[test]
