@@ -59,7 +59,7 @@ fn a_damaged_record_is_an_error_and_not_a_second_run() {
     let conn = books.open();
     assert_eq!(booking("a").tx(&conn).run(|| post(&conn, "a")).unwrap(), 1);
     conn.execute("UPDATE idem_record SET owner = 2", []).unwrap();
-    let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
+    let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Damaged);
     assert_eq!(error.ran(), Ran::No);
     assert!(error.to_string().contains("damaged"), "{error}");
 }
