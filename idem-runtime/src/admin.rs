@@ -112,6 +112,7 @@ impl Store {
     /// - [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn forget<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let slot = digest::slot(name, &key);
         loop {
             let expect = match self.state().find_standing(&[slot], deadline(WRITE_WAIT)) {
@@ -140,6 +141,7 @@ impl Store {
     /// - [`ErrorKind::Store`] if the record is damaged, or the store cannot be read or written.
     pub fn steal<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let slot = digest::slot(name, &key);
         let found =
             self.state().find_standing(&[slot], deadline(WRITE_WAIT)).map_err(ReadFailure::into_error)?;
@@ -160,6 +162,7 @@ impl Store {
     /// [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
         context::check_usable(self.state())?;
+        self.check_writable()?;
         let changes = self.state().backend.expired(limit)?;
         let replies: Vec<_> = changes.into_iter().map(|change| self.submit(change, Caller::Async)).collect();
         let mut purged = 0;
@@ -183,6 +186,7 @@ impl Store {
         T: Value,
     {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let bytes_max = self.state().settings.result_bytes_max;
         let encoded = codec::encode(value, None, bytes_max).map_err(|unstorable| {
             Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string())
@@ -254,6 +258,14 @@ impl Store {
         request.inside = context::is_in_call();
         context::submit(&*self.inner.engine, request, caller);
         reply
+    }
+
+    /// An error inside a `tx` body on this store, whose transaction would block the change for ever.
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        let store_id = &self.state().settings.store_id;
+        let waits_for_itself =
+            context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id));
+        if waits_for_itself { Err(refusal::transaction_not_passed()) } else { Ok(()) }
     }
 
     /// Makes a change. If its condition does not hold, returns the record in the slot.

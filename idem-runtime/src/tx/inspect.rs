@@ -43,8 +43,11 @@ impl Records for ConnectionRecords<'_> {
         Snapshot::new(found, wall_time(since), owner.map(|(_, facts)| facts.text()))
     }
 
+    fn check_writable(&self) -> Result<(), Error> {
+        acquire::check_connection(self.conn, &self.store_id)
+    }
+
     fn settle(&self, seen: &Record, new: Option<Record>) -> Result<bool, Error> {
-        acquire::check_connection(self.conn, &self.store_id)?;
         let mut savepoint = Savepoint::begin(self.conn)?;
         let new = new.map(|mut new| {
             savepoint.timeline.stamp(&mut new);

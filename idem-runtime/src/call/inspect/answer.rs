@@ -13,7 +13,6 @@ use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Change, Expect};
 use crate::protocol::decide::Standing;
 use crate::protocol::record::{Reason, Record, Status};
-use crate::scope::context;
 use crate::scope::interception::{Encode, Interception, Purpose, Settled, Verdict};
 use crate::store::Store;
 use crate::store::snapshot::Snapshot;
@@ -25,6 +24,9 @@ pub(crate) trait Records {
     fn find(&self, call: &Prepared, wait: Duration) -> Result<Option<Found>, Error>;
 
     fn snapshot(&self, found: Found) -> Snapshot;
+
+    /// An error if a change would wait for the code that makes it.
+    fn check_writable(&self) -> Result<(), Error>;
 
     /// Replaces a record, or deletes it. False if the record has changed since the read.
     fn settle(&self, seen: &Record, new: Option<Record>) -> Result<bool, Error>;
@@ -105,6 +107,7 @@ fn settle(
             (Settled::Done, Some(Ok(stored)))
         }
     };
+    records.check_writable()?;
     loop {
         let Some(found) = find(call, records, WRITE_WAIT)? else { return Ok(Settled::NotInDoubt(None)) };
         let record = &found.record;
@@ -130,11 +133,11 @@ impl Records for Store {
         Snapshot::of(state(self), found, 0)
     }
 
+    fn check_writable(&self) -> Result<(), Error> {
+        Store::check_writable(self)
+    }
+
     fn settle(&self, seen: &Record, new: Option<Record>) -> Result<bool, Error> {
-        let store_id = &state(self).settings.store_id;
-        if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
-            return Err(refusal::transaction_not_passed());
-        }
         let slot = seen.slot;
         let expect = Expect::Exactly(seen.claim, seen.status);
         let new = new.map(|new| state(self).stamped(new));
