@@ -1,33 +1,34 @@
 //! The methods of an operator: get, list, count, forget, steal, purge, record, verify.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::backend::request::{Caller, OnFailure, Reply, Request};
-use crate::backend::{Found, ReadFailure, Search};
+use crate::backend::{Found, ReadFailure};
 use crate::bounds::{KeyValue, Value};
 use crate::call::refusal;
 use crate::encoding::codec::{self, Stored};
 use crate::encoding::digest::{self, Slot};
 use crate::encoding::fingerprint::Fingerprint;
 use crate::encoding::key::Key;
-use crate::engine::state::StoreState;
+use crate::engine::state::{READ_WAIT, StoreState, WRITE_WAIT};
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::policy::Lifetime;
 use crate::protocol::change::{Change, Expect};
+use crate::protocol::decide::Standing;
 use crate::protocol::record::{Mark, Reason, Record, Status};
 use crate::scope::context;
 use crate::store::snapshot::{Filter, Snapshot};
 use crate::store::{Stats, Store};
+use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
-/// How long the write of an operator waits for its commit.
-const WRITE_WAIT: Duration = Duration::from_secs(30);
-
 impl Store {
-    /// Returns the record of a call. `None` if the call has no record.
+    /// Returns the record of a call. `None` if the call has no record, or one whose `ttl` is over.
+    ///
+    /// If the end of the call is not written yet, waits for the write, at most a second.
     ///
     /// ```
     /// use idem_runtime::{Error, Store, call};
@@ -46,31 +47,38 @@ impl Store {
     pub fn get<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<Option<Snapshot>, Error> {
         let key = self.key(name, key)?;
         let state = self.state();
-        let found =
-            state.find_slots(&[digest::slot(name, &key)]).map_err(|error| error.about(name, key.as_str()))?;
+        let found = state.find_standing(&[digest::slot(name, &key)], deadline(READ_WAIT));
+        let found = found.map_err(|failure| failure.into_error().about(name, key.as_str()))?;
         Ok(found.map(|found| Snapshot::of(state, found, 0)))
     }
 
     /// Returns the records that match a filter, in the order in which they were first made.
     ///
     /// The filter limits the number of records. For the next page, pass the last record to [`Filter::after`]. The list
-    /// leaves out damaged records; [`verify`](Store::verify) finds them.
+    /// leaves out records whose `ttl` is over, and damaged records; [`verify`](Store::verify) finds the damaged ones.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] if the store cannot be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Snapshot>, Error> {
         let state = self.state();
         context::check_usable(state)?;
+        let until = deadline(READ_WAIT);
         let mut snapshots = Vec::new();
         let mut selection = filter.selection();
         while snapshots.len() < filter.limit {
             let page = state.backend.page(&selection)?;
             let Some((last, _)) = page.last() else { break };
             selection.after = *last;
-            let found = page.into_iter().filter_map(|(number, found)| Some((number, found?)));
-            let listed = found.map(|(number, found)| Snapshot::of(state, found, number));
-            let room = filter.limit - snapshots.len();
-            snapshots.extend(listed.filter(|snapshot| filter.admits(snapshot)).take(room));
+            for (number, found) in page {
+                let found = state.after_queued_write(found, until).map_err(ReadFailure::into_error)?;
+                let Some(found) = found.filter(|found| found.standing() != Standing::Absent) else {
+                    continue;
+                };
+                let snapshot = Snapshot::of(state, found, number);
+                if filter.admits(&snapshot) && snapshots.len() < filter.limit {
+                    snapshots.push(snapshot);
+                }
+            }
         }
         Ok(snapshots)
     }
@@ -93,7 +101,7 @@ impl Store {
         })
     }
 
-    /// Deletes the record of a finished call or of a call in doubt. True if there was a record.
+    /// Deletes the record of a finished call or of a call in doubt. True if there was a record whose `ttl` is not over.
     ///
     /// The next call runs the body. A damaged record is deleted too. To record the outcome of a call in doubt, use
     /// [`settle`](crate::settle) instead.
@@ -104,11 +112,12 @@ impl Store {
     /// - [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn forget<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let slot = digest::slot(name, &key);
         loop {
-            let expect = match self.state().find(Search::Slots(vec![slot])) {
+            let expect = match self.state().find_standing(&[slot], deadline(WRITE_WAIT)) {
                 Ok(None) => return Ok(false),
-                Ok(Some(found)) => expect_unheld(&found)?,
+                Ok(Some(found)) => expect_unheld(self.state(), &found)?,
                 Err(ReadFailure::Damaged(_)) => Expect::Any,
                 Err(ReadFailure::Store(error)) => return Err(error),
             };
@@ -132,10 +141,11 @@ impl Store {
     /// - [`ErrorKind::Store`] if the record is damaged, or the store cannot be read or written.
     pub fn steal<K: KeyValue + ?Sized>(&self, name: &str, key: &K) -> Result<bool, Error> {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let slot = digest::slot(name, &key);
-        let found = self.state().find_slots(&[slot])?;
-        let Some(record) = found.map(|found| found.record).filter(|record| record.status == Status::Running)
-        else {
+        let found =
+            self.state().find_standing(&[slot], deadline(WRITE_WAIT)).map_err(ReadFailure::into_error)?;
+        let Some(Found { record, .. }) = found.filter(|found| found.standing() == Standing::Running) else {
             return Ok(false);
         };
         let new = Some(self.state().stamped(record.in_doubt(Reason::Stolen)));
@@ -152,6 +162,7 @@ impl Store {
     /// [`ErrorKind::Store`] if the store cannot be read or written.
     pub fn purge_expired(&self, limit: u32) -> Result<usize, Error> {
         context::check_usable(self.state())?;
+        self.check_writable()?;
         let changes = self.state().backend.expired(limit)?;
         let replies: Vec<_> = changes.into_iter().map(|change| self.submit(change, Caller::Async)).collect();
         let mut purged = 0;
@@ -161,7 +172,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Records a call as done with `value`, without running a body. False if the call has a record already.
+    /// Records a call as done with `value`, without running a body. False if the call has a record whose `ttl` is not over.
     ///
     /// Use this method to move records from another store. The record has no fingerprint and is kept forever.
     ///
@@ -175,6 +186,7 @@ impl Store {
         T: Value,
     {
         let key = self.key(name, key)?;
+        self.check_writable()?;
         let bytes_max = self.state().settings.result_bytes_max;
         let encoded = codec::encode(value, None, bytes_max).map_err(|unstorable| {
             Error::new(ErrorKind::BadArgument, Ran::No, unstorable.to_string())
@@ -183,8 +195,19 @@ impl Store {
         })?;
         let slot = digest::slot(name, &key);
         let new = self.done_record(slot, name, &key, encoded.stored);
-        let expect = Expect::Free { over: None, nor_in: Vec::new(), expired: Vec::new() };
-        Ok(self.write(Change { slot, expect, new: Some(new) })?.is_none())
+        loop {
+            let found =
+                self.state().find_written(slot, deadline(WRITE_WAIT)).map_err(ReadFailure::into_error)?;
+            if found.as_ref().is_some_and(|found| found.standing() != Standing::Absent) {
+                return Ok(false);
+            }
+            let over = found.map(|expired| expired.record.claim);
+            let expect = Expect::Free { over, nor_in: Vec::new(), expired: Vec::new() };
+            if self.write(Change { slot, expect, new: Some(new.clone()) })?.is_none() {
+                return Ok(true);
+            }
+            // Another process has changed the record since the read.
+        }
     }
 
     /// Checks the whole database and every record. Returns a description of each fault, or an empty list.
@@ -237,16 +260,21 @@ impl Store {
         reply
     }
 
+    /// An error inside a `tx` body on this store, whose transaction would block the change for ever.
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        let store_id = &self.state().settings.store_id;
+        let waits_for_itself =
+            context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id));
+        if waits_for_itself { Err(refusal::transaction_not_passed()) } else { Ok(()) }
+    }
+
     /// Makes a change. If its condition does not hold, returns the record in the slot.
-    pub(crate) fn write(&self, change: Change) -> Result<Option<Standing>, Error> {
+    pub(crate) fn write(&self, change: Change) -> Result<Option<Option<Box<Record>>>, Error> {
         wait(&self.submit(change, Caller::Blocking))
     }
 }
 
-/// The record in the slot of a change that was not made.
-pub(crate) type Standing = Option<Box<Record>>;
-
-fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
+fn wait(reply: &OneShot<Reply>) -> Result<Option<Option<Box<Record>>>, Error> {
     match reply.wait(Instant::now() + WRITE_WAIT) {
         Some(Reply::Written) => Ok(None),
         Some(Reply::Stands(standing)) => Ok(Some(standing)),
@@ -257,10 +285,10 @@ fn wait(reply: &OneShot<Reply>) -> Result<Option<Standing>, Error> {
 }
 
 /// The condition of a write on a record that no owner runs. An error if the call runs.
-fn expect_unheld(found: &Found) -> Result<Expect, Error> {
+fn expect_unheld(state: &StoreState, found: &Found) -> Result<Expect, Error> {
     let record = &found.record;
-    if found.is_held() {
-        return Err(refusal::running().about(&record.name, &record.key));
+    if found.standing() == Standing::Running {
+        return Err(refusal::held(state, record).about(&record.name, &record.key));
     }
     Ok(Expect::Exactly(record.claim, record.status))
 }

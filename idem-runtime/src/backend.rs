@@ -18,8 +18,8 @@ use std::time::{Duration, SystemTime};
 use crate::encoding::digest::Slot;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::protocol::change::{Applied, Change};
-use crate::protocol::decide::{Expired, Holder};
-use crate::protocol::record::{Mark, Record, RecordRef, Status};
+use crate::protocol::decide::{Holder, Standing, View};
+use crate::protocol::record::{Mark, Record, RecordRef};
 use crate::waiting::oneshot::OneShot;
 
 pub(crate) mod request;
@@ -143,18 +143,9 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn expired(&self) -> Expired {
-        Expired::of(&self.record.borrowed(), self.age_ms)
-    }
-
-    /// Whether the call was cut off: the record is running and its holder is gone.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.record.status == Status::Running && self.holder.is_gone()
-    }
-
-    /// Whether an owner runs the call, or may run it.
-    pub(crate) fn is_held(&self) -> bool {
-        self.record.status == Status::Running && !self.holder.is_gone()
+    /// What the record is for somebody who asks now.
+    pub(crate) fn standing(&self) -> Standing {
+        View::of(&*self.record, self.holder, self.age_ms, false).standing()
     }
 }
 

@@ -139,6 +139,7 @@ impl Submit for Engine {
             && self.state.queue.try_begin_inline();
         let left = if may_write { self.write_inline(request) } else { Some(request) };
         if let Some(request) = left {
+            self.state.note_ending(&request);
             self.state.queue.push(request);
         }
     }

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 
 use crate::bounds::{IntoError, Outcome};
 use crate::call::body::BodyScope;
+use crate::call::inspect::answer::check_result;
 use crate::call::invocation::intercept;
 use crate::call::prepared::{Plan, Prepared};
 use crate::call::run::into_return_type;
@@ -34,10 +35,12 @@ use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
 use crate::tx::acquire::Acquired;
+use crate::tx::inspect::ConnectionRecords;
 
 mod acquire;
 mod claim;
 mod connection;
+mod inspect;
 mod savepoint;
 
 /// A call whose record is written in a transaction of the user, created by [`Call::tx`] and made by
@@ -153,7 +156,11 @@ where
     R: Outcome,
     P: ErrPolicy<R::Err>,
 {
-    let (plan, observer) = intercept(plan)?;
+    let (plan, observer) = intercept(plan, check_result::<R::Ok>, |plan| {
+        let call = plan.prepare()?;
+        let store_id = connection::store_id(conn).map_err(|error| call.with_identity(error))?;
+        Ok((call, ConnectionRecords { conn, store_id }))
+    })?;
     let call = plan.prepare()?;
     make_prepared(&call, conn, observer.as_deref(), policy, body).map_err(|error| call.with_identity(error))
 }

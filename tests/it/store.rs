@@ -19,6 +19,8 @@ mod inline_writes;
 mod lifecycle;
 // `get`, `list`, `forget`, `settle` and the other tools of an operator.
 mod operators;
+// What operators see right after the end of a call, and after the end of a record.
+mod operators_now;
 // Paths of a store.
 #[cfg(unix)]
 mod paths;

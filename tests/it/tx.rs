@@ -7,6 +7,8 @@ mod connection;
 // `kill -9` at every statement.
 #[cfg(unix)]
 mod crash;
+// `peek` and `settle`.
+mod inspect;
 // Other calls in the body, and the call through a shared store.
 mod nested;
 // `tx` between processes.

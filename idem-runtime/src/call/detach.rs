@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
+use crate::call::inspect::answer::check_result;
 use crate::call::invocation::{Invocation, Lookup};
 use crate::call::prepared::Plan;
 use crate::call::recover::{IntoVerdict, Recovered, State};
@@ -149,7 +150,7 @@ where
     F: FnOnce() -> Fut + Send + 'static,
 {
     let runtime = runtime()?;
-    let invocation = Invocation::new(plan)?;
+    let invocation = Invocation::new(plan, check_result::<R::Ok>)?;
     let known = match invocation.lookup(&on_err, Status::is_finished) {
         Ok(Lookup::Answer(answer)) => return Ok(answer),
         Ok(Lookup::Unanswered(known)) => known,

@@ -27,11 +27,14 @@ fn no_call() -> Error {
 
 /// Returns the record of the call that `call` makes, without making the call.
 ///
-/// `call` must make exactly one idempotent call. `None` if this call has no record. Arguments other than the key are
-/// not compared.
+/// `call` must make exactly one idempotent call. `None` if this call has no record, or one whose `ttl` is over. The
+/// record is read where the call keeps it: in its store, or for a `tx` call through its connection. If the end of the
+/// call is not written yet, waits for the write, at most a second.
 ///
 /// # Errors
-/// [`ErrorKind::BadArgument`] if `call` makes no idempotent call. Otherwise the error that prevents the read.
+/// - [`ErrorKind::Mismatch`] if the record is that of a call with other arguments.
+/// - [`ErrorKind::BadArgument`] if `call` makes no idempotent call.
+/// - Otherwise the error that prevents the read.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, peek};
@@ -99,12 +102,14 @@ fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
 /// Settles the call in doubt that `call` makes: records `verdict` without running the body.
 ///
 /// `call` must make exactly one idempotent call. The result in the verdict has the result type of the function. If the
-/// call is not in doubt, the record stays unchanged.
+/// call is not in doubt, the record stays unchanged. The record of a `tx` call is settled through its connection: inside
+/// a transaction of the caller, the verdict is part of that transaction.
 ///
 /// # Errors
 /// - [`ErrorKind::Running`] if the call is running.
-/// - [`ErrorKind::BadArgument`] if the verdict is [`Verdict::Unknown`], if its value cannot be stored, or if `call`
-///   makes no idempotent call.
+/// - [`ErrorKind::Mismatch`] if the record is that of a call with other arguments.
+/// - [`ErrorKind::BadArgument`] if the verdict is [`Verdict::Unknown`], if its value cannot be stored or is not a result
+///   of the function, or if `call` makes no idempotent call. Nothing is written.
 /// - [`ErrorKind::Store`] if the record cannot be read or written.
 ///
 /// ```

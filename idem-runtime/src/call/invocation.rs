@@ -8,6 +8,7 @@ use crate::bounds::Value;
 use crate::call::acquire::{Acquisition, Known, Ready, Step};
 use crate::call::claim::Claim;
 use crate::call::inspect::answer;
+use crate::call::inspect::answer::{CheckResult, Records};
 use crate::call::prepared::{Plan, Prepared};
 use crate::call::{acquire, outcome, refusal};
 use crate::engine::Engine;
@@ -41,8 +42,8 @@ impl Invocation {
     /// Prepares a call and finds its store.
     ///
     /// Fails also if the call is only inspected, or if the `tx` body around the call holds the write lock of the store.
-    pub(crate) fn new(plan: Plan) -> Result<Invocation, Error> {
-        let (plan, observer) = intercept(plan)?;
+    pub(crate) fn new(plan: Plan, check: CheckResult) -> Result<Invocation, Error> {
+        let (plan, observer) = intercept(plan, check, prepare)?;
         let (call, store) = prepare(plan)?;
         let scope = context::scope();
         let store_id = &store.inner.engine.state.settings.store_id;
@@ -176,10 +177,14 @@ impl Invocation {
 /// Takes the interception in scope, and gives it back if it observes the call.
 ///
 /// If the interception inspects the call instead, answers the interception and gives the error `not_made`.
-pub(crate) fn intercept(plan: Plan) -> Result<(Plan, Option<Arc<Interception>>), Error> {
+pub(crate) fn intercept<R: Records>(
+    plan: Plan,
+    check: CheckResult,
+    prepare: impl FnOnce(Plan) -> Result<(Prepared, R), Error>,
+) -> Result<(Plan, Option<Arc<Interception>>), Error> {
     let interception = context::scope().consume_interception()?;
     if let Some(look) = interception.as_ref().filter(|interception| interception.is_look()) {
-        answer::answer(look, prepare(plan));
+        answer::answer(look, prepare(plan), check);
         return Err(interception::not_made());
     }
     Ok((plan, interception))

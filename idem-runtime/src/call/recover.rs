@@ -8,6 +8,7 @@ use std::fmt::Display;
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
+use crate::call::inspect::answer::check_result;
 use crate::call::invocation::Invocation;
 use crate::call::recover::hook::Recovery;
 use crate::call::run::into_return_type;
@@ -101,7 +102,7 @@ impl<P, M> Call<P, M> {
         V: IntoVerdict<T>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Invocation::new(plan) {
+        let state = match Invocation::new(plan, check_result::<T>) {
             Ok(invocation) => {
                 let recovery = invocation.recover(hook);
                 State::of(invocation, recovery)
@@ -127,7 +128,7 @@ impl<P, M> Call<P, M> {
         Fut: Future<Output = V>,
     {
         let Call { plan, on_err, map_err } = self;
-        let state = match Invocation::new(plan) {
+        let state = match Invocation::new(plan, check_result::<T>) {
             Ok(invocation) => {
                 let recovery = invocation.recover_async(hook).await;
                 State::of(invocation, recovery)

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::encoding::fingerprint::Difference;
+use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::protocol::decide::Decision;
 use crate::protocol::record::{Reason, Record, RecordOf, Status};
+use crate::waiting::in_flight::Progress;
 
 /// The `retry_after` of a call that is refused because it is still running.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -55,6 +57,15 @@ pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decisi
         (_, Some(Reason::Dropped)) => refused(doubt).advise(Advice::Detach),
         _ => refused(doubt),
     }
+}
+
+/// The error of an operator's change to a call that runs, or whose end the writer thread could not write yet.
+pub(crate) fn held(state: &StoreState, record: &Record) -> Error {
+    if state.in_flight.progress(record.claim) == Progress::Ending {
+        let message = "the call has ended, and its end is not written yet";
+        return Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::SlowWrite).after(RETRY_AFTER);
+    }
+    running()
 }
 
 /// The error of an operator's change to a running call.

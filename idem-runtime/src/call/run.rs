@@ -10,6 +10,7 @@ use crate::bounds::{IntoError, Outcome};
 use crate::call::acquire::Ready;
 use crate::call::body::BodyScope;
 use crate::call::claim::Claim;
+use crate::call::inspect::answer::check_result;
 use crate::call::invocation::{Invocation, Lookup};
 use crate::call::{Call, outcome};
 use crate::error::{Error, ErrorKind};
@@ -47,7 +48,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = Invocation::new(plan).and_then(|invocation| {
+        let answer = Invocation::new(plan, check_result::<R::Ok>).and_then(|invocation| {
             let answer = invocation.make(&on_err, body);
             answer.map_err(|error| invocation.call.with_identity(error))
         });
@@ -93,7 +94,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = match Invocation::new(plan) {
+        let answer = match Invocation::new(plan, check_result::<R::Ok>) {
             Ok(invocation) => {
                 let answer = invocation.make_async(on_err, body).await;
                 answer.map_err(|error| invocation.call.with_identity(error))

@@ -5,17 +5,23 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::backend::request::{OnFailure, Request};
 use crate::backend::{Backend, Ended, FindReply, Found, Poison, ReadFailure, Search};
 use crate::encoding::digest::Slot;
 use crate::engine::queue::Queue;
 use crate::error::{Advice, Error};
+use crate::protocol::decide::{Holder, Standing};
 use crate::protocol::record::{Record, RecordRef};
-use crate::waiting::in_flight::InFlight;
+use crate::waiting::in_flight::{InFlight, Progress};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::{Poll, Watcher};
 
 /// How long a blocked read waits for the answer of the backend.
 const FIND_WAIT: Duration = Duration::from_secs(30);
+/// How long the read of an operator waits for the write of a call that has just ended.
+pub(crate) const READ_WAIT: Duration = Duration::from_secs(1);
+/// How long the write of an operator waits for its commit, and for the write of a call that has just ended.
+pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(30);
 
 /// The state of one open store, apart from its writer.
 #[derive(Debug)]
@@ -167,9 +173,49 @@ impl StoreState {
         answer.unwrap_or_else(|| Err(ReadFailure::Store(not_read())))
     }
 
-    /// The record under the first of `slots` that has one.
-    pub(crate) fn find_slots(&self, slots: &[Slot]) -> Result<Option<Found>, Error> {
-        self.find(Search::Slots(slots.to_vec())).map_err(ReadFailure::into_error)
+    /// Finds what stands under a call for somebody who asks now.
+    ///
+    /// `slots` are those of its name and its earlier names. An expired record counts as absent, so it hides no record in
+    /// a later slot. If the end of a call is queued, waits for its write until `deadline`.
+    pub(crate) fn find_standing(&self, slots: &[Slot], deadline: Instant) -> FindReply {
+        for slot in slots {
+            let found = self.find_written(*slot, deadline)?;
+            if let Some(found) = found.filter(|found| found.standing() != Standing::Absent) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds the record in a slot, expired or not. If the end of its call is queued, waits for the write until `deadline`.
+    pub(crate) fn find_written(&self, slot: Slot, deadline: Instant) -> FindReply {
+        let found = self.find(Search::Slots(vec![slot]))?;
+        self.after_queued_write(found, deadline)
+    }
+
+    /// Reads a record again after the queued write of its call, if there is one.
+    pub(crate) fn after_queued_write(&self, mut found: Option<Found>, deadline: Instant) -> FindReply {
+        while let Some(Found { record, holder: Holder::Local, .. }) = &found {
+            match self.in_flight.progress(record.claim) {
+                Progress::Running => break,
+                Progress::Ended => {}
+                Progress::Ending => {
+                    let waiter = self.in_flight.subscribe_local(record.claim);
+                    if waiter.is_some_and(|waiter| waiter.signal.wait(deadline).is_none()) {
+                        break;
+                    }
+                }
+            }
+            found = self.find(Search::Slots(vec![record.slot]))?;
+        }
+        Ok(found)
+    }
+
+    /// Notes the end of a call whose write is about to be queued.
+    pub(crate) fn note_ending(&self, request: &Request) {
+        if let (Some(claim), OnFailure::RetryForever) = (request.change.expect.claim(), request.on_failure) {
+            self.in_flight.note_ending(claim);
+        }
     }
 
     /// The record with the marks of the backend, for a write that follows at once.

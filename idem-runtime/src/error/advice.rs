@@ -38,6 +38,8 @@ advice! {
     PositiveTtl: "Use a `ttl` that is longer than the delay of any retry.",
     StorableResult: "Settle with `Verdict::DoneWithoutResult`, or return a smaller or simpler value.",
     KnownVerdict: "Settle with `Verdict::Done`, `DoneWithoutResult` or `NotDone`.",
+    VerdictType: "Settle with a value of the type that the function returns.",
+    SettleTx: "Check the effect, then call `settle` with the call and its connection.",
     OneCall: "Make exactly one idempotent call inside the closure.",
     NeedsTokio: "Call from inside a tokio runtime, or without `detach`.",
     // The caller's transaction.

@@ -40,6 +40,13 @@ pub(crate) struct OwnerFacts {
     pub(crate) host: String,
 }
 
+impl OwnerFacts {
+    /// Names the owner for people: its process and its host.
+    pub(crate) fn text(&self) -> String {
+        format!("process {} on {}", self.pid, self.host)
+    }
+}
+
 impl OwnerFile {
     /// Creates and locks the file. The token must be new and unpublished.
     ///

@@ -91,6 +91,30 @@ impl View {
     }
 }
 
+/// What stands in a slot for somebody who asks now: a caller or an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The record has expired and counts as absent. Only a finished record expires.
+    Absent,
+    Running,
+    /// The call was cut off, or is recorded as in doubt.
+    InDoubt,
+    Finished,
+}
+
+impl View {
+    pub(crate) fn standing(self) -> Standing {
+        match (self.status, self.holder) {
+            (Status::InDoubt, _) | (Status::Running, Holder::Dead | Holder::Nobody) => Standing::InDoubt,
+            (Status::Running, Holder::Local | Holder::Alive | Holder::Unknown) => Standing::Running,
+            (Status::Done | Status::Failed, _) if self.expired == Expired::Record && !self.waited => {
+                Standing::Absent
+            }
+            (Status::Done | Status::Failed, _) => Standing::Finished,
+        }
+    }
+}
+
 /// The mode of the caller for an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -122,29 +146,16 @@ pub(crate) enum Decision {
 
 /// The decision about a found record. If there is no record, the call claims.
 pub(crate) fn decide(view: View, mode: Mode) -> Decision {
-    if is_absent(view) {
-        return Decision::Claim;
+    match view.standing() {
+        Standing::Absent => Decision::Claim,
+        _ if view.differs => Decision::RefuseMismatch,
+        Standing::InDoubt => interrupted(view.unreturned, mode),
+        Standing::Running if view.reentrant => Decision::RefuseReentrant,
+        Standing::Running => Decision::Wait,
+        Standing::Finished if !view.has_result => Decision::RefuseResultGone,
+        Standing::Finished if view.expired != Expired::No && !view.waited => Decision::RefuseResultGone,
+        Standing::Finished => Decision::Replay,
     }
-    if view.differs {
-        return Decision::RefuseMismatch;
-    }
-    match (view.status, view.holder) {
-        (Status::InDoubt, _) | (Status::Running, Holder::Dead | Holder::Nobody) => {
-            interrupted(view.unreturned, mode)
-        }
-        (Status::Running, _) if view.reentrant => Decision::RefuseReentrant,
-        (Status::Running, Holder::Local | Holder::Alive | Holder::Unknown) => Decision::Wait,
-        (Status::Done | Status::Failed, _) if !view.has_result => Decision::RefuseResultGone,
-        (Status::Done | Status::Failed, _) if view.expired != Expired::No && !view.waited => {
-            Decision::RefuseResultGone
-        }
-        (Status::Done | Status::Failed, _) => Decision::Replay,
-    }
-}
-
-/// Whether the record counts as absent. Only a finished record expires.
-fn is_absent(view: View) -> bool {
-    view.status.is_finished() && view.expired == Expired::Record && !view.waited
 }
 
 /// The limit of `rerun` protects from bodies that end their process, so an attempt that returned does not count.

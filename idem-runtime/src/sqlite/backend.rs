@@ -253,7 +253,7 @@ impl Backend for SqliteBackend {
 
     fn owner_text(&self, owner: i64) -> Option<String> {
         let (_, facts) = self.owner_facts(owner).ok()??;
-        Some(format!("process {} on {}", facts.pid, facts.host))
+        Some(facts.text())
     }
 
     fn close_reads(&self) {

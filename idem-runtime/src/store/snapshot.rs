@@ -1,14 +1,14 @@
 //! Records as an operator sees them, and the filter of a list.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::{Found, Selection};
 use crate::bounds::Value;
 use crate::encoding::codec;
 use crate::engine::state::StoreState;
 use crate::error::{Error, ErrorKind, Ran};
-use crate::protocol::decide::Expired;
+use crate::protocol::decide::{Expired, Standing};
 use crate::protocol::record::{Reason, Record, Status};
 
 /// The default limit of a list, and the size of one read, in records.
@@ -20,10 +20,10 @@ pub struct Snapshot {
     record: Arc<Record>,
     number: i64,
     status: Status,
-    expired: Expired,
     age: Option<Duration>,
     since: SystemTime,
     owner: Option<String>,
+    taken: Instant,
 }
 
 impl Snapshot {
@@ -70,9 +70,13 @@ impl Snapshot {
         self.owner.as_deref()
     }
 
-    /// Whether the `ttl` of the record is over. The next call then runs, and the record will be purged.
+    /// Whether the `ttl` of the record has ended since the snapshot was taken. The next call then runs.
+    ///
+    /// The store shows no record whose `ttl` is over already.
     pub fn is_expired(&self) -> bool {
-        self.expired == Expired::Record
+        let age = self.age.map(|age| age.saturating_add(self.taken.elapsed()).as_millis());
+        let age_ms = age.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        Expired::of(&*self.record, age_ms) == Expired::Record
     }
 
     /// The stored result of a done call.
@@ -95,11 +99,18 @@ impl Snapshot {
     }
 
     pub(crate) fn of(state: &StoreState, found: Found, number: i64) -> Snapshot {
-        let status = if found.is_cut_off() { Status::InDoubt } else { found.record.status };
-        let age = found.age_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
         let since = state.backend.wall_time(found.record.at);
         let owner = state.backend.owner_text(found.record.owner);
-        Snapshot { expired: found.expired(), record: found.record, number, status, age, since, owner }
+        Snapshot { number, ..Snapshot::new(found, since, owner) }
+    }
+
+    pub(crate) fn new(found: Found, since: SystemTime, owner: Option<String>) -> Snapshot {
+        let status = match found.standing() {
+            Standing::InDoubt => Status::InDoubt,
+            Standing::Running | Standing::Finished | Standing::Absent => found.record.status,
+        };
+        let age = found.age_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        Snapshot { record: found.record, number: 0, status, age, since, owner, taken: Instant::now() }
     }
 }
 

@@ -29,12 +29,8 @@ pub(super) fn acquire<'conn>(
     store_id: &[u8; 16],
     mode: Mode,
 ) -> Result<Acquired<'conn>, Error> {
-    check_journal(conn)?;
+    check_connection(conn, store_id)?;
     if conn.is_autocommit() {
-        if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
-            return Err(refusal::transaction_not_passed());
-        }
-        check_durable(conn)?;
         // A replay needs no write lock.
         let timeline = timeline(conn)?.0;
         if let Found::Answer(record) = find(conn, call, store_id, &timeline, mode)? {
@@ -55,6 +51,18 @@ pub(super) fn acquire<'conn>(
     Ok(Acquired::Claimed(Box::new(claim)))
 }
 
+/// Checks that the connection may write the record of a call, and that a commit of its own is on disk.
+pub(super) fn check_connection(conn: &Connection, store_id: &[u8; 16]) -> Result<(), Error> {
+    check_journal(conn)?;
+    if !conn.is_autocommit() {
+        return Ok(());
+    }
+    if context::scope().call.as_ref().is_some_and(|outer| outer.holds_transaction(store_id)) {
+        return Err(refusal::transaction_not_passed());
+    }
+    check_durable(conn)
+}
+
 enum Found {
     Absent,
     Answer(Box<Record>),
@@ -73,9 +81,7 @@ fn find(
     let Some((record, expired)) = record(conn, call, timeline)? else { return Ok(Found::Absent) };
     let difference = call.difference(&record.borrowed())?;
     let reentrant = call.is_reentrant(store_id);
-    // A running record of a `tx` call is visible outside of its transaction only if the body ended the transaction.
-    let ended = record.owner == NO_OWNER && !reentrant;
-    let holder = if ended { Holder::Nobody } else { Holder::Alive };
+    let holder = holder(&record, reentrant);
     let age_ms = timeline.age_ms(record.at);
     let view = View { reentrant, ..View::of(&record, holder, age_ms, difference.is_some()) };
     match decide(view, mode) {
@@ -87,8 +93,9 @@ fn find(
         Decision::RefuseReentrant => Err(refusal::reentrant()),
         Decision::RefuseResultGone => Err(refusal::result_gone(&record)),
         refusal @ (Decision::RefuseInDoubt | Decision::RefuseExhausted) => {
-            let reason = record.reason.or(ended.then_some(Reason::TransactionEnded));
-            Err(refusal::in_doubt(&record, reason, refusal))
+            let ended = (holder == Holder::Nobody).then_some(Reason::TransactionEnded);
+            let doubt = refusal::in_doubt(&record, record.reason.or(ended), refusal);
+            Err(doubt.advise(Advice::SettleTx))
         }
     }
 }
@@ -96,7 +103,7 @@ fn find(
 /// The first record of the call that has not expired, or else the first one, with the claims of all expired records.
 ///
 /// Reads the slots of the name and of the earlier names.
-fn record(
+pub(super) fn record(
     conn: &Connection,
     call: &Prepared,
     timeline: &Timeline,
@@ -111,7 +118,14 @@ fn record(
     Ok(records.into_iter().next().map(|record| (record, expired)))
 }
 
-fn running_outside() -> Error {
+/// The holder of a record, as far as the connection shows.
+///
+/// A running record of a `tx` call is visible outside of its transaction only if the body ended the transaction.
+pub(super) fn holder(record: &Record, reentrant: bool) -> Holder {
+    if record.owner == NO_OWNER && !reentrant { Holder::Nobody } else { Holder::Alive }
+}
+
+pub(super) fn running_outside() -> Error {
     let message = "the same call is running, or was cut off, outside of this transaction";
     Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::OneMode)
 }

@@ -38,10 +38,22 @@ impl Drop for Handoff {
     }
 }
 
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Running,
+    /// The call has ended, and its write is queued.
+    Ending,
+    /// The write of the end is done.
+    Ended,
+}
+
 #[derive(Debug, Default)]
 struct RunningCall {
     /// Whether this process runs the call.
     is_local: bool,
+    /// Whether the call has ended here and its write is queued.
+    is_ending: bool,
     waiters: Vec<WaiterSignal>,
 }
 
@@ -70,6 +82,22 @@ impl InFlight {
     /// Whether this process runs the call.
     pub(crate) fn is_local(&self, claim: u64) -> bool {
         lock(&self.0).get(&claim).is_some_and(|call| call.is_local)
+    }
+
+    /// Notes that the end of a call is queued for the writer.
+    pub(crate) fn note_ending(&self, claim: u64) {
+        if let Some(call) = lock(&self.0).get_mut(&claim) {
+            call.is_ending = true;
+        }
+    }
+
+    /// How far a call of this process has come.
+    pub(crate) fn progress(&self, claim: u64) -> Progress {
+        match lock(&self.0).get(&claim) {
+            Some(RunningCall { is_local: true, is_ending: false, .. }) => Progress::Running,
+            Some(RunningCall { is_local: true, is_ending: true, .. }) => Progress::Ending,
+            Some(RunningCall { is_local: false, .. }) | None => Progress::Ended,
+        }
     }
 
     /// The number of calls that this process runs.

@@ -9,8 +9,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use idem_runtime::{Call, Error, ErrorKind, Store, call, idempotent, with_store_async};
+use idem_tests::deadline;
 use idem_tests::form::Form;
-use idem_tests::halt::{Halt, pause};
+use idem_tests::halt::{Halt, LONG, pause};
 use idem_tests::plain::{block_on, poll_once, yield_now};
 
 const NAME: &str = "executor.pay";
@@ -100,6 +101,7 @@ fn a_waiting_task_sleeps_until_it_is_woken() {
 fn a_task_may_be_polled_too_often_and_with_changing_wakers() {
     let store = Store::temporary().unwrap();
     let (halt, running) = start(&store);
+    deadline::start_with(LONG);
     let mut waiter = Box::pin(pay(&store).run_async(async || Ok::<u32, Error>(2)));
     for _ in 0..100 {
         assert!(poll_once(waiter.as_mut()).is_pending());

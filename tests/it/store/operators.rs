@@ -183,9 +183,11 @@ fn peek_looks_through_the_call_and_makes_nothing() {
         assert_eq!(store.stats().unwrap().records, 0);
         sync("A-17", 1).unwrap();
         block_on(asynchronous("A-17", 2)).unwrap();
-        let record = peek(|| sync("A-17", 999)).unwrap().unwrap();
-        assert_eq!(record.result::<u32>().unwrap(), 1, "other arguments than the key do not matter");
-        let record = block_on(peek_async(asynchronous("A-17", 999))).unwrap().unwrap();
+        let record = peek(|| sync("A-17", 1)).unwrap().unwrap();
+        assert_eq!(record.result::<u32>().unwrap(), 1);
+        let other = block_on(peek_async(asynchronous("A-17", 999)));
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::Mismatch);
+        let record = block_on(peek_async(asynchronous("A-17", 2))).unwrap().unwrap();
         assert_eq!(record.result::<u32>().unwrap(), 2);
     });
 }

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use idem_runtime::{Call, ErrorKind, Store, call, on_err, with_store_async};
+use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
 use idem_tests::halt::{Halt, LONG, Runs, pause};
 use idem_tests::hand_clock::HandClock;
@@ -191,6 +192,7 @@ fn tasks_of_one_thread_wait_for_each_other() {
 #[test]
 fn a_task_that_waits_can_be_polled_on_any_thread() {
     let scene = Scene::new(Form::Sync);
+    deadline::start_with(LONG);
     let first = scene.form.spawn(pay(&scene.store), scene.body(ok));
     scene.halt.wait_for(1);
     let mut duplicate = Box::pin(pay(&scene.store).run_async(async || Ok::<usize, String>(2)));
