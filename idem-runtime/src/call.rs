@@ -27,6 +27,7 @@ pub(crate) mod prepared;
 pub(crate) mod recover;
 pub(crate) mod refusal;
 pub(crate) mod run;
+pub(crate) mod run_async;
 
 /// A call under construction, created by [`call`] and made by [`run`](Call::run) or [`run_async`](Call::run_async).
 ///

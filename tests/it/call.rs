@@ -19,6 +19,8 @@ mod errors;
 mod events;
 // Async calls without a runtime.
 mod executor;
+// The size of futures, and the stack that they need.
+mod future_size;
 // Calls inside calls.
 mod nested_calls;
 // Pairs of options.

@@ -18,7 +18,7 @@ use crate::event;
 use crate::protocol::decide::{Decision, Holder, Mode, View, decide};
 use crate::protocol::record::{Record, RecordRef, Status};
 use crate::sync::deadline;
-use crate::waiting::in_flight::{Completion, Handoff, Waiter};
+use crate::waiting::in_flight::{Completion, Turn, Waiter};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::PollRate;
 
@@ -83,8 +83,7 @@ pub(crate) struct Acquisition<'a> {
     unprovable: bool,
     /// Whether the last requested claim was for the recovery hook.
     recovering: bool,
-    /// The other waiters of a released call, passed to this one.
-    handoff: Option<Handoff>,
+    turn: Turn,
 }
 
 impl<'a> Acquisition<'a> {
@@ -108,7 +107,7 @@ impl<'a> Acquisition<'a> {
             expired: Vec::new(),
             unprovable: false,
             recovering: false,
-            handoff: None,
+            turn: Turn::default(),
         }
     }
 
@@ -147,9 +146,9 @@ impl<'a> Acquisition<'a> {
     fn step_from(&mut self, found: Found) -> Result<Option<Step>, Error> {
         let difference = self.call.difference(&found.record.borrowed())?;
         let decision = self.decide(&found, difference.is_some());
-        if !matches!(decision, Decision::Claim) {
-            // The call takes no claim, so the waiters in its handoff read the record themselves.
-            self.handoff = None;
+        if !matches!(decision, Decision::Claim | Decision::Wait) {
+            // This call does not take the claim, so the waiters behind it read the record themselves.
+            self.turn.handoff = None;
         }
         let Found { record, holder, .. } = found;
         Ok(Some(match decision {
@@ -212,7 +211,7 @@ impl<'a> Acquisition<'a> {
         self.waited = true;
         let Some(completion) = completion else { return Err(self.wait_timed_out()) };
         event::waited(&self.call.options.name, self.call.key.as_str(), self.started.elapsed().as_millis());
-        self.handoff = completion.handoff;
+        self.turn.handoff = completion.handoff;
         if let Some(record) = completion.record {
             self.known = Known::Record(record);
         }
@@ -234,9 +233,14 @@ impl<'a> Acquisition<'a> {
         if Instant::now() >= self.deadline {
             return Err(self.wait_timed_out());
         }
+        if self.unprovable {
+            // The waiters behind this call must notice the state of the owner themselves.
+            self.turn.handoff = None;
+        }
+        let in_flight = &self.state().in_flight;
         let waiter = match holder {
-            Holder::Local => self.state().in_flight.subscribe_local(record.claim),
-            _ => Some(self.state().in_flight.subscribe_remote(record.claim)),
+            Holder::Local => in_flight.subscribe_local(record.claim, &mut self.turn),
+            _ => Some(in_flight.subscribe_remote(record.claim, &mut self.turn)),
         };
         let rate = if holder == Holder::Local { PollRate::Slow } else { PollRate::Fast };
         Ok(waiter.map(|waiter| {

@@ -46,11 +46,6 @@ impl BodyScope {
         let _entered = context::enter(Arc::clone(&self.scope));
         body()
     }
-
-    /// Runs `future` with every poll inside the scope.
-    pub(crate) fn run_async<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        context::within(Arc::clone(&self.scope), future)
-    }
 }
 
 fn active_call(store_id: [u8; 16], record: &Record) -> ActiveCall {

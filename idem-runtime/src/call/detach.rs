@@ -3,8 +3,8 @@
 //! Only this module names tokio. The caller takes the claim itself. If the caller goes away before that, nothing
 //! happened. The body then runs in its own task, and a retry waits for the body like any duplicate.
 
-use std::future::Future;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use crate::call::invocation::{Invocation, Lookup};
 use crate::call::prepared::Plan;
 use crate::call::recover::{IntoVerdict, Recovered, State};
 use crate::call::run::into_return_type;
+use crate::call::run_async::Stage;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
@@ -185,13 +186,19 @@ where
     F: FnOnce() -> Fut + Send + 'static,
 {
     let (name, key) = (invocation.call.options.name.clone(), invocation.call.key.clone());
-    let counted = Running::enter();
-    let call = async move {
-        let _counted = counted;
-        let answer = invocation.finish_async(ready, on_err, body).await;
-        answer.map_err(|error| invocation.call.with_identity(error))
-    };
-    let task = runtime.spawn(event::in_current_span(context::within(context::scope(), call)));
+    let mut counted = Some(Running::enter());
+    let mut stage = Stage::Acquired { invocation, ready, on_err, body };
+    let scope = context::scope();
+    let call = poll_fn(move |context| stage.poll(context));
+    let call = context::within(
+        move || Arc::clone(&scope),
+        call,
+        move |answer| {
+            drop(counted.take());
+            answer
+        },
+    );
+    let task = runtime.spawn(event::in_current_span(call));
     match task.await {
         Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {

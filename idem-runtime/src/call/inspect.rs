@@ -21,6 +21,16 @@ fn scope(interception: &Arc<Interception>) -> Arc<Scope> {
     Arc::new(Scope { interception: Some(Arc::clone(interception)), ..Scope::clone(&outer) })
 }
 
+/// Runs a call under an interception. `end` makes the output from the answer of the call.
+fn intercepted<F: Future, T>(
+    interception: Arc<Interception>,
+    call: F,
+    end: impl Fn(F::Output, &Interception) -> T,
+) -> impl Future<Output = T> {
+    let around = Arc::clone(&interception);
+    context::within(move || scope(&around), call, move |answer| end(answer, &interception))
+}
+
 fn no_call() -> Error {
     Error::new(ErrorKind::BadArgument, Ran::No, "the closure made no idempotent call").advise(Advice::OneCall)
 }
@@ -83,10 +93,12 @@ pub fn peek<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<Option<Snapshot
 ///     Ok(peek_async(pay(invoice)).await?.is_some())
 /// }
 /// ```
-pub async fn peek_async<T, E>(call: impl Future<Output = Result<T, E>>) -> Result<Option<Snapshot>, Error> {
-    let interception = Interception::new(Purpose::Peek(Mutex::default()));
-    let _ = context::within(scope(&interception), call).await;
-    peeked(&interception)
+pub fn peek_async<T, E>(
+    call: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<Option<Snapshot>, Error>> {
+    intercepted(Interception::new(Purpose::Peek(Mutex::default())), call, |_, interception| {
+        peeked(interception)
+    })
 }
 
 fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
@@ -161,16 +173,14 @@ where
 ///     settle_async(Verdict::Done(42), pay(invoice)).await
 /// }
 /// ```
-pub async fn settle_async<T, E>(
+pub fn settle_async<T, E>(
     verdict: Verdict<T>,
     call: impl Future<Output = Result<T, E>>,
-) -> Result<Settled, Error>
+) -> impl Future<Output = Result<Settled, Error>>
 where
     T: Value + Send + 'static,
 {
-    let interception = settling(verdict);
-    let _ = context::within(scope(&interception), call).await;
-    settled(&interception)
+    intercepted(settling(verdict), call, |_, interception| settled(interception))
 }
 
 fn settling<T: Value + Send + 'static>(verdict: Verdict<T>) -> Arc<Interception> {
@@ -247,10 +257,10 @@ pub fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
 ///     seen.is_some_and(|seen| seen.replayed.is_some())
 /// }
 /// ```
-pub async fn observe_async<F: Future>(call: F) -> (F::Output, Option<Seen>) {
-    let interception = Interception::new(Purpose::Observe(Mutex::default()));
-    let answer = context::within(scope(&interception), call).await;
-    (answer, observed(&interception))
+pub fn observe_async<F: Future>(call: F) -> impl Future<Output = (F::Output, Option<Seen>)> {
+    intercepted(Interception::new(Purpose::Observe(Mutex::default())), call, |answer, interception| {
+        (answer, observed(interception))
+    })
 }
 
 fn observed(interception: &Interception) -> Option<Seen> {

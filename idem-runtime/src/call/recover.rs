@@ -12,6 +12,7 @@ use crate::call::inspect::answer::check_result;
 use crate::call::invocation::Invocation;
 use crate::call::recover::hook::Recovery;
 use crate::call::run::into_return_type;
+use crate::call::run_async::{RunAsync, Stage};
 use crate::error::Error;
 use crate::on_err::ErrPolicy;
 use crate::scope::interception::Verdict;
@@ -176,7 +177,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
     ///
     /// # Cancellation
     /// The effects of a drop are those of [`Call::run_async`].
-    pub async fn run_async<R, Fut, F>(self, body: F) -> R
+    pub fn run_async<R, Fut, F>(self, body: F) -> RunAsync<P, M, F, Fut>
     where
         R: Outcome<Ok = T>,
         P: ErrPolicy<R::Err>,
@@ -185,14 +186,13 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         F: FnOnce() -> Fut,
     {
         let Recovered { state, on_err, map_err } = self;
-        let answer = match state {
-            State::Ended(result) => result.map(Ok),
+        let stage = match state {
+            State::Ended(result) => Stage::Answered(result.map(Ok)),
             State::Ready(ready) => {
                 let (invocation, ready) = *ready;
-                let answer = invocation.finish_async(ready, on_err, body).await;
-                answer.map_err(|error| invocation.call.with_identity(error))
+                Stage::Acquired { invocation, ready, on_err, body }
             }
         };
-        into_return_type(answer, &map_err)
+        RunAsync::new(stage, map_err)
     }
 }

@@ -1,6 +1,7 @@
 //! Making a call: acquire the claim, run the body, hand its outcome to the writer, wait for the record.
 //!
-//! The sync and the async form take the same steps. Only their waits differ.
+//! The sync and the async form take the same steps. Only their waits differ. The async form is in
+//! [`crate::call::run_async`].
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::call::body::BodyScope;
 use crate::call::claim::Claim;
 use crate::call::inspect::answer::check_result;
 use crate::call::invocation::{Invocation, Lookup};
+use crate::call::run_async::{RunAsync, Stage};
 use crate::call::{Call, outcome};
 use crate::error::{Error, ErrorKind};
 use crate::on_err::ErrPolicy;
@@ -57,7 +59,8 @@ impl<P, M> Call<P, M> {
 
     /// Makes the call from async code, on any executor.
     ///
-    /// `body` is called after the claim is taken. The future of the body is polled in place.
+    /// `body` is called after the claim is taken. The future of the body has an allocation of its own; a replay allocates
+    /// none.
     ///
     /// # Errors
     /// The errors of [`run`](Call::run).
@@ -85,7 +88,7 @@ impl<P, M> Call<P, M> {
     /// # assert_eq!(paid?, 42);
     /// # Ok::<(), Error>(())
     /// ```
-    pub async fn run_async<R, Fut, F>(self, body: F) -> R
+    pub fn run_async<R, Fut, F>(self, body: F) -> RunAsync<P, M, F, Fut>
     where
         R: Outcome,
         P: ErrPolicy<R::Err>,
@@ -94,14 +97,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = match Invocation::new(plan, check_result::<R::Ok>) {
-            Ok(invocation) => {
-                let answer = invocation.make_async(on_err, body).await;
-                answer.map_err(|error| invocation.call.with_identity(error))
-            }
-            Err(error) => Err(error),
-        };
-        into_return_type(answer, &map_err)
+        RunAsync::new(Stage::Planned { plan, on_err, body }, map_err)
     }
 }
 
@@ -149,25 +145,6 @@ impl Invocation {
         }
     }
 
-    async fn make_async<R, P, Fut>(
-        &self,
-        policy: P,
-        body: impl FnOnce() -> Fut,
-    ) -> Result<Result<R::Ok, R::Err>, Error>
-    where
-        R: Outcome,
-        P: ErrPolicy<R::Err>,
-        Fut: Future<Output = R>,
-    {
-        match self.lookup(&policy, Status::is_finished)? {
-            Lookup::Answer(answer) => Ok(answer),
-            Lookup::Unanswered(known) => {
-                let ready = self.acquire_async(self.mode(), known).await?;
-                self.finish_async(ready, policy, body).await
-            }
-        }
-    }
-
     /// Replays, or runs the body under the claim.
     pub(crate) fn finish<R, P>(
         &self,
@@ -191,31 +168,8 @@ impl Invocation {
         recording.outcome(reply)
     }
 
-    pub(crate) async fn finish_async<R, P, Fut>(
-        &self,
-        ready: Ready,
-        policy: P,
-        body: impl FnOnce() -> Fut,
-    ) -> Result<Result<R::Ok, R::Err>, Error>
-    where
-        R: Outcome,
-        P: ErrPolicy<R::Err>,
-        Fut: Future<Output = R>,
-    {
-        let (claim, scope) = match ready.claim {
-            Ok(claim) => self.start(claim, ready.waited),
-            Err(record) => return self.replay(&record.borrowed(), ready.waited, &policy),
-        };
-        let outcome = scope.run_async(body()).await.into_result();
-        let (call, state) = (&self.call, self.state());
-        let recording =
-            outcome::record_outcome(call, state, claim, &scope.call, outcome, &policy, Caller::Async);
-        let reply = recording.reply.wait_async(recording.deadline, &state.watcher).await;
-        recording.outcome(reply)
-    }
-
     /// Reports and starts the claim. From now on, dropping the claim means that the call is in doubt.
-    fn start(&self, mut claim: Claim, waited: Duration) -> (Claim, BodyScope) {
+    pub(super) fn start(&self, mut claim: Claim, waited: Duration) -> (Claim, BodyScope) {
         self.report_executed(&claim, waited);
         let scope = BodyScope::of_claim(self.state(), &claim);
         claim.start();

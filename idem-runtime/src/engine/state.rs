@@ -12,7 +12,7 @@ use crate::engine::queue::Queue;
 use crate::error::{Advice, Error};
 use crate::protocol::decide::{Holder, Standing};
 use crate::protocol::record::{Record, RecordRef};
-use crate::waiting::in_flight::{InFlight, Progress};
+use crate::waiting::in_flight::{InFlight, Progress, Turn};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::{Poll, Watcher};
 
@@ -200,7 +200,7 @@ impl StoreState {
                 Progress::Running => break,
                 Progress::Ended => {}
                 Progress::Ending => {
-                    let waiter = self.in_flight.subscribe_local(record.claim);
+                    let waiter = self.in_flight.subscribe_local(record.claim, &mut Turn::default());
                     if waiter.is_some_and(|waiter| waiter.signal.wait(deadline).is_none()) {
                         break;
                     }

@@ -4,10 +4,13 @@
 //! to any thread and executor. A spawned task does not inherit the scope of the body that spawns it.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::backend::request::{Caller, Request, Submit};
 use crate::engine::state::StoreState;
@@ -69,8 +72,8 @@ pub fn with_store<R>(store: &Store, body: impl FnOnce() -> R) -> R {
 ///     with_store_async(store, call("docs.scoped").key("A-17").run_async(async || Ok(42))).await
 /// }
 /// ```
-pub async fn with_store_async<F: Future>(store: &Store, future: F) -> F::Output {
-    within(scope_with(store), future).await
+pub fn with_store_async<F: Future>(store: &Store, future: F) -> impl Future<Output = F::Output> {
+    within(|| scope_with(store), future, |output| output)
 }
 
 /// The store, the running call and the interception of a piece of code.
@@ -144,14 +147,45 @@ impl Drop for ScopeGuard {
     }
 }
 
-/// Runs a future inside a scope.
-pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        let _entered = enter(Arc::clone(&scope));
-        future.as_mut().poll(context)
-    })
-    .await
+pin_project! {
+    /// A future with every poll inside a scope. Holds the future once, and makes the scope at the first poll.
+    #[must_use]
+    pub(crate) struct Within<S, F, E> {
+        make: S,
+        scope: Option<Arc<Scope>>,
+        #[pin]
+        future: F,
+        end: E,
+    }
+}
+
+/// Runs a future inside the scope that `make` gives. `end` makes the output, outside of the scope.
+pub(crate) fn within<S, F, E, T>(make: S, future: F, end: E) -> Within<S, F, E>
+where
+    S: FnMut() -> Arc<Scope>,
+    F: Future,
+    E: FnMut(F::Output) -> T,
+{
+    Within { make, scope: None, future, end }
+}
+
+impl<S, F, E, T> Future for Within<S, F, E>
+where
+    S: FnMut() -> Arc<Scope>,
+    F: Future,
+    E: FnMut(F::Output) -> T,
+{
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        let scope = Arc::clone(this.scope.get_or_insert_with(this.make));
+        let polled = {
+            let _entered = enter(scope);
+            this.future.poll(context)
+        };
+        polled.map(this.end)
+    }
 }
 
 fn scope_with(store: &Store) -> Arc<Scope> {

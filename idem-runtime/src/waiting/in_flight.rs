@@ -1,13 +1,17 @@
 //! In-flight calls: the running calls that this process knows, and their waiters.
 //!
 //! An in-flight call is identified by its claim number and completes once. If the call left a record, the completion
-//! wakes every waiter with the record. If the call was released, the completion wakes one waiter and gives it the others
-//! as a [`Handoff`].
+//! wakes every waiter with the record. If the call was released, the completion wakes the waiter that arrived first and
+//! gives it the others as a [`Handoff`].
 //!
-//! A waiter that claims the call sends its handoff along with the claim. If the waiter gives up instead (timeout, error,
-//! dropped future), dropping the handoff wakes the others. No wake-up is lost.
+//! A waiter that claims the call sends its handoff along with the claim. If another caller of this process was faster, the
+//! waiter waits again and brings its handoff along. If the waiter gives up instead (timeout, error, dropped future),
+//! dropping the handoff wakes the others. No wake-up is lost.
+//!
+//! A waiter keeps its arrival number until its call is answered. Waiters are thus woken in the order of their arrival, and
+//! a waiter leaves in O(log n) steps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use crate::protocol::record::Record;
@@ -25,13 +29,22 @@ pub(crate) struct Completion {
 
 type WaiterSignal = Arc<OneShot<Completion>>;
 
+/// Waiters by their arrival numbers.
+type Waiters = BTreeMap<u64, WaiterSignal>;
+
 /// The remaining waiters of a released call. Dropping the handoff wakes them.
 #[derive(Debug)]
-pub(crate) struct Handoff(Vec<WaiterSignal>);
+pub(crate) struct Handoff(Waiters);
+
+impl Handoff {
+    fn into_waiters(mut self) -> Waiters {
+        std::mem::take(&mut self.0)
+    }
+}
 
 impl Drop for Handoff {
     fn drop(&mut self) {
-        for waiter in self.0.drain(..) {
+        for waiter in std::mem::take(&mut self.0).into_values() {
             // Without this, a waiter is never woken. (negative control)
             waiter.send(Completion { record: None, handoff: None });
         }
@@ -54,46 +67,66 @@ struct RunningCall {
     is_local: bool,
     /// Whether the call has ended here and its write is queued.
     is_ending: bool,
-    waiters: Vec<WaiterSignal>,
+    waiters: Waiters,
 }
 
-/// The in-flight calls of one open store, by claim number.
+impl RunningCall {
+    fn take_over(&mut self, handoff: Option<Handoff>) {
+        if let Some(handoff) = handoff {
+            self.waiters.append(&mut handoff.into_waiters());
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct InFlight(Mutex<HashMap<u64, RunningCall>>);
+struct Calls {
+    by_claim: HashMap<u64, RunningCall>,
+    last_arrival: u64,
+}
+
+impl Calls {
+    fn next_arrival(&mut self) -> u64 {
+        self.last_arrival += 1;
+        self.last_arrival
+    }
+}
+
+/// The in-flight calls of one open store.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight(Mutex<Calls>);
 
 impl InFlight {
     /// Adds a call that this process runs. The waiters of `handoff` wait for this call from now on.
     pub(crate) fn register(&self, claim: u64, handoff: Option<Handoff>) {
-        let waiters = handoff.map(|mut handoff| std::mem::take(&mut handoff.0)).unwrap_or_default();
-        let mut in_flight = lock(&self.0);
-        let call = in_flight.entry(claim).or_default();
+        let mut calls = lock(&self.0);
+        let call = calls.by_claim.entry(claim).or_default();
         call.is_local = true;
-        call.waiters.extend(waiters);
+        call.take_over(handoff);
     }
 
     /// Wakes every waiter because the store has ended. A woken waiter gets the error of the store.
     pub(crate) fn wake_all(&self) {
-        let in_flight = std::mem::take(&mut *lock(&self.0));
-        for waiter in in_flight.into_values().flat_map(|call| call.waiters) {
+        let calls = std::mem::take(&mut lock(&self.0).by_claim);
+        for waiter in calls.into_values().flat_map(|call| call.waiters.into_values()) {
             waiter.send(Completion { record: None, handoff: None });
         }
     }
 
     /// Whether this process runs the call.
     pub(crate) fn is_local(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|call| call.is_local)
+        lock(&self.0).by_claim.get(&claim).is_some_and(|call| call.is_local)
     }
 
     /// Notes that the end of a call is queued for the writer.
     pub(crate) fn note_ending(&self, claim: u64) {
-        if let Some(call) = lock(&self.0).get_mut(&claim) {
+        if let Some(call) = lock(&self.0).by_claim.get_mut(&claim) {
             call.is_ending = true;
         }
     }
 
     /// How far a call of this process has come.
     pub(crate) fn progress(&self, claim: u64) -> Progress {
-        match lock(&self.0).get(&claim) {
+        match lock(&self.0).by_claim.get(&claim) {
             Some(RunningCall { is_local: true, is_ending: false, .. }) => Progress::Running,
             Some(RunningCall { is_local: true, is_ending: true, .. }) => Progress::Ending,
             Some(RunningCall { is_local: false, .. }) | None => Progress::Ended,
@@ -102,53 +135,89 @@ impl InFlight {
 
     /// The number of calls that this process runs.
     pub(crate) fn count_local(&self) -> usize {
-        lock(&self.0).values().filter(|call| call.is_local).count()
+        lock(&self.0).by_claim.values().filter(|call| call.is_local).count()
     }
 
     pub(crate) fn has_waiters(&self, claim: u64) -> bool {
-        lock(&self.0).get(&claim).is_some_and(|call| !call.waiters.is_empty())
+        lock(&self.0).by_claim.get(&claim).is_some_and(|call| !call.waiters.is_empty())
     }
 
-    /// Adds a waiter to a call of this process. `None` if the call has completed.
-    pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64) -> Option<Waiter> {
-        let mut in_flight = lock(&self.0);
-        let call = in_flight.get_mut(&claim).filter(|call| call.is_local)?;
-        Some(self.waiter(claim, call))
+    /// Adds a waiter to a call of this process, together with the waiters of its handoff.
+    ///
+    /// `None` if the call has completed. The waiters of `turn` then stay there.
+    pub(crate) fn subscribe_local(self: &Arc<Self>, claim: u64, turn: &mut Turn) -> Option<Waiter> {
+        let mut calls = lock(&self.0);
+        let arrival = turn.arrival(&mut calls);
+        let call = calls.by_claim.get_mut(&claim).filter(|call| call.is_local)?;
+        call.take_over(turn.handoff.take());
+        Some(self.waiter(claim, arrival, call))
     }
 
     /// Adds a waiter to a call of another process, which the watcher thread polls.
-    pub(crate) fn subscribe_remote(self: &Arc<Self>, claim: u64) -> Waiter {
-        let mut in_flight = lock(&self.0);
-        self.waiter(claim, in_flight.entry(claim).or_default())
+    pub(crate) fn subscribe_remote(self: &Arc<Self>, claim: u64, turn: &mut Turn) -> Waiter {
+        let mut calls = lock(&self.0);
+        let arrival = turn.arrival(&mut calls);
+        let call = calls.by_claim.entry(claim).or_default();
+        call.take_over(turn.handoff.take());
+        self.waiter(claim, arrival, call)
     }
 
-    fn waiter(self: &Arc<Self>, claim: u64, call: &mut RunningCall) -> Waiter {
+    fn waiter(self: &Arc<Self>, claim: u64, arrival: u64, call: &mut RunningCall) -> Waiter {
         let signal = OneShot::new();
-        call.waiters.push(Arc::clone(&signal));
-        Waiter { in_flight: Arc::clone(self), claim, signal }
+        call.waiters.insert(arrival, Arc::clone(&signal));
+        Waiter { in_flight: Arc::clone(self), claim, arrival, signal }
     }
 
     /// Completes a call and wakes waiters. `record` is `None` if the call was released.
     pub(crate) fn complete(&self, claim: u64, record: Option<&Record>) {
-        let Some(mut call) = lock(&self.0).remove(&claim) else { return };
-        if let Some(record) = record.filter(|_| !call.waiters.is_empty()) {
-            let record = Arc::new(record.clone());
-            for waiter in call.waiters {
-                waiter.send(Completion { record: Some(Arc::clone(&record)), handoff: None });
-            }
-        } else if let Some(first) = call.waiters.pop() {
-            first.send(Completion { record: None, handoff: Some(Handoff(call.waiters)) });
+        let Some(call) = lock(&self.0).by_claim.remove(&claim) else { return };
+        match record.filter(|_| !call.waiters.is_empty()) {
+            Some(record) => wake_with(record, call.waiters),
+            None => wake_first(call.waiters),
         }
     }
 
-    /// Removes a waiter. A call of another process is removed with its last waiter.
-    fn unsubscribe(&self, claim: u64, signal: &WaiterSignal) {
-        let mut in_flight = lock(&self.0);
-        let Some(call) = in_flight.get_mut(&claim) else { return };
-        call.waiters.retain(|waiter| !Arc::ptr_eq(waiter, signal));
+    /// Removes a waiter, and with the last waiter a call of another process.
+    fn unsubscribe(&self, claim: u64, arrival: u64) {
+        let mut calls = lock(&self.0);
+        let Some(call) = calls.by_claim.get_mut(&claim) else { return };
+        call.waiters.remove(&arrival);
         if call.waiters.is_empty() && !call.is_local {
-            in_flight.remove(&claim);
+            calls.by_claim.remove(&claim);
         }
+    }
+}
+
+fn wake_with(record: &Record, waiters: Waiters) {
+    let record = Arc::new(record.clone());
+    for waiter in waiters.into_values() {
+        waiter.send(Completion { record: Some(Arc::clone(&record)), handoff: None });
+    }
+}
+
+/// Wakes the waiter that arrived first, and gives it the others.
+fn wake_first(mut waiters: Waiters) {
+    while let Some((_, first)) = waiters.pop_first() {
+        // A waiter whose signal has no second handle gave up after a handoff had moved it to this call.
+        if Arc::strong_count(&first) > 1 {
+            first.send(Completion { record: None, handoff: Some(Handoff(waiters)) });
+            return;
+        }
+    }
+}
+
+/// The place of a caller among the waiters: its arrival number, and the waiters behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Given at the first wait.
+    arrival: Option<u64>,
+    /// The other waiters of a released call, passed to this caller.
+    pub(crate) handoff: Option<Handoff>,
+}
+
+impl Turn {
+    fn arrival(&mut self, calls: &mut Calls) -> u64 {
+        *self.arrival.get_or_insert_with(|| calls.next_arrival())
     }
 }
 
@@ -157,6 +226,7 @@ impl InFlight {
 pub(crate) struct Waiter {
     in_flight: Arc<InFlight>,
     claim: u64,
+    arrival: u64,
     pub(crate) signal: WaiterSignal,
 }
 
@@ -164,62 +234,10 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         // A completion drops its handle of the signal. Woken waiters thus do not contend for the lock.
         if Arc::strong_count(&self.signal) > 1 {
-            self.in_flight.unsubscribe(self.claim, &self.signal);
+            self.in_flight.unsubscribe(self.claim, self.arrival);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn in_flight() -> Arc<InFlight> {
-        Arc::new(InFlight::default())
-    }
-
-    #[test]
-    fn a_released_call_wakes_exactly_one_waiter_and_a_dropped_handoff_the_rest() {
-        let in_flight = in_flight();
-        in_flight.register(1, None);
-        let waiters: Vec<_> = (0..3).map(|_| in_flight.subscribe_local(1).unwrap()).collect();
-        in_flight.complete(1, None);
-        let woken: Vec<_> = waiters.iter().map(|waiter| waiter.signal.take()).collect();
-        assert_eq!(woken.iter().flatten().count(), 1);
-        drop(woken);
-        assert_eq!(waiters.iter().filter_map(|waiter| waiter.signal.take()).count(), 2);
-    }
-
-    #[test]
-    fn the_next_claim_takes_over_the_waiters() {
-        let in_flight = in_flight();
-        in_flight.register(1, None);
-        let first = in_flight.subscribe_local(1).unwrap();
-        let second = in_flight.subscribe_local(1).unwrap();
-        in_flight.complete(1, None);
-        let (woken, asleep) = match first.signal.take() {
-            Some(completion) => (completion, second),
-            None => (second.signal.take().unwrap(), first),
-        };
-        in_flight.register(2, woken.handoff);
-        assert!(asleep.signal.take().is_none());
-        in_flight.complete(2, None);
-        assert!(asleep.signal.take().is_some());
-    }
-
-    #[test]
-    fn the_last_waiter_of_a_remote_call_removes_its_entry() {
-        let in_flight = in_flight();
-        drop(in_flight.subscribe_remote(9));
-        assert!(lock(&in_flight.0).is_empty());
-    }
-
-    #[test]
-    fn a_dropped_waiter_gets_no_handoff() {
-        let in_flight = in_flight();
-        in_flight.register(1, None);
-        let stays = in_flight.subscribe_local(1).unwrap();
-        drop(in_flight.subscribe_local(1).unwrap());
-        in_flight.complete(1, None);
-        assert!(stays.signal.take().is_some());
-    }
-}
+mod tests;

@@ -91,36 +91,37 @@ impl<T> OneShot<T> {
     /// Waits for the value in a task. `None` if the deadline passes first.
     ///
     /// Dropping the future loses no value: it stays in the slot.
-    pub(crate) fn wait_async<'a>(&'a self, deadline: Instant, watcher: &'a Arc<Watcher>) -> Waiting<'a, T> {
-        Waiting { signal: self, deadline, watcher, alarm: None }
+    pub(crate) fn wait_async(self: &Arc<Self>, deadline: Instant, watcher: &Arc<Watcher>) -> Waiting<T> {
+        Waiting { signal: Arc::clone(self), deadline, watcher: Arc::clone(watcher), alarm: None }
     }
 }
 
 /// The future of [`OneShot::wait_async`].
-pub(crate) struct Waiting<'a, T> {
-    signal: &'a OneShot<T>,
+pub(crate) struct Waiting<T> {
+    signal: Arc<OneShot<T>>,
     deadline: Instant,
-    watcher: &'a Arc<Watcher>,
+    watcher: Arc<Watcher>,
     alarm: Option<Alarm>,
 }
 
-impl<T> Future for Waiting<'_, T> {
+impl<T> Future for Waiting<T> {
     type Output = Option<T>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut state = lock(&self.signal.state);
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let Waiting { signal, deadline, watcher, alarm } = self.get_mut();
+        let mut state = lock(&signal.state);
         if let Some(value) = state.value.take() {
             return Poll::Ready(Some(value));
         }
         // After the end of the store, no thread keeps deadlines.
-        if Instant::now() >= self.deadline || self.watcher.is_closed() {
+        if Instant::now() >= *deadline || watcher.is_closed() {
             return Poll::Ready(None);
         }
         let waker = context.waker();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             state.waker = Some(waker.clone());
             drop(state);
-            self.alarm = Some(self.watcher.alarm(self.deadline, waker.clone()));
+            *alarm = Some(watcher.alarm(*deadline, waker.clone()));
         }
         Poll::Pending
     }

@@ -8,7 +8,7 @@
 //! other processes are polled every 0.2 to 10 ms, calls of this process every 100 ms. Without waiters the watcher
 //! thread sleeps without a timeout.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ struct State {
     alarms: BTreeMap<(Instant, u64), Waker>,
     alarm_number: u64,
     polled: HashMap<u64, PolledClaim>,
+    /// The claims of `polled` in the order of their next polls.
+    schedule: BTreeSet<(Instant, u64)>,
     /// The end of the sleep while `asleep` is set. `None` if the thread sleeps until a wake-up.
     asleep_until: Option<Instant>,
     asleep: bool,
@@ -90,8 +92,12 @@ impl Watcher {
         };
         let next = Instant::now() + period;
         let mut state = lock(&self.state);
-        let fresh = PolledClaim { slot, next, period, period_max, renewed: false };
-        state.polled.entry(claim).and_modify(|polled| polled.renewed = true).or_insert(fresh);
+        if let Some(polled) = state.polled.get_mut(&claim) {
+            polled.renewed = true;
+        } else {
+            state.polled.insert(claim, PolledClaim { slot, next, period, period_max, renewed: false });
+            state.schedule.insert((next, claim));
+        }
         self.wake_before(&state, next);
     }
 
@@ -123,7 +129,7 @@ impl Watcher {
                 state = lock(&self.state);
                 continue;
             }
-            let claims = take_due_polls(&mut state, now);
+            let claims = due_polls(&mut state, now);
             if !claims.is_empty() {
                 drop(state);
                 let polls = poll(&claims);
@@ -165,11 +171,14 @@ fn take_due_alarms(state: &mut State, now: Instant) -> Vec<Waker> {
     due
 }
 
-fn take_due_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
-    let due = state.polled.iter_mut().filter(|(_, polled)| polled.next <= now);
-    due.map(|(claim, polled)| {
+/// The claims to poll now. They stay in the schedule until the end of the poll, which may panic.
+fn due_polls(state: &mut State, now: Instant) -> Vec<(u64, Slot)> {
+    let State { polled, schedule, .. } = state;
+    let due = schedule.range(..=(now, u64::MAX));
+    due.filter_map(|(_, claim)| {
+        let polled = polled.get_mut(claim)?;
         polled.renewed = false;
-        (*claim, polled.slot)
+        Some((*claim, polled.slot))
     })
     .collect()
 }
@@ -178,18 +187,20 @@ fn reschedule(state: &mut State, polls: &[(u64, Poll)]) {
     let now = Instant::now();
     for (claim, poll) in polls {
         let Some(polled) = state.polled.get_mut(claim) else { continue };
+        state.schedule.remove(&(polled.next, *claim));
         if *poll == Poll::Ended && !polled.renewed {
             state.polled.remove(claim);
         } else {
             polled.period = (polled.period * 2).min(polled.period_max);
             polled.next = now + polled.period;
+            state.schedule.insert((polled.next, *claim));
         }
     }
 }
 
 fn next_due(state: &State) -> Option<Instant> {
     let alarm = state.alarms.first_key_value().map(|(at, _)| at.0);
-    let poll = state.polled.values().map(|polled| polled.next).min();
+    let poll = state.schedule.first().map(|(at, _)| *at);
     alarm.into_iter().chain(poll).min()
 }
 

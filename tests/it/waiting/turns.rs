@@ -1,14 +1,15 @@
 //! Waiters in one process: the waiter that runs after the running call has ended.
 
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use idem_runtime::{Call, ErrorKind, Store, call, on_err, with_store_async};
 use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
-use idem_tests::halt::{Halt, LONG, Runs, pause};
+use idem_tests::halt::{Halt, LONG, Runs, eventually, pause};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, poll_once};
 
@@ -141,6 +142,78 @@ fn waiters_behind_a_released_call_keep_to_their_own_wait() {
         scene.halt.let_all_go();
         assert_eq!(patient.join().unwrap().0, Ok(2));
     });
+}
+
+/// Tasks that wait for the running call in the order of their numbers. Each body fails.
+struct Queue {
+    tasks: Vec<Option<Pin<Box<dyn Future<Output = Paid>>>>>,
+    /// The numbers of the tasks whose bodies ran.
+    ran: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Queue {
+    fn new(store: &Store, count: usize) -> Queue {
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let task = |number: usize| {
+            let ran = Arc::clone(&ran);
+            let body = async move || {
+                ran.lock().unwrap().push(number);
+                Err(number.to_string())
+            };
+            Some(Box::pin(pay(store).run_async(body)) as _)
+        };
+        let mut queue = Queue { tasks: (0..count).map(task).collect(), ran };
+        assert_eq!(queue.poll(0..count), count, "every task waits");
+        queue
+    }
+
+    /// Polls the tasks once, in this order. Returns the number of those that are not ready.
+    fn poll(&mut self, order: impl Iterator<Item = usize>) -> usize {
+        for number in order {
+            let Some(task) = &mut self.tasks[number] else { continue };
+            if poll_once(task.as_mut()).is_ready() {
+                self.tasks[number] = None;
+            }
+        }
+        self.tasks.iter().flatten().count()
+    }
+
+    /// Polls the tasks, the last one first, until every body has run. Returns their order.
+    fn drive(mut self) -> Vec<usize> {
+        let count = self.tasks.len();
+        eventually("every task is ready", || self.poll((0..count).rev()) == 0);
+        std::mem::take(&mut self.ran.lock().unwrap())
+    }
+}
+
+#[test]
+fn waiters_behind_released_calls_run_in_the_order_of_their_arrival() {
+    let scene = Scene::new(Form::Sync);
+    let first = scene.form.spawn(pay(&scene.store), scene.body(|_| Err::<usize, _>("1".to_owned())));
+    scene.halt.wait_for(1);
+    let queue = Queue::new(&scene.store, 6);
+    scene.halt.let_all_go();
+    first.join().unwrap().0.unwrap_err();
+    assert_eq!(queue.drive(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_newcomer_that_is_faster_leaves_the_order_of_the_waiters_as_it_was() {
+    let scene = Scene::new(Form::Sync);
+    let fails = || scene.form.spawn(pay(&scene.store), scene.body(|_| Err::<usize, _>("1".to_owned())));
+    let first = fails();
+    scene.halt.wait_for(1);
+    let mut queue = Queue::new(&scene.store, 4);
+    scene.halt.let_one_go();
+    first.join().unwrap().0.unwrap_err();
+    let newcomer = fails();
+    scene.halt.wait_for(2);
+    for _ in 0..2 {
+        assert_eq!(queue.poll((0..4).rev()), 4, "every task waits again");
+    }
+    scene.halt.let_all_go();
+    newcomer.join().unwrap().0.unwrap_err();
+    assert_eq!(queue.drive(), [0, 1, 2, 3]);
 }
 
 // Field 10: a waiter that gives up takes no wake-up from the others.

@@ -59,7 +59,7 @@ macro_rules! scenarios {
             use shuttle::sync::{Arc, Mutex};
             use shuttle::thread;
 
-            use crate::real::$variant::waiting::in_flight::{Handoff, InFlight};
+            use crate::real::$variant::waiting::in_flight::{InFlight, Turn};
             use crate::real::$variant::protocol::change::{Change, Expect};
             use crate::real::$variant::engine::queue::{Queue, Work};
             use crate::real::$variant::backend::request::{Reply, Request, OnFailure};
@@ -93,18 +93,18 @@ macro_rules! scenarios {
             }
 
             fn call(in_flight: &Arc<InFlight>, key: &Mutex<Key>) {
-                let mut handoff = None;
+                let mut turn = Turn::default();
                 loop {
-                    match claim(in_flight, key, handoff.take()) {
+                    match claim(in_flight, key, &mut turn) {
                         Ok(claim) => return end(in_flight, key, claim),
                         Err(running) => {
-                            let Some(waiter) = in_flight.subscribe_local(running) else { continue };
+                            let Some(waiter) = in_flight.subscribe_local(running, &mut turn) else { continue };
                             if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
                                 // Its `wait` was over, or its future was dropped.
                                 return;
                             }
                             let completion = waiter.signal.wait(Instant::now() + LONG).unwrap();
-                            handoff = completion.handoff;
+                            turn.handoff = completion.handoff;
                             if shuttle::rand::thread_rng().gen_range(0..4) == 0 {
                                 // Woken, and gone before it could claim.
                                 return;
@@ -115,13 +115,13 @@ macro_rules! scenarios {
             }
 
             /// The claim is known in memory before its row is visible.
-            fn claim(in_flight: &InFlight, key: &Mutex<Key>, handoff: Option<Handoff>) -> Result<u64, u64> {
+            fn claim(in_flight: &InFlight, key: &Mutex<Key>, turn: &mut Turn) -> Result<u64, u64> {
                 let mut key = lock(key);
                 if let Some(running) = key.running {
                     return Err(running);
                 }
                 key.issued += 1;
-                in_flight.register(key.issued, handoff);
+                in_flight.register(key.issued, turn.handoff.take());
                 key.running = Some(key.issued);
                 Ok(key.issued)
             }

@@ -49,7 +49,8 @@ impl Acquisition<'_> {
         }
         let deadline = self.answer_by();
         let mut request = Request::new(change, OnFailure::FailAfter(deadline), None);
-        (request.before, request.handoff, request.repeatable) = (before, self.handoff.take(), repeatable);
+        (request.before, request.handoff, request.repeatable) =
+            (before, self.turn.handoff.take(), repeatable);
         Step::Claim(claim::ask(self.engine, request, self.caller), deadline)
     }
 

@@ -1,6 +1,7 @@
 //! The recovery of an interrupted call: the hook runs, and its verdict decides what follows.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::call::invocation::{Invocation, Lookup};
 use crate::call::outcome;
 use crate::call::outcome::Recording;
 use crate::call::recover::IntoVerdict;
+use crate::call::run_async::boxed;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::on_err::Release;
 use crate::protocol::decide::Mode;
@@ -88,7 +90,9 @@ impl Invocation {
         };
         let scope = BodyScope::of_claim(self.state(), &claim);
         claim.start();
-        let verdict = scope.run_async(hook()).await.into_verdict();
+        let mut hook = boxed(hook);
+        let verdict = poll_fn(|context| scope.run(|| hook.as_mut().poll(context))).await.into_verdict();
+        drop(hook);
         let write = self.judge(claim, verdict, waited, Caller::Async)?;
         let (reply, deadline) = write.reply();
         let reply = reply.wait_async(deadline, &self.state().watcher).await;
