@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::request::{Caller, Reply};
-use crate::bounds::Value;
+use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::claim::{Claim, End};
 use crate::call::prepared::{Options, Prepared};
 use crate::call::refusal;
@@ -17,6 +17,7 @@ use crate::on_err::ErrPolicy;
 use crate::policy::{Lifetime, OnErr};
 use crate::protocol::record::{Reason, Record, RecordRef, Status};
 use crate::scope::active_call::ActiveCall;
+use crate::scope::context;
 use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
@@ -187,4 +188,33 @@ fn fenced() -> Error {
 
 fn not_recorded() -> Error {
     Error::new(ErrorKind::NotRecorded, Ran::Yes, "the outcome of the body is not written yet")
+}
+
+/// The answer of a call as the return type of the function.
+pub(crate) fn into_return_type<R: Outcome, M: IntoError<R::Err>>(
+    answer: Result<Result<R::Ok, R::Err>, Error>,
+    map_err: &M,
+) -> R {
+    R::from_result(answer.unwrap_or_else(|mut error| {
+        note_inner_failure(&mut error);
+        Err(map_err.into_error(error))
+    }))
+}
+
+/// Notes in the enclosing call that a call inside its body failed with an [`Error`].
+fn note_inner_failure(error: &mut Error) {
+    let scope = context::scope();
+    let is_look = scope.interception.as_ref().is_some_and(|interception| interception.is_look());
+    if let (Some(outer), false) = (&scope.call, is_look) {
+        if is_certain(error.kind()) {
+            outer.note_inner_refusal(error.watch());
+        } else {
+            outer.note_inner_failure();
+        }
+    }
+}
+
+/// Whether an error of this kind proves that nothing ran.
+fn is_certain(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch)
 }

@@ -13,12 +13,12 @@ use crate::call::body::BodyScope;
 use crate::call::claim::Claim;
 use crate::call::inspect::answer::check_result;
 use crate::call::invocation::{Invocation, Lookup};
+use crate::call::outcome::into_return_type;
 use crate::call::run_async::{RunAsync, Stage};
 use crate::call::{Call, outcome};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::on_err::ErrPolicy;
 use crate::protocol::record::Status;
-use crate::scope::context;
 
 impl<P, M> Call<P, M> {
     /// Makes the call: returns the recorded result, or runs `body` and records its result.
@@ -99,35 +99,6 @@ impl<P, M> Call<P, M> {
         let Call { plan, on_err, map_err } = self;
         RunAsync::new(Stage::Planned { plan, on_err, body }, map_err)
     }
-}
-
-/// The answer of a call as the return type of the function.
-pub(crate) fn into_return_type<R: Outcome, M: IntoError<R::Err>>(
-    answer: Result<Result<R::Ok, R::Err>, Error>,
-    map_err: &M,
-) -> R {
-    R::from_result(answer.unwrap_or_else(|mut error| {
-        note_inner_failure(&mut error);
-        Err(map_err.into_error(error))
-    }))
-}
-
-/// Notes in the enclosing call that a call inside its body failed with an [`Error`].
-fn note_inner_failure(error: &mut Error) {
-    let scope = context::scope();
-    let is_look = scope.interception.as_ref().is_some_and(|interception| interception.is_look());
-    if let (Some(outer), false) = (&scope.call, is_look) {
-        if is_certain(error.kind()) {
-            outer.note_inner_refusal(error.watch());
-        } else {
-            outer.note_inner_failure();
-        }
-    }
-}
-
-/// Whether an error of this kind proves that nothing ran.
-fn is_certain(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::BadKey | ErrorKind::BadArgument | ErrorKind::Mismatch)
 }
 
 impl Invocation {
