@@ -98,6 +98,8 @@ impl Store {
             queued: state.queue.len(),
             database_bytes: totals.database_bytes,
             wal_bytes: totals.wal_bytes,
+            lost_records: state.backend.lost_records().map(|mark| state.backend.wall_time(mark)),
+            volatile_mount: totals.volatile_mount,
         })
     }
 

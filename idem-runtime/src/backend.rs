@@ -66,6 +66,9 @@ pub(crate) trait Backend: Send + Sync + Debug {
     /// Time left of the settle `window` of a doubt that began at `since`.
     fn settles_in(&self, since: Mark, window: Duration) -> Duration;
 
+    /// The time up to which records are lost. `None` if the store lost none.
+    fn lost_records(&self) -> Option<Mark>;
+
     /// Owner number of this open store.
     fn owner(&self) -> i64;
 
@@ -202,6 +205,8 @@ pub(crate) struct Totals {
     pub(crate) unfinished: u64,
     pub(crate) database_bytes: u64,
     pub(crate) wal_bytes: u64,
+    /// The kind of the mount, if its files do not survive a power failure or the container.
+    pub(crate) volatile_mount: Option<&'static str>,
 }
 
 /// The records to list, in the order of their numbers.

@@ -57,6 +57,22 @@ pub(crate) fn check_skipped(bytes: u64) {
     emit!(warn, bytes, "the store ended uncleanly and is too large to be checked at open");
 }
 
+pub(crate) fn lost_records_accepted() {
+    emit!(warn, "the store has lost records; recovery hooks are asked before new calls");
+}
+
+pub(crate) fn other_machine() {
+    emit!(warn, "the store was opened on another machine before; copies of a store give the same tokens");
+}
+
+pub(crate) fn volatile_mount(kind: &str) {
+    emit!(warn, kind, "the store is on a mount that does not survive a power failure or its container");
+}
+
+pub(crate) fn second_library(pid: u32) {
+    emit!(warn, pid, "another copy of this library has the store open in this process");
+}
+
 /// A future that runs in the span in which it was created.
 #[cfg(feature = "tokio")]
 pub(crate) fn in_current_span<F: Future>(future: F) -> impl Future<Output = F::Output> {

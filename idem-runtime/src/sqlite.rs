@@ -10,6 +10,7 @@ pub(crate) mod commit;
 pub(crate) mod connection;
 pub(crate) mod counters;
 pub(crate) mod failure;
+pub(crate) mod integrity;
 pub(crate) mod opening;
 pub(crate) mod owners;
 pub(crate) mod purge;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::error::Error;
 
@@ -46,6 +47,10 @@ pub struct Stats {
     pub database_bytes: u64,
     /// The size of the WAL, in bytes.
     pub wal_bytes: u64,
+    /// The time up to which records are lost, if such a loss was accepted. `None` if there was none.
+    pub lost_records: Option<SystemTime>,
+    /// The kind of the mount, if its files do not survive a power failure or the container: `tmpfs`, `ramfs`, `overlay`.
+    pub volatile_mount: Option<&'static str>,
 }
 
 impl Store {

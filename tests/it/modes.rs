@@ -10,7 +10,7 @@ mod on_err;
 // `on_interrupt`: a call whose earlier attempt was cut off.
 mod on_interrupt;
 // `recover`: the hook that settles an interrupted call.
-mod recover;
+pub(crate) mod recover;
 // The settle window where boots cannot be compared.
 #[cfg(target_os = "linux")]
 mod recover_boots;

@@ -11,12 +11,18 @@ mod corruption;
 // A full disk.
 #[cfg(target_os = "linux")]
 mod full_disk;
+// Boots, files and rows that must not only grow.
+#[cfg(target_os = "linux")]
+mod growth;
 // A blocked caller that commits its own records.
 #[cfg(unix)]
 mod inline_writes;
 // Opening, closing and dropping.
 #[cfg(unix)]
 mod lifecycle;
+// An accepted loss of records, another machine, a mount that does not survive.
+#[cfg(unix)]
+mod lost_records;
 // `get`, `list`, `forget`, `settle` and the other tools of an operator.
 mod operators;
 // What operators see right after the end of a call, and after the end of a record.
@@ -30,3 +36,6 @@ mod replaced_file;
 // `shared`: the tables in the database of an application.
 #[cfg(unix)]
 mod shared;
+// The check after an unclean end.
+#[cfg(unix)]
+mod unclean_end;

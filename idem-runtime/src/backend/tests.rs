@@ -67,6 +67,10 @@ impl Backend for Late {
         self.0.settles_in(since, window)
     }
 
+    fn lost_records(&self) -> Option<Mark> {
+        None
+    }
+
     fn owner(&self) -> i64 {
         self.0.owner()
     }

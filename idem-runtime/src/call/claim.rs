@@ -70,7 +70,12 @@ impl Claim {
 
     /// The time of the first detection of a doubt before this claim.
     pub(crate) fn in_doubt_since(&self) -> Option<Mark> {
-        self.before.as_ref().and_then(|before| before.doubt_since)
+        self.before.as_ref().map_or(self.record.doubt_since, |before| before.doubt_since)
+    }
+
+    /// Whether the call had a record before this claim.
+    pub(crate) fn had_record(&self) -> bool {
+        self.before.is_some()
     }
 
     /// Marks the start of the body or the hook. From now on, the effect may have happened.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs, io};
 
+use crate::host::path_error::{PathError, path_error};
 use crate::host::platform;
 use crate::host::platform::FolderState;
 use crate::host::store_path::StorePath;
@@ -63,11 +64,15 @@ impl FileIdentity {
     /// Reads the identities of the files. Call it after the first statement in WAL mode: then all three exist.
     ///
     /// # Errors
-    /// An I/O error if the metadata of a file cannot be read.
-    pub(crate) fn capture(store: &StorePath, may_be_remote: bool) -> io::Result<Self> {
+    /// A [`PathError`] with the file that is missing or whose metadata cannot be read.
+    pub(crate) fn capture(store: &StorePath, may_be_remote: bool) -> Result<Self, PathError> {
         let mut files = Vec::with_capacity(3);
         for path in [store.database().to_owned(), store.wal(), store.shm()] {
-            let identity = platform::device_and_inode(&fs::metadata(&path)?);
+            let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => PathError::Missing(path.clone()),
+                _ => path_error(&path, "look at")(error),
+            })?;
+            let identity = platform::device_and_inode(&metadata);
             files.push((path, identity));
         }
         let folder = store.database().parent().filter(|_| !may_be_remote).map(Path::to_owned);

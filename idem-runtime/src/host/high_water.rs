@@ -27,6 +27,7 @@ impl HighWater {
         let mut options = platform::private_file();
         let file =
             options.read(true).write(true).create(true).truncate(false).open(sidecar.file("claims"))?;
+        sidecar.give_to_owner_of_database(&file);
         Ok(Self { file, known: None })
     }
 

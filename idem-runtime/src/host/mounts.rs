@@ -53,6 +53,15 @@ pub(crate) fn remote_kind(canonical: &Path) -> Option<String> {
     kind_of(&table()?, canonical).filter(|kind| is_remote(kind))
 }
 
+/// Kinds of mounts that lose their files with the machine or with the container.
+const VOLATILE_KINDS: [&str; 5] = ["aufs", "fuse.fuse-overlayfs", "overlay", "ramfs", "tmpfs"];
+
+/// The kind of the mount of a canonical path, if an fsync there does not survive a power failure or the container.
+pub(crate) fn volatile_kind(canonical: &Path) -> Option<&'static str> {
+    let kind = kind_of(&table()?, canonical)?;
+    VOLATILE_KINDS.into_iter().find(|volatile| *volatile == kind)
+}
+
 fn table() -> Option<String> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
     Some(String::from_utf8_lossy(&table).into_owned())

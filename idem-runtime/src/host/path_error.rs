@@ -21,6 +21,7 @@ pub(crate) enum PathError {
     ReadOnly(PathBuf),
     Remote { path: PathBuf, kind: String },
     MountPoint(PathBuf),
+    Missing(PathBuf),
     PathTooLong { bytes: usize, most: usize },
     NameTooLong { bytes: usize, most: usize },
     Io { path: PathBuf, doing: &'static str, error: io::Error },
@@ -44,6 +45,7 @@ impl PathError {
             Self::Emptied(_) => Advice::DeleteToRestart,
             Self::ReadOnly(_) | Self::Io { .. } => Advice::Permissions,
             Self::Remote { .. } => Advice::RemoteMount,
+            Self::Missing(_) => Advice::RestoreReplaced,
             Self::MountPoint(_) => Advice::MountTheFolder,
             Self::PathTooLong { .. } | Self::NameTooLong { .. } => Advice::ShortPath,
         }
@@ -76,6 +78,7 @@ impl fmt::Display for PathError {
             Self::Emptied(path) => write!(f, "the file `{}` is empty (0 bytes)", path.display()),
             Self::ReadOnly(path) => write!(f, "the file `{}` is read-only", path.display()),
             Self::Remote { path, kind } => write!(f, "the path `{}` is on a `{kind}` mount", path.display()),
+            Self::Missing(path) => write!(f, "`{}` is missing", path.display()),
             Self::MountPoint(path) => write!(f, "`{}` is a mount point of its own", path.display()),
             Self::PathTooLong { bytes, most } => {
                 write!(f, "the path of the store is too long: {bytes} bytes instead of {most} at most")

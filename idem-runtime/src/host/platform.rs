@@ -22,6 +22,23 @@ pub(crate) fn private_folder() -> DirBuilder {
     builder
 }
 
+/// Gives a file to the owner of `like`, if this process may: root opens the store of an application once, and the
+/// application must be able to open the files that root left. A failure does no harm.
+pub(crate) fn give_to_owner_of(file: &File, like: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (Ok(like), Ok(own)) = (std::fs::metadata(like), file.metadata()) else { return };
+        if (like.uid(), like.gid()) != (own.uid(), own.gid()) {
+            let _ = std::os::unix::fs::fchown(file, Some(like.uid()), Some(like.gid()));
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, like);
+    }
+}
+
 /// Device and inode. On a system without them all files are equal, which switches the check off.
 pub(crate) fn device_and_inode(metadata: &Metadata) -> (u64, u64) {
     #[cfg(unix)]

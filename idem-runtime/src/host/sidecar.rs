@@ -61,6 +61,14 @@ impl Sidecar {
         self.path.join(name)
     }
 
+    /// Gives a file of the folder to the owner of the database.
+    pub(crate) fn give_to_owner_of_database(&self, file: &fs::File) {
+        let path = self.path.as_os_str().to_str().and_then(|path| path.strip_suffix("-idem"));
+        if let Some(database) = path {
+            platform::give_to_owner_of(file, Path::new(database));
+        }
+    }
+
     /// Marks that a creation begins. After a crash, the next open finds the mark and finishes the creation.
     ///
     /// # Errors

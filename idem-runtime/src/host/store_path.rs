@@ -82,6 +82,13 @@ impl StorePath {
         }
     }
 
+    /// Whether the WAL is gone and its index is there. A clean close removes the WAL first, so this alone proves no loss.
+    pub(crate) fn has_lost_wal(&self) -> bool {
+        let is_missing =
+            |path| fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        is_missing(self.wal()) && !is_missing(self.shm())
+    }
+
     pub(crate) fn wal(&self) -> PathBuf {
         self.with_suffix("-wal")
     }

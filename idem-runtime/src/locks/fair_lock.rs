@@ -40,9 +40,12 @@ impl FairLock {
     /// # Errors
     /// An I/O error if a file cannot be opened.
     pub(crate) fn open(sidecar: &Sidecar) -> io::Result<Self> {
-        let open = |name| {
+        let open = |name| -> io::Result<File> {
             let mut options = platform::private_file();
-            options.read(true).write(true).create(true).truncate(false).open(sidecar.file(name))
+            let file =
+                options.read(true).write(true).create(true).truncate(false).open(sidecar.file(name))?;
+            sidecar.give_to_owner_of_database(&file);
+            Ok(file)
         };
         Ok(Self { next: open("gate-next")?, main: open("gate-main")? })
     }
@@ -61,7 +64,6 @@ impl FairLock {
     }
 }
 
-#[cfg(test)]
 impl FairLockGuard<'_> {
     /// False if the wait timed out or the files cannot be locked.
     pub(crate) fn is_held(&self) -> bool {

@@ -3,10 +3,10 @@
 //! A check asks for the *shared* lock on the owner's file, so that two checking processes never take each other for the
 //! owner. The descriptor is kept: the next check costs one system call. Death is final and cached.
 //!
-//! A missing file proves nothing by itself: temporary folders are swept, and a power failure loses new files. Then the
+//! A file that is missing or cannot be opened proves nothing by itself: temporary folders are swept, and a power failure loses new files. Then the
 //! boot id and the process id decide. If they prove nothing, the answer is [`Liveness::Unknown`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::host::mounts;
 use crate::host::sidecar::Sidecar;
-use crate::locks::owner_lock::{OwnerFacts, owner_path};
+use crate::locks::owner_lock::{OwnerFacts, owner_path, token_of};
 
 /// The number of kept descriptors. If it is reached, all of them are closed and opened again when needed.
 const KEPT_MAX: usize = 64;
@@ -71,13 +71,14 @@ impl LivenessProbe {
         let liveness = match cached.get(token) {
             Some(Cached::Dead) => return Liveness::Dead,
             Some(Cached::File(file)) => check_lock(file),
-            None => match self.path(token).and_then(File::open) {
-                Ok(file) => {
+            None => match self.path(token).map(File::open) {
+                Ok(Ok(file)) => {
                     let liveness = check_lock(&file);
                     keep(&mut cached, token, file);
                     liveness
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.judge(facts),
+                // Missing, or another user's: the process decides.
+                Ok(Err(_)) => self.judge(facts),
                 Err(_) => Liveness::Unknown,
             },
         };
@@ -114,7 +115,21 @@ impl LivenessProbe {
         removed.map(|()| true)
     }
 
-    /// The liveness of an owner whose file is missing.
+    /// Removes the files of owners that ended before their row was written or after it was deleted.
+    ///
+    /// `known` are the tokens with a row. The caller holds the fair lock, so no other process is between the creation of its
+    /// file and its lock.
+    pub(crate) fn sweep(&self, known: &HashSet<String>) {
+        let Ok(files) = fs::read_dir(self.sidecar.path()) else { return };
+        let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+        let tokens = names.filter_map(|name| token_of(&name).map(str::to_owned));
+        for token in tokens.filter(|token| !known.contains(token)) {
+            // A file that stays does no harm.
+            let _ = self.reap(&token);
+        }
+    }
+
+    /// The liveness of an owner whose file is missing or cannot be opened.
     fn judge(&self, facts: &OwnerFacts) -> Liveness {
         let is_dead = !self.is_remote && facts.process_is_gone();
         if is_dead { Liveness::Dead } else { Liveness::Unknown }

@@ -8,16 +8,32 @@
 //! which delays a takeover and does no other harm. A child never releases the lock: that would release it for the parent
 //! as well. Programs started with `std::process::Command` do not inherit the lock.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::{io, process};
 
 use crate::host::boot::BootComparison;
 use crate::host::sidecar::Sidecar;
 use crate::host::{boot, platform};
+use crate::sync::lock;
 
 /// Longer than any token of this library.
 const TOKEN_BYTES_MAX: usize = 64;
+
+/// The tokens of every owner that this copy of the library opened in this process.
+static OPENED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn remember(token: &str) {
+    lock(&OPENED).insert(token.to_owned());
+}
+
+fn forget(path: &Path) {
+    if let Some(token) = path.file_name().and_then(|name| name.to_str()).and_then(token_of) {
+        lock(&OPENED).remove(token);
+    }
+}
 
 /// The locked file of an owner of this process.
 #[derive(Debug)]
@@ -55,6 +71,8 @@ impl OwnerFile {
     pub(crate) fn create(sidecar: &Sidecar, token: &str) -> io::Result<Self> {
         let path = owner_path(sidecar, token)?;
         let file = platform::private_file().read(true).write(true).create_new(true).open(&path)?;
+        sidecar.give_to_owner_of_database(&file);
+        remember(token);
         file.try_lock().map_err(|error| match error {
             TryLockError::Error(error) => error,
             TryLockError::WouldBlock => {
@@ -85,6 +103,7 @@ impl Drop for OwnerFile {
         if self.is_mine() {
             // Closing alone would leave the lock with a forked child.
             let _ = self.file.unlock();
+            forget(&self.path);
         }
     }
 }
@@ -100,6 +119,16 @@ impl OwnerFacts {
             boot_id: boot::kernel_id(),
             host: platform::host_name(),
         }
+    }
+
+    /// Whether the owner `token` is of this process and was not opened by this copy of the library.
+    ///
+    /// Two copies of SQLite in one process drop each other's locks.
+    pub(crate) fn is_of_another_copy(&self, token: &str) -> bool {
+        let here = Self::here();
+        let is_here =
+            (self.pid, self.pid_start, &self.pid_space) == (here.pid, here.pid_start, &here.pid_space);
+        here.pid_start.is_some() && is_here && !lock(&OPENED).contains(token)
     }
 
     /// True only if the process has certainly ended.
@@ -129,6 +158,11 @@ pub(crate) fn owner_path(sidecar: &Sidecar, token: &str) -> io::Result<PathBuf> 
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an owner's token"));
     }
     Ok(sidecar.file(&format!("owner-{token}.lock")))
+}
+
+/// The token of an owner's file.
+pub(crate) fn token_of(file_name: &str) -> Option<&str> {
+    file_name.strip_prefix("owner-")?.strip_suffix(".lock")
 }
 
 /// The namespaces of process ids and of start ticks.

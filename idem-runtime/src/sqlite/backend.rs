@@ -8,22 +8,25 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::backend::{
-    Answer, Backend, Ended, FindReply, Found, Listed, ReadFailure, Search, Selection, Totals,
+    Answer, Backend, Ended, FindReply, Found, Listed, Poison, ReadFailure, Search, Selection, Totals,
 };
 use crate::encoding::digest::Slot;
 use crate::error::Error;
+use crate::event;
+use crate::host::mounts;
 use crate::host::store_path::StorePath;
 use crate::locks::liveness::{Liveness, LivenessProbe};
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::change::Change;
 use crate::protocol::decide::Holder;
 use crate::protocol::record::{Mark, NO_OWNER, Record, RecordRef, Status};
+use crate::sqlite::integrity::LateCheck;
 use crate::sqlite::read_pool::ReadPool;
 use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::timeline::wall_time;
-use crate::sqlite::{counters, owners, purge, records, store_clock, verify};
+use crate::sqlite::{connection, counters, owners, purge, records, store_clock, verify};
 use crate::sync::lock;
 use crate::waiting::in_flight::InFlight;
 use crate::waiting::oneshot::OneShot;
@@ -36,6 +39,9 @@ pub(crate) struct SqliteBackend {
     /// The row of this open store in `idem_owner`.
     pub(crate) owner: i64,
     pub(crate) clock: StoreClock,
+    /// The time up to which records are lost.
+    lost_records: Option<Mark>,
+    late_check: Mutex<Option<LateCheck>>,
     read_pool: ReadPool,
     probe: LivenessProbe,
     /// Tells which running claims are calls of this process.
@@ -50,6 +56,8 @@ pub(crate) struct OpenOwner {
     pub(crate) number: i64,
     pub(crate) file: OwnerFile,
     pub(crate) probe: LivenessProbe,
+    /// The time up to which records are lost.
+    pub(crate) lost_records: Option<Mark>,
 }
 
 impl SqliteBackend {
@@ -65,11 +73,33 @@ impl SqliteBackend {
             path,
             tenancy,
             owner: owner.number,
+            lost_records: owner.lost_records,
             clock,
             probe: owner.probe,
             in_flight,
             owners: Mutex::default(),
+            late_check: Mutex::default(),
             owner_file: Mutex::new(Some(owner.file)),
+        }
+    }
+
+    /// Checks the pages of the store beside the calls. Damage poisons the store.
+    pub(crate) fn check_later(&self, poison: Arc<Poison>) {
+        let check = connection::connect_reader(self.path.database(), self.tenancy).and_then(|conn| {
+            let no_thread = |error| Error::store("a thread of the store cannot be started").because(error);
+            LateCheck::start(conn, poison).map_err(no_thread)
+        });
+        match check {
+            Ok(check) => *lock(&self.late_check) = Some(check),
+            Err(error) => event::store_error(&error.with_causes()),
+        }
+    }
+
+    /// Ends the check that [`check_later`](SqliteBackend::check_later) began.
+    pub(crate) fn stop_check(&self) {
+        let check = lock(&self.late_check).take();
+        if let Some(check) = check {
+            check.stop();
         }
     }
 
@@ -208,7 +238,8 @@ impl Backend for SqliteBackend {
         })?;
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (database_bytes, wal_bytes) = (bytes(self.path.database()), bytes(&self.path.wal()));
-        Ok(Totals { records, unfinished, database_bytes, wal_bytes })
+        let volatile_mount = mounts::volatile_kind(self.path.database());
+        Ok(Totals { records, unfinished, database_bytes, wal_bytes, volatile_mount })
     }
 
     fn expired(&self, limit: u32) -> Result<Vec<Change>, Error> {
@@ -245,6 +276,10 @@ impl Backend for SqliteBackend {
     fn settles_in(&self, since: Mark, window: Duration) -> Duration {
         let age_ms = self.clock.doubt_ms(since, !self.probe.is_remote());
         window.saturating_sub(Duration::from_millis(age_ms.max(0).unsigned_abs()))
+    }
+
+    fn lost_records(&self) -> Option<Mark> {
+        self.lost_records
     }
 
     fn owner(&self) -> i64 {

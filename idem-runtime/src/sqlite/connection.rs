@@ -50,8 +50,12 @@ pub(crate) fn check_library() -> Result<(), Error> {
 ///
 /// The path must be absolute: SQLite takes a path that starts with `file:` as a URI, even without the flag.
 pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // The cache is private even if the program calls `sqlite3_enable_shared_cache`: with a shared one, connections of this
+    // process lock tables against each other.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let opened = Connection::open_with_flags(path, flags).and_then(configured);
     opened.map_err(failure::opening)
 }

@@ -1,11 +1,11 @@
 //! The opening of a store's files.
 //!
-//! - One process at a time opens a store: it holds the fair lock.
+//! - One process at a time creates or registers: it holds the fair lock. The check after an unclean end holds no lock.
 //! - Nothing is written before the file is known to belong to the store.
 //! - The process locks its owner file before the owner's row is visible, and commits the row before its first claim.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use rusqlite::Connection;
 
 use crate::backend::Poison;
 use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::event;
 use crate::host::clock::Clock;
 use crate::host::file_identity::FileIdentity;
 use crate::host::high_water::HighWater;
+use crate::host::mounts;
 use crate::host::path_error::PathError;
 use crate::host::sidecar::Sidecar;
 use crate::host::store_path::{Creation, StorePath};
@@ -29,10 +31,13 @@ use crate::sqlite::{connection, schema, wal};
 use crate::waiting::in_flight::InFlight;
 
 mod dead_owners;
+mod history;
 mod lost_records;
 mod register;
+mod unclean_end;
 
 use register::{Registered, Registration};
+use unclean_end::Check;
 
 /// How long an open waits for another process that writes.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
@@ -58,6 +63,16 @@ pub(crate) struct Opened {
     pub(crate) poison: Arc<Poison>,
 }
 
+/// The database of a store that is being opened.
+struct Database {
+    conn: Connection,
+    creation: Creation,
+    /// Whether there was a WAL before the open.
+    had_wal: bool,
+    /// Whether the file is new although the high-water file knows claims.
+    is_lost: bool,
+}
+
 /// The files of an open store, with its owner.
 struct OpenFiles {
     conn: Connection,
@@ -80,19 +95,41 @@ impl Opening {
 
     /// Opens the files of a store, or creates them, and registers this process as an owner.
     pub(crate) fn open(self, path: StorePath) -> Result<Opened, Error> {
+        let (lost_wal, wal) = (path.has_lost_wal(), path.wal());
+        self.open_files(path).map_err(|error| if lost_wal { missing_wal(wal, error) } else { error })
+    }
+
+    fn open_files(self, path: StorePath) -> Result<Opened, Error> {
         let sidecar = Sidecar::create(path.sidecar()).map_err(unusable)?;
         let mut fair_lock = FairLock::open(&sidecar).map_err(unusable_folder(&sidecar))?;
         let mut high_water = HighWater::open(&sidecar).map_err(unusable_folder(&sidecar))?;
-        let turn = fair_lock.lock(OPEN_WAIT);
-        let files = self.open_files(&path, &sidecar, &mut high_water)?;
+        let mut turn = fair_lock.lock(OPEN_WAIT);
+        let database = self.open_database(&path, &sidecar, &mut high_water)?;
+        let mut check = Check::Complete;
+        if database.creation == Creation::Existing {
+            // Other processes write meanwhile: a check of a large store takes seconds.
+            drop(turn);
+            check = unclean_end::check(&database.conn, &sidecar, &self, database.had_wal)?;
+            turn = fair_lock.lock(OPEN_WAIT);
+        }
+        let files = self.register(database, &path, &sidecar, &mut high_water)?;
+        if turn.is_held() {
+            files.owner.probe.sweep(&files.registered.owners);
+        }
         drop(turn);
         let OpenFiles { conn, identity, owner, registered: Registered { store_id, clock, dead, .. } } = files;
+        if let Some(kind) = mounts::volatile_kind(path.database()) {
+            event::volatile_mount(kind);
+        }
         for token in &dead {
             // The file of a dead owner does no harm if it stays.
             let _ = owner.probe.reap(token);
         }
         let (in_flight, poison) = (Arc::default(), Arc::default());
         let backend = Arc::new(SqliteBackend::new(path, self.tenancy, owner, clock, Arc::clone(&in_flight)));
+        if check == Check::Later {
+            backend.check_later(Arc::clone(&poison));
+        }
         let committer = Committer::new(
             Arc::clone(&backend),
             Arc::clone(&in_flight),
@@ -103,13 +140,13 @@ impl Opening {
         Ok(Opened { backend, committer, store_id, in_flight, poison })
     }
 
-    /// Opens the database and registers the owner. The caller holds the fair lock.
-    fn open_files(
+    /// Opens the database, or creates its file. The caller holds the fair lock.
+    fn open_database(
         &self,
         path: &StorePath,
         sidecar: &Sidecar,
         high_water: &mut HighWater,
-    ) -> Result<OpenFiles, Error> {
+    ) -> Result<Database, Error> {
         self.refuse_missing_database(path, high_water)?;
         let creation = self.prepare_file(path, sidecar)?;
         let had_wal = path.has_wal();
@@ -119,14 +156,27 @@ impl Opening {
                 sidecar.remove_unused();
             }
         })?;
+        let is_lost = creation != Creation::Existing && high_water.read().is_some_and(|highest| highest > 0);
         if creation != Creation::Existing {
             high_water.reset(0).map_err(unusable_folder(sidecar))?;
         }
+        Ok(Database { conn, creation, had_wal, is_lost })
+    }
+
+    /// Registers the owner. The caller holds the fair lock.
+    fn register(
+        &self,
+        database: Database,
+        path: &StorePath,
+        sidecar: &Sidecar,
+        high_water: &mut HighWater,
+    ) -> Result<OpenFiles, Error> {
+        let Database { conn, creation, had_wal, is_lost } = database;
         let (owner, registered) = Registration {
             tenancy: self.tenancy,
             clock: self.clock.clone(),
             accept_lost_records: self.accept_lost_records,
-            had_wal,
+            is_lost,
         }
         .register(&conn, sidecar, high_water)?;
         sidecar.finish_creation().map_err(unusable_folder(sidecar))?;
@@ -137,8 +187,7 @@ impl Opening {
             // does not take them.
             wal::checkpoint(&conn).map_err(opening)?;
         }
-        let identity =
-            FileIdentity::capture(path, self.allow_remote_mount).map_err(unusable_folder(sidecar))?;
+        let identity = FileIdentity::capture(path, self.allow_remote_mount).map_err(unusable)?;
         Ok(OpenFiles { conn, identity, owner, registered })
     }
 
@@ -191,6 +240,15 @@ fn unusable(path: PathError) -> Error {
         PathError::Io { error: cause, .. } => error.because(cause),
         _ => error,
     }
+}
+
+/// SQLite reports a disk error if this process still has the index of a WAL that is gone.
+fn missing_wal(wal: PathBuf, error: Error) -> Error {
+    if error.kind() != ErrorKind::Store {
+        return error;
+    }
+    let message = PathError::Missing(wal).to_string();
+    Error::new(ErrorKind::LostRecords, Ran::No, message).advise(Advice::RestoreNewest).because(error)
 }
 
 fn unusable_folder(sidecar: &Sidecar) -> impl FnOnce(io::Error) -> Error {

@@ -148,6 +148,18 @@ pub(crate) fn store_id(conn: &Connection) -> rusqlite::Result<[u8; 16]> {
     conn.query_row("SELECT value FROM main.idem_meta WHERE name = 'store'", [], |row| row.get(0))
 }
 
+/// Reads a text from `idem_meta`.
+pub(crate) fn note(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    conn.query_row("SELECT value FROM main.idem_meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+/// Writes a text to `idem_meta`.
+pub(crate) fn write_note(conn: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    const WRITE: &str = "INSERT INTO main.idem_meta (name, value) VALUES (?1, ?2)
+        ON CONFLICT (name) DO UPDATE SET value = ?2";
+    conn.execute(WRITE, [name, value]).map(drop)
+}
+
 /// Runs SQLite's integrity check on the store's tables and indexes. Returns the first problem.
 pub(crate) fn integrity_problem(conn: &Connection) -> rusqlite::Result<Option<String>> {
     for table in ["idem_record", "idem_count", "idem_meta", "idem_owner", "idem_boot"] {

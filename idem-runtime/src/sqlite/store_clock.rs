@@ -1,8 +1,7 @@
 //! The store's clock: a timeline behind a lock, and the boot rows that carry it across processes.
 //!
-//! Boot rows are never purged. Without the row of its boot, a record has no known age and never expires. Only a read of
-//! all records tells which boots they name. A row takes 125 bytes in the file, so 10,000 boots take 1.2 MB. If the
-//! kernel has no boot id, each process counts as a boot and leaves a row.
+//! A store remembers 4,096 boots at most. Beyond that, an open thins out the older ones: their records live longer, never
+//! shorter. If the kernel has no boot id, each process counts as a boot and leaves a row.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -11,7 +10,8 @@ use rusqlite::{Connection, Row, params};
 
 use crate::host::clock::{Clock, Reading};
 use crate::protocol::record::{Mark, Record};
-use crate::sqlite::timeline::{BootRow, Timeline};
+use crate::sqlite::timeline;
+use crate::sqlite::timeline::{BootRow, Pruned, Timeline};
 use crate::sync::lock;
 
 /// How many doubts of other clocks a process remembers.
@@ -37,7 +37,9 @@ struct Inner {
 impl StoreClock {
     /// Reads the boots and writes the present boot, inside the caller's write transaction.
     pub(crate) fn open(conn: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<StoreClock> {
-        let (timeline, row) = Timeline::open(read_boots(conn)?, &clock.boot_id(), Reading::of(&*clock));
+        let mut boots = read_boots(conn)?;
+        write_pruned(conn, &timeline::prune(&mut boots))?;
+        let (timeline, row) = Timeline::open(boots, &clock.boot_id(), Reading::of(&*clock));
         write_boot(conn, &row)?;
         let inner = RwLock::new(Inner { timeline, due: None });
         Ok(StoreClock { clock, inner, detected: Mutex::default() })
@@ -81,6 +83,11 @@ impl StoreClock {
             detected.retain(|_, at_ms| *at_ms > middle);
         }
         *detected.entry((since.clock, since.at_ms)).or_insert(now.at_ms)
+    }
+
+    /// The mark of this moment.
+    pub(crate) fn now(&self) -> Mark {
+        self.observed(Timeline::now)
     }
 
     /// Wall time of a mark, for display.
@@ -150,6 +157,19 @@ fn boot(row: &Row<'_>) -> rusqlite::Result<BootRow> {
         high_offset_ms: row.get(5)?,
         last_ms: row.get(6)?,
     })
+}
+
+fn write_pruned(conn: &Connection, pruned: &Pruned) -> rusqlite::Result<()> {
+    let mut delete = conn.prepare("DELETE FROM main.idem_boot WHERE number = ?1")?;
+    for number in &pruned.deleted {
+        delete.execute([number])?;
+    }
+    let mut bound =
+        conn.prepare("UPDATE main.idem_boot SET after_ms = max(after_ms, ?2) WHERE number = ?1")?;
+    for (number, after_ms) in &pruned.bounds {
+        bound.execute([number, after_ms])?;
+    }
+    Ok(())
 }
 
 /// Writes a boot row. Processes share the row, so a write never undoes another one.

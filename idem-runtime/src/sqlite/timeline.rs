@@ -33,6 +33,13 @@ const WRITE_EVERY_MS: i64 = 60_000;
 /// A larger move of an offset writes the row at once.
 const WRITE_ON_MOVE_MS: i64 = 1_000;
 
+/// How many boots a store remembers.
+pub(crate) const BOOTS_MAX: usize = 4_096;
+/// How many of the newest boots are never pruned.
+const BOOTS_EXACT: usize = 2_048;
+/// To how many the older boots are thinned out.
+const BOOTS_THINNED: usize = 1_024;
+
 /// If a boot time is further behind the last one of its boot, the uptime was restarted.
 const UPTIME_BEHIND_MAX_MS: i64 = 10_000;
 /// Two readings of one uptime give start times (wall time) that differ by less.
@@ -143,6 +150,47 @@ impl BootRow {
     }
 }
 
+/// What a prune of the boots changes in their table.
+#[derive(Debug, Default)]
+pub(crate) struct Pruned {
+    /// The numbers of the rows to delete.
+    pub(crate) deleted: Vec<i64>,
+    /// Rows with a later `after_ms`, which bounds the stamps of the deleted boots before them.
+    pub(crate) bounds: Vec<(i64, i64)>,
+}
+
+/// Thins out the older boots if there are too many rows.
+///
+/// A stamp of a deleted boot was made at the latest at the `after_ms` of the next row. So the records of the deleted boots
+/// live longer, never shorter.
+pub(crate) fn prune(rows: &mut Vec<BootRow>) -> Pruned {
+    rows.sort_by_key(|row| row.number);
+    let mut pruned = Pruned::default();
+    if rows.len() <= BOOTS_MAX {
+        return pruned;
+    }
+    let newest_ms = rows.iter().map(BootRow::newest_ms).max().unwrap_or(0);
+    let older = rows.len().saturating_sub(BOOTS_EXACT);
+    let group = older.div_ceil(BOOTS_THINNED).max(1);
+    let mut bound_ms = 0;
+    for (at, row) in rows.iter_mut().enumerate() {
+        if at < older && (at + 1) % group != 0 {
+            // A process of the boot may still live: its next stamps are at most as old as its next write of the row.
+            let ends_ms = row.newest_ms().saturating_add(WRITE_EVERY_MS);
+            bound_ms = bound_ms.max(if row.is_placed() { ends_ms } else { newest_ms });
+            pruned.deleted.push(row.number);
+        } else if bound_ms > row.after_ms {
+            row.after_ms = bound_ms;
+            pruned.bounds.push((row.number, bound_ms));
+            bound_ms = 0;
+        } else {
+            bound_ms = 0;
+        }
+    }
+    rows.retain(|row| pruned.deleted.binary_search(&row.number).is_err());
+    pruned
+}
+
 impl Timeline {
     /// Finds the present boot among `rows`, or adds it. Returns its row, which the caller must write.
     ///
@@ -196,9 +244,9 @@ impl Timeline {
         Mark { clock: self.current, at_ms: self.now_ms }
     }
 
-    /// Whether the row of the boot is known. If not, the caller must read the rows again.
+    /// Whether the boot is known or was pruned. If not, the caller must read the rows again: newer boots have higher numbers.
     pub(crate) fn knows(&self, boot: i64) -> bool {
-        self.boots.contains_key(&boot)
+        self.boots.last_key_value().is_some_and(|(last, _)| *last >= boot)
     }
 
     /// Whether the mark and the present time are boot times of one uptime.
@@ -266,7 +314,7 @@ impl Timeline {
 
     /// Wall time of a mark, for display.
     pub(crate) fn wall_ms(&self, mark: Mark) -> i64 {
-        let Some(row) = self.boots.get(&mark.clock) else { return 0 };
+        let Some(row) = self.boots.get(&mark.clock) else { return self.pruned_wall_ms(mark).unwrap_or(0) };
         if row.is_placed() {
             return row.wall_ms(mark.at_ms);
         }
@@ -290,9 +338,15 @@ impl Timeline {
         self.boots.get(&self.current).map_or(i64::MAX, |row| row.wall_ms(self.now_ms))
     }
 
+    /// The latest wall time of a stamp whose boot was pruned.
+    fn pruned_wall_ms(&self, mark: Mark) -> Option<i64> {
+        let (_, next) = self.boots.range(mark.clock.saturating_add(1)..).next()?;
+        Some(next.after_ms).filter(|after_ms| *after_ms > 0)
+    }
+
     /// The latest wall time at which the stamp can have been made. `None` if there is no bound.
     fn latest_wall_ms(&self, mark: Mark) -> Option<i64> {
-        let row = self.boots.get(&mark.clock)?;
+        let Some(row) = self.boots.get(&mark.clock) else { return self.pruned_wall_ms(mark) };
         let by_its_clock_ms = row.wall_ms(mark.at_ms);
         if row.is_placed() || self.is_of_this_uptime(mark) {
             return Some(by_its_clock_ms);

@@ -5,12 +5,17 @@ use crate::call::prepared::Prepared;
 use crate::error::{Error, Ran};
 use crate::protocol::change::{Applied, Change, Expect};
 use crate::protocol::record::{NO_OWNER, Record, Status};
-use crate::sqlite::changes;
 use crate::sqlite::records::ReadError;
+use crate::sqlite::{changes, purge};
 use crate::tx::connection::{next_claim_number, unreadable};
 use crate::tx::savepoint::Savepoint;
 
 mod ended_by_body;
+
+/// Every so many claims, a `tx` call purges expired records: nobody else does in a database without a store.
+const PURGE_EVERY: u64 = 64;
+/// How many records one call purges at most: more than the calls since the last purge can have added.
+const PURGE_LIMIT: u32 = 128;
 
 /// The right to run a `tx` body. If the claim is dropped before its end, nothing of the call remains.
 pub(super) struct TxClaim<'conn> {
@@ -38,6 +43,9 @@ impl<'conn> TxClaim<'conn> {
         savepoint.timeline.stamp(&mut new);
         new.claim = next_claim_number(savepoint.conn)?;
         let issued = Some(new.claim);
+        if new.claim.is_multiple_of(PURGE_EVERY) {
+            purge::in_transaction(savepoint.conn, &savepoint.timeline, PURGE_LIMIT).map_err(unreadable)?;
+        }
         let mut change = match &over {
             Some(record) if !record.status.is_finished() => {
                 let expect = Expect::Exactly(record.claim, record.status);

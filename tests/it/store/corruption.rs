@@ -93,7 +93,7 @@ fn after_a_kill_everything_that_was_acknowledged_is_there() {
 }
 
 /// Where these bytes are in the file.
-fn find(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
     haystack
         .windows(needle.len())
         .enumerate()
@@ -102,7 +102,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-fn slot_of(place: &Place, key: &str) -> Vec<u8> {
+pub(crate) fn slot_of(place: &Place, key: &str) -> Vec<u8> {
     place.connect().query_row("SELECT slot FROM idem_record WHERE key = ?1", [key], |row| row.get(0)).unwrap()
 }
 

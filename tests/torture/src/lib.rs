@@ -26,6 +26,7 @@
 
 pub mod bytes;
 pub mod frame;
+pub mod shared_cache;
 
 mod campaign;
 mod clocks;

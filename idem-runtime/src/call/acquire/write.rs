@@ -15,9 +15,12 @@ use crate::scope::context;
 impl Acquisition<'_> {
     /// Claims a new call. If its slot holds an expired record, the claim replaces this record.
     pub(super) fn claim(&mut self, expired: Option<&Record>) -> Step {
-        let new = self.call.first_record(expired);
+        // The record of a key that looks new may be one of those that are lost: the recovery hook is asked first.
+        let is_new = expired.is_none() && matches!(self.mode, Mode::Recover);
+        let lost = if is_new { self.state().backend.lost_records() } else { None };
+        let new = Record { doubt_since: lost, ..self.call.first_record(expired) };
         self.expired.extend(expired.map(|expired| expired.claim));
-        self.recovering = false;
+        self.recovering = lost.is_some();
         let repeatable = matches!(self.mode, Mode::Interrupt(mode) if mode.may_repeat());
         self.send(self.call.claim_change(new, expired, self.expired.clone()), None, repeatable)
     }

@@ -133,9 +133,9 @@ impl Invocation {
     /// Requests the next attempt, unless the settle window is still open.
     fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Write<T>, Error> {
         let state = self.state();
-        let left = claim
-            .record()
-            .doubt_since
+        // A call whose record is lost ended before a person accepted the loss: its window is over.
+        let since = claim.record().doubt_since.filter(|_| claim.had_record());
+        let left = since
             .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
         if left > Duration::ZERO {
             let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");

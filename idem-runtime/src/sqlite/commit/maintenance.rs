@@ -47,6 +47,7 @@ impl Committer {
     /// Deletes the owner's row and checkpoints the whole WAL.
     pub(super) fn finish(&mut self, limit: Duration) -> Result<(), Error> {
         let closing = |error| failure::error(error, "closing the store");
+        self.backend.stop_check();
         self.stop_checkpoint();
         self.rewrite_missing_pages()?;
         self.check_not_back_in_time()?;

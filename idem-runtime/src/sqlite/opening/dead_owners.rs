@@ -1,5 +1,7 @@
 //! Owners that ended without a close.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 
 use crate::error::Error;
@@ -17,17 +19,23 @@ pub(super) struct Owners {
     pub(super) dead: Vec<(i64, String)>,
     /// Number of owners that live or may live.
     pub(super) living: usize,
+    /// The tokens of all owners.
+    pub(super) tokens: HashSet<String>,
+    /// Whether a living owner is of this process, opened by another copy of the library.
+    pub(super) second_library: bool,
 }
 
 /// Reads the owners of a store and probes whether they live.
 pub(super) fn find(conn: &Connection, probe: &LivenessProbe) -> Result<Owners, Error> {
-    let mut found = Owners { dead: Vec::new(), living: 0 };
+    let mut found = Owners { dead: Vec::new(), living: 0, tokens: HashSet::new(), second_library: false };
     for number in owners::numbers(conn).map_err(opening)? {
         let Some((token, facts)) = owners::get(conn, number).map_err(opening_read)? else { continue };
+        found.tokens.insert(token.clone());
         if probe.check(&token, &facts) == Liveness::Dead {
             found.dead.push((number, token));
         } else {
             found.living += 1;
+            found.second_library |= facts.is_of_another_copy(&token);
         }
     }
     Ok(found)

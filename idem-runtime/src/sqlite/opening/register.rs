@@ -3,6 +3,7 @@
 //! The transaction holds the tables, the row of the owner, the row of the clock, and the records of dead owners, which
 //! become in doubt. The owner file is locked before the row is visible, so no process takes the owner for dead.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -14,9 +15,11 @@ use crate::host::high_water::HighWater;
 use crate::host::sidecar::Sidecar;
 use crate::locks::liveness::LivenessProbe;
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
+use crate::protocol::record::Mark;
 use crate::sqlite::backend::OpenOwner;
 use crate::sqlite::failure::opening;
-use crate::sqlite::opening::{dead_owners, lost_records};
+use crate::sqlite::opening::lost_records::Loss;
+use crate::sqlite::opening::{dead_owners, history, lost_records};
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::write_transaction::WriteTransaction;
@@ -27,17 +30,20 @@ pub(super) struct Registration {
     pub(super) tenancy: Tenancy,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) accept_lost_records: bool,
-    /// Whether there was a WAL before the open.
-    pub(super) had_wal: bool,
+    /// Whether the database is new although the high-water file knows claims.
+    pub(super) is_lost: bool,
 }
 
 /// The result of the transaction that registers the owner.
 pub(super) struct Registered {
     number: i64,
+    lost_records: Option<Mark>,
     pub(super) store_id: [u8; 16],
     pub(super) clock: StoreClock,
     /// Tokens of the dead owners whose running records are now in doubt.
     pub(super) dead: Vec<String>,
+    /// Tokens of the owners that had a row before this one.
+    pub(super) owners: HashSet<String>,
 }
 
 impl Registration {
@@ -53,7 +59,10 @@ impl Registration {
         let file = OwnerFile::create(sidecar, &token).map_err(no_file)?;
         let probe = LivenessProbe::new(sidecar, &token);
         match self.commit_owner(conn, &token, &probe, high_water) {
-            Ok(registered) => Ok((OpenOwner { number: registered.number, file, probe }, registered)),
+            Ok(registered) => {
+                let Registered { number, lost_records, .. } = registered;
+                Ok((OpenOwner { number, file, probe, lost_records }, registered))
+            }
             Err(error) => {
                 // No row names the file. If the removal fails, the unlocked file does no harm.
                 let _ = file.close();
@@ -72,9 +81,15 @@ impl Registration {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
         let transaction = WriteTransaction::begin(conn).map_err(opening)?;
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
-        lost_records::check_high_water(&transaction, high_water, self.accept_lost_records)?;
+        let is_behind = lost_records::check_high_water(&transaction, high_water, self.accept_lost_records)?;
         let clock = StoreClock::open(&transaction, clock).map_err(opening)?;
-        let dead = self.settle_dead_owners(&transaction, probe, &clock)?;
+        let lost_records = self.accept_loss(&transaction, is_behind, &clock)?;
+        history::note_machine(&transaction)?;
+        let owners = dead_owners::find(&transaction, probe)?;
+        if owners.second_library {
+            event::second_library(std::process::id());
+        }
+        let dead = dead_owners::settle(&transaction, owners.dead, &clock)?;
         let number = owners::insert(&transaction, token, &OwnerFacts::here()).map_err(opening)?;
         let store_id = schema::store_id(&transaction).map_err(opening)?;
         let unfinished = records::count_unfinished(&transaction).map_err(opening)?;
@@ -82,24 +97,24 @@ impl Registration {
         if unfinished > 0 {
             event::unfinished_at_open(unfinished);
         }
-        Ok(Registered { number, store_id, clock, dead })
+        if lost_records.is_some() {
+            event::lost_records_accepted();
+        }
+        Ok(Registered { number, lost_records, store_id, clock, dead, owners: owners.tokens })
     }
 
-    /// Puts the running records of dead owners in doubt. Returns the tokens of these owners.
-    ///
-    /// If an owner has died or left a WAL, checks the store first.
-    fn settle_dead_owners(
+    /// Notes an accepted loss. Returns the time up to which records are lost, also by an earlier loss.
+    fn accept_loss(
         &self,
         conn: &Connection,
-        probe: &LivenessProbe,
+        is_behind: Loss,
         clock: &StoreClock,
-    ) -> Result<Vec<String>, Error> {
-        let owners = dead_owners::find(conn, probe)?;
-        // A clean close deletes the WAL. A WAL without an owner may be newer than the database. An old copy of the database
-        // has no row of the owner that left the WAL.
-        if !owners.dead.is_empty() || self.had_wal && owners.living == 0 {
-            lost_records::check_after_unclean_end(conn, self.accept_lost_records)?;
+    ) -> Result<Option<Mark>, Error> {
+        let is_missing =
+            if self.accept_lost_records { lost_records::accept_missing_records(conn)? } else { Loss::None };
+        if self.is_lost || is_behind == Loss::Accepted || is_missing == Loss::Accepted {
+            history::note_loss(conn, clock.now())?;
         }
-        dead_owners::settle(conn, owners.dead, clock)
+        history::loss(conn)
     }
 }
