@@ -4,7 +4,7 @@
 //! happened. The body then runs in its own task, and a retry waits for the body like any duplicate.
 
 use std::future::Future;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::protocol::record::Status;
 use crate::scope::context;
+use crate::scope::context::Scope;
 use crate::sync::lock;
 
 /// A detached call, created by [`Call::detach`] and made by [`run_async`](Detached::run_async).
@@ -191,7 +192,10 @@ where
         let answer = invocation.finish_async(ready, on_err, body).await;
         answer.map_err(|error| invocation.call.with_identity(error))
     };
-    let task = runtime.spawn(event::in_current_span(context::within(context::scope(), call)));
+    // The drop of this future drops `awaited`: the caller then waits for the body no more.
+    let awaited = Arc::new(());
+    let scope = Scope { awaited: Some(Arc::downgrade(&awaited)), ..Scope::clone(&context::scope()) };
+    let task = runtime.spawn(event::in_current_span(context::within(Arc::new(scope), call)));
     match task.await {
         Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {

@@ -188,7 +188,7 @@ impl Invocation {
         let recording =
             outcome::record_outcome(call, state, claim, &scope.call, outcome, policy, Caller::Blocking);
         let reply = recording.reply.wait(recording.deadline);
-        recording.outcome(reply)
+        self.observed(recording.outcome(reply))
     }
 
     pub(crate) async fn finish_async<R, P, Fut>(
@@ -211,7 +211,7 @@ impl Invocation {
         let recording =
             outcome::record_outcome(call, state, claim, &scope.call, outcome, &policy, Caller::Async);
         let reply = recording.reply.wait_async(recording.deadline, &state.watcher).await;
-        recording.outcome(reply)
+        self.observed(recording.outcome(reply))
     }
 
     /// Reports and starts the claim. From now on, dropping the claim means that the call is in doubt.
