@@ -140,6 +140,10 @@ fn failed<E, P: ErrPolicy<E>>(
 }
 
 impl<T, E> Recording<T, E> {
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// The outcome after the reply of the writer, or after the deadline if `reply` is `None`.
     ///
     /// An `Err` of the body is returned even if its record is not written.
