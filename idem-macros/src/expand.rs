@@ -164,7 +164,8 @@ impl Expansion<'_> {
     //     #[cfg(test)] let call = call.arg("trace", trace);
     //     call.arg("order", &order)
     //
-    // Only a statement can carry `#[cfg(…)]`. The hygiene of `call` keeps it apart from an argument of that name.
+    // Only a statement can carry `#[cfg(…)]`, and the `#[allow(…)]` for the use of an argument such as `_permit`. The
+    // hygiene of `call` keeps it apart from an argument of that name.
     //
     // Input: `fingerprint = order.total`. Output: `.fingerprint(&order.total)`.
     fn compare(&self, call: TokenStream) -> (TokenStream, TokenStream) {
@@ -173,15 +174,16 @@ impl Expansion<'_> {
             Compare::Value(fingerprint) => return (call, self.by_reference(fingerprint)),
             Compare::Arguments(arguments) => arguments,
         };
-        let (always, sometimes): (Vec<_>, Vec<_>) = arguments.iter().partition(|arg| arg.cfgs.is_empty());
+        let (always, sometimes): (Vec<_>, Vec<_>) =
+            arguments.iter().partition(|arg| arg.cfgs.is_empty() && !is_underscored(&arg.ident));
         let always = always.into_iter().map(|compared| self.argument(compared)).collect();
         if sometimes.is_empty() {
             return (call, always);
         }
         let variable = Ident::new("call", self.at.resolved_at(Span::mixed_site()));
         let statements = sometimes.into_iter().map(|compared| {
-            let (cfgs, arg) = (&compared.cfgs, self.argument(compared));
-            quote_spanned! { self.at => #(#cfgs)* let #variable = #variable #arg; }
+            let (cfgs, allow, arg) = (&compared.cfgs, self.allow(&compared.ident), self.argument(compared));
+            quote_spanned! { self.at => #(#cfgs)* #allow let #variable = #variable #arg; }
         });
         (quote_spanned! { self.at => let #variable = #call; #(#statements)* #variable }, always)
     }
@@ -190,8 +192,13 @@ impl Expansion<'_> {
     fn argument(&self, Compared { ident, is_reference, .. }: &Compared) -> TokenStream {
         let name = ident.unraw().to_string();
         let reference = (!is_reference).then(|| And { spans: [ident.span()] });
-        let ident = quiet(ident);
         quote_spanned! { self.at => .arg(#name, #reference #ident) }
+    }
+
+    /// Returns the attribute of a statement that uses the argument: the user's lints must not report that use.
+    fn allow(&self, argument: &Ident) -> Option<TokenStream> {
+        is_underscored(argument)
+            .then(|| quote_spanned! { self.at => #[allow(clippy::used_underscore_binding)] })
     }
 
     // Input: `key = order.id`. Output: `.key(&order.id)`.
@@ -202,7 +209,7 @@ impl Expansion<'_> {
         };
         let value = match value {
             value if self.plan.func.params.iter().any(is_reference) => value.clone(),
-            value => borrowed(value),
+            value => borrowed(value, &|name| self.plan.func.bindings().any(|own| own == name)),
         };
         quote_spanned! { self.at => .#name(#value) }
     }
@@ -303,21 +310,17 @@ impl Expansion<'_> {
     fn taken_along(&self) -> Option<TokenStream> {
         self.plan.options.detach.as_ref()?;
         let taken = self.plan.func.params.iter().flat_map(|Param { cfgs, bindings, .. }| {
-            bindings
-                .iter()
-                .map(quiet)
-                .map(move |name| quote_spanned! { self.at => #(#cfgs)* let _ = &#name; })
+            bindings.iter().map(move |name| {
+                let allow = self.allow(name);
+                quote_spanned! { self.at => #(#cfgs)* #allow let _ = &#name; }
+            })
         });
         Some(taken.collect())
     }
 }
 
-/// Returns the argument as generated code, because the expansion uses even `_unused` and no lint must report this use.
-fn quiet(argument: &Ident) -> Ident {
-    let mut argument = argument.clone();
+/// Whether the name says that the argument is unused.
+fn is_underscored(argument: &Ident) -> bool {
     let name = argument.to_string();
-    if name.starts_with('_') && !name.starts_with("__") {
-        argument.set_span(Span::call_site().located_at(argument.span()));
-    }
-    argument
+    name.starts_with('_') && !name.starts_with("__")
 }
