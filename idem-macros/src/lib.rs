@@ -24,6 +24,8 @@ mod duration;
 mod options;
 // The kind of the function, and the place of its body.
 mod shape;
+// The features that options need.
+mod features;
 // Options that exclude each other, or that do not fit the function.
 mod rules;
 // The input of the expansion.

@@ -4,6 +4,7 @@ use syn::{Attribute, Expr, Ident};
 
 use crate::{
     errors::Errors,
+    features::Features,
     func::Func,
     options::{Opt, Options},
     rules,
@@ -39,6 +40,7 @@ impl Plan {
     pub(crate) fn new(mut options: Options, func: Func, errors: &mut Errors) -> Option<Self> {
         let shape = Shape::new(&func, errors);
         rules::check(&options, &func, errors);
+        Features::ON.check(&options, errors);
         let compare = Compare::new(&mut options, &func);
         Some(Self { shape: shape?, key: options.key.take()?, compare, options, func })
     }

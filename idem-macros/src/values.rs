@@ -6,6 +6,7 @@ use crate::{
     errors::refuse,
     expr::{literal, mode, word},
     func::Func,
+    mentions::question_mark,
     spelling::closest,
 };
 
@@ -88,7 +89,7 @@ impl OnInterrupt {
             Some((name, None)) if name == "refuse" => Ok(Self::Refuse),
             Some((name, None)) if name == "rerun" => Ok(Self::Rerun),
             Some((name, Some(call))) if name == "rerun" => Self::rerun(only_argument(call, name)?),
-            Some((name, Some(call))) if name == "recover" => only_argument(call, name).map(Self::Recover),
+            Some((name, Some(call))) if name == "recover" => Self::recover(only_argument(call, name)?),
             Some((name, None)) if name == "recover" => refuse(
                 name,
                 "`recover` takes an expression that asks for the outcome: \
@@ -101,6 +102,22 @@ impl OnInterrupt {
                 "`refuse`, `rerun`, `rerun(n)`, `recover(…)` and expressions of type `OnInterrupt`",
             ),
             _ => Ok(Self::Expr(value.clone())),
+        }
+    }
+
+    fn recover(hook: Expr) -> syn::Result<Self> {
+        match question_mark(&hook) {
+            None => Ok(Self::Recover(hook)),
+            Some(mark) if matches!(hook, Expr::Try(_)) => refuse(
+                mark,
+                "a recovery hook cannot leave the function: remove this `?`, because `recover` also takes a `Result` \
+                 of a `Verdict`",
+            ),
+            Some(mark) => refuse(
+                mark,
+                "a recovery hook cannot leave the function: move the question to a function that returns \
+                 `Result<Verdict<_>, _>`",
+            ),
         }
     }
 
