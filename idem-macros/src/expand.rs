@@ -52,7 +52,7 @@ impl Expansion<'_> {
     //
     // Output:
     //     fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
-    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //         ::idem_runtime::call("shop.charge").key(&order.id).arg("order", &order)
     //             .run::<Result<Receipt, PayError>, _>(|| -> Result<Receipt, PayError> { BODY })
     //     }
     //
@@ -70,7 +70,7 @@ impl Expansion<'_> {
     //
     // Output:
     //     async fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
-    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //         ::idem_runtime::call("shop.charge").key(&order.id).arg("order", &order)
     //             .run_async::<Result<Receipt, PayError>, _, _>(move || async move {
     //                 if let Some(result) = None::<Result<Receipt, PayError>> { return result; }
     //                 BODY
@@ -118,22 +118,20 @@ impl Expansion<'_> {
     //     #[idempotent(name = "shop.charge", was("shop.pay"), key = order.id, ttl = "365d", store = self.store)]
     //
     // Output:
-    //     ::idem_runtime::call("shop.charge").defined_at(concat!(file!(), ":", line!(), ":", column!()))
-    //         .was(&["shop.pay"]).store(&self.store).key(&order.id).arg("order", &order)
+    //     ::idem_runtime::call("shop.charge").was(&["shop.pay"]).store(&self.store).key(&order.id).arg("order", &order)
     //         .ttl(::core::time::Duration::from_secs(31536000u64))
     fn call(&self) -> TokenStream {
         let options = &self.plan.options;
         let krate = self.krate();
         let name = self.name();
+        let function = self.function();
         let was = options.was.as_ref().map(|Opt { name, value }| {
             quote_spanned! { self.at => .#name(&[#(#value),*]) }
         });
         let store = options.store.as_ref().map(|store| self.by_reference(store));
         let key = self.by_reference(&self.plan.key);
         let start = quote_spanned! { self.at =>
-            #krate::call(#name)
-                .defined_at(::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()))
-                #was #store #key
+            #krate::call(#name) #function #was #store #key
         };
         let (start, compared) = self.compare(start);
         let (lifetimes, codec, on_err) = (self.lifetimes(), self.codec(), self.on_err());
@@ -156,6 +154,25 @@ impl Expansion<'_> {
         quote_spanned! { self.at => ::core::concat!(::core::module_path!(), "::", #name) }
     }
 
+    // Input: no `name`. Output: `.named_by_path()`.
+    // Input: `key = (T::KIND, id)`. Output: `.types_in_key()`.
+    // Input: `on_interrupt = recover(…)`. Output: `.in_function(|| {})`.
+    // Input: `same_for_types`. Output: `.same_for_types_here()`.
+    //
+    // The method is called at the name of the function, because its place in the source stands for the function.
+    fn function(&self) -> TokenStream {
+        let options = &self.plan.options;
+        let by_path = options.name.is_none().then(|| quote_spanned! { self.at => .named_by_path() });
+        let types = match &options.same_for_types {
+            Some(_) => Some(quote_spanned! { self.plan.func.sig.ident.span() => .same_for_types_here() }),
+            None if self.plan.types_in_key => Some(quote_spanned! { self.at => .types_in_key() }),
+            None => None,
+        };
+        let recovers = matches!(&options.on_interrupt, Some(Opt { value: OnInterrupt::Recover(_), .. }));
+        let closure = recovers.then(|| quote_spanned! { self.at => .in_function(|| {}) });
+        quote! { #by_path #types #closure }
+    }
+
     // Input:
     //     fn charge(order: Order, #[cfg(test)] trace: &Trace)
     //
@@ -164,7 +181,8 @@ impl Expansion<'_> {
     //     #[cfg(test)] let call = call.arg("trace", trace);
     //     call.arg("order", &order)
     //
-    // Only a statement can carry `#[cfg(…)]`. The hygiene of `call` keeps it apart from an argument of that name.
+    // Only a statement can carry `#[cfg(…)]`, and the `#[allow(…)]` for the use of an argument such as `_permit`. The
+    // hygiene of `call` keeps it apart from an argument of that name.
     //
     // Input: `fingerprint = order.total`. Output: `.fingerprint(&order.total)`.
     fn compare(&self, call: TokenStream) -> (TokenStream, TokenStream) {
@@ -173,15 +191,16 @@ impl Expansion<'_> {
             Compare::Value(fingerprint) => return (call, self.by_reference(fingerprint)),
             Compare::Arguments(arguments) => arguments,
         };
-        let (always, sometimes): (Vec<_>, Vec<_>) = arguments.iter().partition(|arg| arg.cfgs.is_empty());
+        let (always, sometimes): (Vec<_>, Vec<_>) =
+            arguments.iter().partition(|arg| arg.cfgs.is_empty() && !is_underscored(&arg.ident));
         let always = always.into_iter().map(|compared| self.argument(compared)).collect();
         if sometimes.is_empty() {
             return (call, always);
         }
         let variable = Ident::new("call", self.at.resolved_at(Span::mixed_site()));
         let statements = sometimes.into_iter().map(|compared| {
-            let (cfgs, arg) = (&compared.cfgs, self.argument(compared));
-            quote_spanned! { self.at => #(#cfgs)* let #variable = #variable #arg; }
+            let (cfgs, allow, arg) = (&compared.cfgs, self.allow(&compared.ident), self.argument(compared));
+            quote_spanned! { self.at => #(#cfgs)* #allow let #variable = #variable #arg; }
         });
         (quote_spanned! { self.at => let #variable = #call; #(#statements)* #variable }, always)
     }
@@ -190,8 +209,13 @@ impl Expansion<'_> {
     fn argument(&self, Compared { ident, is_reference, .. }: &Compared) -> TokenStream {
         let name = ident.unraw().to_string();
         let reference = (!is_reference).then(|| And { spans: [ident.span()] });
-        let ident = quiet(ident);
         quote_spanned! { self.at => .arg(#name, #reference #ident) }
+    }
+
+    /// Returns the attribute of a statement that uses the argument: the user's lints must not report that use.
+    fn allow(&self, argument: &Ident) -> Option<TokenStream> {
+        is_underscored(argument)
+            .then(|| quote_spanned! { self.at => #[allow(clippy::used_underscore_binding)] })
     }
 
     // Input: `key = order.id`. Output: `.key(&order.id)`.
@@ -202,7 +226,7 @@ impl Expansion<'_> {
         };
         let value = match value {
             value if self.plan.func.params.iter().any(is_reference) => value.clone(),
-            value => borrowed(value),
+            value => borrowed(value, &|name| self.plan.func.bindings().any(|own| own == name)),
         };
         quote_spanned! { self.at => .#name(#value) }
     }
@@ -303,21 +327,17 @@ impl Expansion<'_> {
     fn taken_along(&self) -> Option<TokenStream> {
         self.plan.options.detach.as_ref()?;
         let taken = self.plan.func.params.iter().flat_map(|Param { cfgs, bindings, .. }| {
-            bindings
-                .iter()
-                .map(quiet)
-                .map(move |name| quote_spanned! { self.at => #(#cfgs)* let _ = &#name; })
+            bindings.iter().map(move |name| {
+                let allow = self.allow(name);
+                quote_spanned! { self.at => #(#cfgs)* #allow let _ = &#name; }
+            })
         });
         Some(taken.collect())
     }
 }
 
-/// Returns the argument as generated code, because the expansion uses even `_unused` and no lint must report this use.
-fn quiet(argument: &Ident) -> Ident {
-    let mut argument = argument.clone();
+/// Whether the name says that the argument is unused.
+fn is_underscored(argument: &Ident) -> bool {
     let name = argument.to_string();
-    if name.starts_with('_') && !name.starts_with("__") {
-        argument.set_span(Span::call_site().located_at(argument.span()));
-    }
-    argument
+    name.starts_with('_') && !name.starts_with("__")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Punct, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{LitStr, ext::IdentExt};
 
@@ -53,6 +53,32 @@ pub(crate) fn has_reference(ty: impl ToTokens) -> bool {
         TokenTree::Punct(punct) => punct.as_char() == '&',
         _ => false,
     })
+}
+
+/// Returns the first `?` that leaves the expression; `None` if it contains a closure or an async block, which a `?` may
+/// leave instead.
+pub(crate) fn question_mark(expression: impl ToTokens) -> Option<Punct> {
+    let leaves = leaves(expression.into_token_stream());
+    let is_scope = |token: &TokenTree| match token {
+        TokenTree::Ident(ident) => ident == "async",
+        TokenTree::Punct(punct) => punct.as_char() == '|',
+        _ => false,
+    };
+    if leaves.iter().any(is_scope) {
+        return None;
+    }
+    leaves.into_iter().find_map(|token| match token {
+        TokenTree::Punct(punct) if punct.as_char() == '?' => Some(punct),
+        _ => None,
+    })
+}
+
+fn leaves(tokens: TokenStream) -> Vec<TokenTree> {
+    let inner = tokens.into_iter().flat_map(|token| match token {
+        TokenTree::Group(group) => leaves(group.stream()),
+        leaf => vec![leaf],
+    });
+    inner.collect()
 }
 
 fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {

@@ -12,7 +12,7 @@ use syn::{
 use crate::{
     duration::Duration,
     errors::{Errors, refuse},
-    expr::root,
+    expr::{root, ungrouped},
     func::Func,
     spelling::closest,
     values::{Codec, Context, Fingerprint, OnErr, OnInterrupt},
@@ -65,6 +65,7 @@ options! {
     "key"          key:          Expr        = assigned,                         "key = order.id";
     "name"         name:         Expr        = assigned,                         "name = \"shop.charge\"";
     "was"          was:          Vec<LitStr> = texts,                            "was(\"shop.pay\")";
+    "same_for_types" same_for_types: ()      = nothing,                          "same_for_types";
     "skip"         skip:         Vec<Ident>  = names,                            "skip(gateway)";
     "fingerprint"  fingerprint:  Fingerprint = assigned as Fingerprint::new,     "fingerprint = order.total";
     "ttl"          ttl:          Duration    = assigned as Duration::lifetime,   "ttl = \"365d\"";
@@ -148,7 +149,7 @@ impl Reader<'_> {
 }
 
 /// Reads `= VALUE`.
-fn assigned<T: Parse>(input: ParseStream, name: &Ident) -> syn::Result<T> {
+fn assigned(input: ParseStream, name: &Ident) -> syn::Result<Expr> {
     if !input.peek(Token![=]) {
         return Err(malformed(name, "needs a value"));
     }
@@ -156,15 +157,15 @@ fn assigned<T: Parse>(input: ParseStream, name: &Ident) -> syn::Result<T> {
     if input.is_empty() || input.peek(Token![,]) {
         return Err(malformed(name, "needs a value"));
     }
-    input.parse()
+    input.parse().map(ungrouped)
 }
 
 /// Reads `= PATH`.
 fn path(input: ParseStream, name: &Ident) -> syn::Result<Path> {
-    if input.peek(Token![=]) && input.peek2(LitStr) {
-        return Err(malformed(name, "takes a path without quotes"));
+    match assigned(input, name)? {
+        Expr::Path(path) if path.qself.is_none() => Ok(path.path),
+        _ => Err(malformed(name, "takes a path without quotes")),
     }
-    assigned(input, name)
 }
 
 /// Reads `("a", "b")`.

@@ -1,9 +1,18 @@
 //! The kind of the function, and the place of its body.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use syn::{GenericArgument, Path, PathArguments, Type, TypeParamBound};
+use syn::{GenericArgument, Path, PathArguments, PathSegment, Type, TypeParamBound};
 
-use crate::{errors::Errors, func::Func, mentions};
+use crate::{
+    errors::Errors,
+    func::Func,
+    mentions::{self, Borrow},
+};
+
+/// The aliases of boxed futures that are in use.
+const FUTURES: [&str; 2] = ["BoxFuture", "LocalBoxFuture"];
+/// Types that are no alias of a `Result`.
+const TYPES: [&str; 8] = ["Result", "Option", "Vec", "Box", "Arc", "Rc", "Cow", "Pin"];
 
 /// The kind of a function. `output` is the `Result` that the body returns.
 pub(crate) enum Shape {
@@ -36,6 +45,12 @@ impl Shape {
                 value,
                 "a replayed result cannot borrow, because it is read from the store: return an owned value, \
                  for example `String` instead of `&str`",
+            );
+        } else if is_borrowed_alias(&output) {
+            errors.at(
+                &output,
+                "a replayed result cannot borrow, because it is read from the store: return an owned value; \
+                 if only the error borrows, write `Result<…>` instead of the alias",
             );
         }
         match (future, is_async) {
@@ -81,10 +96,12 @@ fn declared_output<'a>(func: &'a Func, errors: &mut Errors) -> Option<&'a Type> 
     None
 }
 
-/// Returns the mistake in a return type with `impl Trait`.
+/// Returns the mistake in a return type that names a future or no type at all.
 fn unnamed(output: &Type) -> Option<&'static str> {
     let names = mentions::names(output);
-    if !names.contains("impl") {
+    if last_segment(output).is_some_and(|segment| FUTURES.iter().any(|future| segment.ident == future)) {
+        Some("a future cannot be recorded, only its result: make it an `async fn` and return the `Result`")
+    } else if !names.contains("impl") {
         None
     } else if names.contains("Future") {
         Some("a future cannot be recorded, only its result: write `async fn` and return the `Result`")
@@ -98,6 +115,13 @@ fn unnamed(output: &Type) -> Option<&'static str> {
 /// Returns the `T` of a `Result<T, E>` if it borrows: such a value can be stored, but not read back.
 fn borrowed_value(output: &Type) -> Option<&Type> {
     first_generic(output, "Result").filter(|value| mentions::has_reference(value))
+}
+
+/// Whether the type is an alias that is given a borrow. The macro cannot see whether the value or the error borrows.
+fn is_borrowed_alias(output: &Type) -> bool {
+    let is_alias = |segment: &PathSegment| !TYPES.iter().any(|ty| segment.ident == ty);
+    let borrows = |ty: &Type| mentions::has_reference(ty) || mentions::borrow(ty) != Borrow::Nothing;
+    last_segment(output).is_some_and(is_alias) && borrows(output)
 }
 
 fn boxed(func: &Func, output: Type) -> syn::Result<Boxed> {
@@ -122,11 +146,19 @@ fn future_output(ty: &Type) -> Option<&Type> {
 
 /// Returns `T` of `Name<T, …>`.
 fn first_generic<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
-    let Type::Path(path) = ty else { return None };
-    let segment = path.path.segments.last().filter(|segment| segment.ident == name)?;
+    let segment = last_segment(ty).filter(|segment| segment.ident == name)?;
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
     match arguments.args.first()? {
         GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        Type::Group(group) => last_segment(&group.elem),
+        Type::Paren(paren) => last_segment(&paren.elem),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     errors::refuse,
     expr::{literal, mode, word},
     func::Func,
+    mentions,
     spelling::closest,
 };
 
@@ -88,7 +89,7 @@ impl OnInterrupt {
             Some((name, None)) if name == "refuse" => Ok(Self::Refuse),
             Some((name, None)) if name == "rerun" => Ok(Self::Rerun),
             Some((name, Some(call))) if name == "rerun" => Self::rerun(only_argument(call, name)?),
-            Some((name, Some(call))) if name == "recover" => only_argument(call, name).map(Self::Recover),
+            Some((name, Some(call))) if name == "recover" => Self::recover(only_argument(call, name)?),
             Some((name, None)) if name == "recover" => refuse(
                 name,
                 "`recover` takes an expression that asks for the outcome: \
@@ -101,6 +102,28 @@ impl OnInterrupt {
                 "`refuse`, `rerun`, `rerun(n)`, `recover(…)` and expressions of type `OnInterrupt`",
             ),
             _ => Ok(Self::Expr(value.clone())),
+        }
+    }
+
+    /// Reads the hook. A `?` in it leaves the hook, so the value of the hook must be a `Result`.
+    fn recover(hook: Expr) -> syn::Result<Self> {
+        match &hook {
+            Expr::Try(hook) => refuse(
+                hook.question_token,
+                "a recovery hook ends with a verdict: remove this `?`, because `recover` also takes a `Result` of a \
+                 `Verdict`",
+            ),
+            Expr::Call(call) if mentions::names(&call.func).contains("Verdict") => {
+                match mentions::question_mark(&call.args) {
+                    Some(mark) => refuse(
+                        mark,
+                        "a recovery hook ends with a verdict: move the question to a function that returns \
+                         `Result<Verdict<_>, _>`",
+                    ),
+                    None => Ok(Self::Recover(hook)),
+                }
+            }
+            _ => Ok(Self::Recover(hook)),
         }
     }
 

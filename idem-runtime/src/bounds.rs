@@ -16,7 +16,7 @@ use crate::Error;
     label = "this argument is compared with the one of the first call",
     note = "to leave it out, add `skip(…)` with the argument's name",
     note = "to compare something else, add `fingerprint = …`, for example `fingerprint = order.id`",
-    note = "to compare it, derive `serde::Serialize` for its type"
+    note = "to compare it, derive `serde::Serialize` for its type; for an `Arc` or `Rc`, switch on serde's feature `rc`"
 )]
 pub trait Argument: Serialize {}
 
@@ -31,7 +31,8 @@ impl<T: Serialize + ?Sized> Argument for T {}
     message = "`{Self}` cannot be a key: it is not `Serialize`",
     label = "this must be text, an integer, a UUID, or a tuple or struct of these",
     note = "name the fields that identify the call, for example `key = (tenant, order.id)`",
-    note = "or turn it into text, for example `key = order.id.to_string()`"
+    note = "or turn it into text, for example `key = order.id.to_string()`",
+    note = "for an `Arc` or `Rc`, write `&**id`, or switch on serde's feature `rc`"
 )]
 pub trait KeyValue: Serialize {}
 
@@ -44,7 +45,8 @@ impl<T: Serialize + ?Sized> KeyValue for T {}
 #[diagnostic::on_unimplemented(
     message = "a result of type `{Self}` cannot be stored: it is not `Serialize` and `DeserializeOwned`",
     label = "this result is stored, so that later calls can be answered with it",
-    note = "derive both for it: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "derive both for it: `#[derive(serde::Serialize, serde::Deserialize)]`; \
+            for an `Arc` or `Rc`, switch on serde's feature `rc`",
     note = "or return what identifies the result, for example its id; a type that borrows cannot be read back"
 )]
 pub trait Value: Serialize + DeserializeOwned {}
@@ -74,7 +76,8 @@ impl<T: Serialize + DeserializeOwned> ErrorValue for T {}
     message = "an idempotent function must return a `Result`, not `{Self}`",
     label = "this must be `Result<_, _>`",
     note = "the call itself can fail: the store cannot be written, or the call is in doubt",
-    note = "write `Result<{Self}, idem_runtime::Error>`, or use an error type that is `From<idem_runtime::Error>`"
+    note = "return a `Result<_, idem_runtime::Error>`, or use an error type that is `From<idem_runtime::Error>`",
+    note = "if the function returns a future, make it an `async fn`"
 )]
 pub trait Outcome {
     /// The value that is stored.

@@ -6,6 +6,10 @@ mod async_trait;
 mod codec;
 // `skip` and `fingerprint`: the arguments that are compared.
 mod fingerprint;
+// Options and arguments from `macro_rules!`.
+mod fragments;
+// One name, one function.
+mod identity;
 // The attribute beside `#[tracing::instrument]` and others.
 mod instrument;
 // `key`: the identity of a call.

@@ -186,12 +186,13 @@ impl Invocation {
 ///
 /// If the interception inspects the call instead, answers the interception and gives the error `not_made`.
 pub(crate) fn intercept<R: Records>(
-    plan: Plan,
+    mut plan: Plan,
     check: CheckResult,
     prepare: impl FnOnce(Plan) -> Result<(Prepared, R), Error>,
 ) -> Result<(Plan, Option<Arc<Interception>>), Error> {
     let interception = context::scope().consume_interception()?;
     if let Some(look) = interception.as_ref().filter(|interception| interception.is_look()) {
+        plan.function.is_inspected = true;
         answer::answer(look, prepare(plan), check);
         return Err(interception::not_made());
     }

@@ -50,7 +50,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = Invocation::new(plan, check_result::<R::Ok>).and_then(|invocation| {
+        let answer = Invocation::new(plan.with_body(&body), check_result::<R::Ok>).and_then(|invocation| {
             let answer = invocation.make(&on_err, body);
             answer.map_err(|error| invocation.call.with_identity(error))
         });
@@ -97,7 +97,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        RunAsync::new(Stage::Planned { plan, on_err, body }, map_err)
+        RunAsync::new(Stage::Planned { plan: plan.with_body(&body), on_err, body }, map_err)
     }
 }
 

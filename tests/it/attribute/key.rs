@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use idem_runtime::{Error, ErrorKind, Filter, KeyValue, Ran, Store, call, idempotent, with_store};
+use idem_runtime::{Error, ErrorKind, Filter, KeyValue, Ran, Status, Store, idempotent, with_store};
 use idem_tests::form::in_every_form;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 use serde::Serialize;
 
 const NAME: &str = "key.pay";
@@ -211,12 +212,12 @@ fn a_call_without_a_key_is_refused() {
 // Field 7.
 #[test]
 fn two_tenants_do_not_collide() {
-    #[idempotent(key = (tenant, order))]
+    #[idempotent(name = "key.sync", key = (tenant, order))]
     fn sync(tenant: &str, order: u32, cents: u32) -> Result<u32, Error> {
         let _ = (tenant, order);
         Ok(cents)
     }
-    #[idempotent(key = (tenant, order))]
+    #[idempotent(name = "key.asynchronous", key = (tenant, order))]
     async fn asynchronous(tenant: String, order: u32, cents: u32) -> Result<u32, Error> {
         let _ = (tenant, order);
         Ok(cents)
@@ -281,4 +282,61 @@ fn keys_of_any_text_are_kept_apart_and_shown_on_one_line() {
         assert_eq!(error.key(), Some("x\ny"), "the key itself is whole");
         assert!(!error.to_string().contains('\n'), "{error}");
     });
+}
+
+#[derive(Clone, Serialize)]
+struct Place {
+    tenant: String,
+    id: u64,
+}
+
+#[derive(Serialize)]
+struct Borrowed<'a> {
+    tenant: &'a str,
+    region: Region,
+}
+
+// Not `Clone`: only arguments are cloned.
+#[derive(Serialize)]
+enum Region {
+    Eu,
+}
+
+#[derive(Serialize)]
+struct Tenant(String);
+
+#[test]
+fn an_array_and_a_struct_literal_lend_their_parts_like_a_tuple() {
+    #[idempotent(name = "key.array", key = [tenant, user, &format!("{user}!")])]
+    fn array(tenant: String, user: String) -> Result<String, Error> {
+        Ok(tenant + &user)
+    }
+    #[idempotent(name = "key.literal", key = Place { tenant, id })]
+    fn literal(tenant: String, id: u64) -> Result<String, Error> {
+        Ok(format!("{}{id}", { tenant }))
+    }
+    #[idempotent(name = "key.field", key = (1, Place { id: 1 + 1, ..place }), skip(place))]
+    fn with_rest(place: Place) -> Result<String, Error> {
+        Ok(place.tenant)
+    }
+    #[idempotent(name = "key.borrowed", key = Borrowed { tenant: &place.tenant, region: Region::Eu })]
+    fn borrowed(place: Place) -> Result<String, Error> {
+        Ok(place.tenant)
+    }
+    #[idempotent(name = "key.newtype", key = [Tenant(place.tenant)])]
+    fn newtype(place: Place) -> Result<String, Error> {
+        Ok(place.tenant)
+    }
+    let place = || Place { tenant: "eu".to_owned(), id: 7 };
+    let store = Store::temporary().unwrap();
+    with_store(&store, || {
+        assert_eq!(array("eu".to_owned(), "ann".to_owned()).unwrap(), "euann");
+        assert_eq!(literal("eu".to_owned(), 7).unwrap(), "eu7");
+        assert_eq!(borrowed(place()).unwrap(), "eu");
+        assert_eq!(newtype(place()).unwrap(), "eu");
+        assert_eq!(with_rest(place()).unwrap(), "eu");
+    });
+    assert_eq!(store.get("key.array", &["eu", "ann", "ann!"]).unwrap().unwrap().status(), Status::Done);
+    assert!(store.get("key.literal", &place()).unwrap().is_some());
+    assert!(store.get("key.newtype", &["eu"]).unwrap().is_some());
 }

@@ -37,6 +37,7 @@ mod power;
 mod races;
 mod real;
 mod schedules;
+mod shared;
 mod shop;
 mod states;
 mod syscalls;
