@@ -11,11 +11,11 @@ use crate::call::acquire::Ready;
 use crate::call::body::BodyScope;
 use crate::call::claim::{Claim, End};
 use crate::call::invocation::{Invocation, Lookup};
-use crate::call::outcome;
 use crate::call::outcome::Recording;
 use crate::call::recover::IntoVerdict;
 use crate::call::run_async::boxed;
-use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::call::{outcome, refusal};
+use crate::error::{Error, ErrorKind, Ran};
 use crate::on_err::Release;
 use crate::protocol::decide::Mode;
 use crate::protocol::record::{Reason, Status};
@@ -124,22 +124,21 @@ impl Invocation {
             }
             Ok(Verdict::NotDone) => self.not_done(claim, caller),
             Ok(Verdict::Unknown) => {
-                Err(stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
+                Err(self
+                    .stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
             }
-            Err(text) => Err(stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
+            Err(text) => Err(self.stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
         }
     }
 
     /// Requests the next attempt, unless the settle window is still open.
     fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Write<T>, Error> {
-        let state = self.state();
         // A call whose record is lost ended before a person accepted the loss: its window is over.
         let since = claim.record().doubt_since.filter(|_| claim.had_record());
-        let left = since
-            .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
+        let left = since.map_or(Duration::ZERO, |since| self.state().settles_in(since));
         if left > Duration::ZERO {
             let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
-            return Err(stays_in_doubt(claim, &why).advise(Advice::AskAgain).after(left));
+            return Err(self.stays_in_doubt(claim, &why).after(left));
         }
         let (reply, deadline) = claim.next_attempt(self.call.options.wait, caller);
         Ok(Write::NextAttempt { reply, deadline, hooks: claim })
@@ -170,6 +169,15 @@ impl Invocation {
             _ => Err(Error::not_in_time("the next attempt")),
         }
     }
+
+    fn stays_in_doubt(&self, claim: Claim, why: &str) -> Error {
+        let record = Arc::clone(claim.record());
+        self.state().in_flight.note_answer(record.claim);
+        claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
+        let message = format!("attempt {} is in doubt: {why}", record.attempt);
+        let error = Error::new(ErrorKind::InDoubt, Ran::Unknown, message);
+        refusal::ask_again(error, self.state(), &record)
+    }
 }
 
 /// The claim for the hook and the time waited, if an earlier attempt was cut off.
@@ -178,11 +186,4 @@ fn hooks_claim(ready: Ready) -> Result<(Claim, Duration), Ready> {
         Ready { claim: Ok(claim), recover: true, waited } => Ok((claim, waited)),
         ready => Err(ready),
     }
-}
-
-fn stays_in_doubt(claim: Claim, why: &str) -> Error {
-    let attempt = claim.record().attempt;
-    claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
-    let message = format!("attempt {attempt} is in doubt: {why}");
-    Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
 }
