@@ -181,14 +181,18 @@ where
     let claim = match acquire::acquire(conn, call, &store_id, mode)? {
         Acquired::Claimed(claim) => claim,
         Acquired::Answer(record) => {
+            let answer = outcome::replay(&record.borrowed(), policy)?;
             interception::report(observer, &record, Some(Duration::ZERO));
-            return outcome::replay(&record.borrowed(), policy);
+            return Ok(answer);
         }
     };
     interception::report(observer, claim.record(), None);
     let scope = BodyScope::in_transaction(store_id, claim.record());
     let outcome = scope.run(body).into_result();
     let (end, outcome) = outcome::end_of(outcome, policy, &scope.call, &call.options, RESULT_BYTES_MAX);
-    claim.end(end, outcome.is_err())?;
-    Ok(outcome)
+    let ended = claim.end(end, outcome.is_err());
+    if let (Some(observer), true) = (observer, ended.is_err() || outcome.is_err()) {
+        observer.retract();
+    }
+    ended.map(|()| outcome)
 }

@@ -17,5 +17,7 @@ mod recover_boots;
 // Late requests of an attempt before the recovery.
 #[cfg(unix)]
 mod recover_late;
+// A hook that ends after an operator took or settled its call.
+mod recover_fenced;
 // The window of `recover`.
 mod recover_window;

@@ -36,8 +36,10 @@ impl BodyScope {
 
     fn new(call: ActiveCall) -> BodyScope {
         let outer = context::scope();
-        let call = Arc::new(ActiveCall { outer: outer.call.clone(), ..call });
-        let scope = Scope { store: outer.store.clone(), call: Some(Arc::clone(&call)), interception: None };
+        let (around, awaited) = (outer.call.clone(), outer.awaited.clone());
+        let call = Arc::new(ActiveCall { outer: around, awaited, ..call });
+        let store = outer.store.clone();
+        let scope = Scope { store, call: Some(Arc::clone(&call)), interception: None, awaited: None };
         BodyScope { scope: Arc::new(scope), call }
     }
 
@@ -59,6 +61,7 @@ fn active_call(store_id: [u8; 16], record: &Record) -> ActiveCall {
         in_doubt_since: None,
         in_transaction: false,
         outer: None,
+        awaited: None,
         inner_failed: AtomicBool::new(false),
         inner_refusals: Mutex::default(),
     }

@@ -23,6 +23,7 @@ use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::protocol::record::Status;
 use crate::scope::context;
+use crate::scope::context::Scope;
 use crate::sync::lock;
 
 /// A detached call, created by [`Call::detach`] and made by [`run_async`](Detached::run_async).
@@ -188,7 +189,10 @@ where
     let (name, key) = (invocation.call.options.name.clone(), invocation.call.key.clone());
     let mut counted = Some(Running::enter());
     let mut stage = Stage::Acquired { invocation, ready, on_err, body };
-    let scope = context::scope();
+    // The drop of this future drops `awaited`: the caller then waits for the body no more.
+    let awaited = Arc::new(());
+    let scope = Scope { awaited: Some(Arc::downgrade(&awaited)), ..Scope::clone(&context::scope()) };
+    let scope = Arc::new(scope);
     let call = poll_fn(move |context| stage.poll(context));
     let call = context::within(
         move || Arc::clone(&scope),

@@ -211,7 +211,8 @@ fn settled(interception: &Interception) -> Result<Settled, Error> {
 
 /// Makes the call in `call`, and returns its answer together with how the call got this answer.
 ///
-/// `None` if `call` makes no idempotent call, or if the call is refused.
+/// `None` if `call` makes no idempotent call, if the body of the call returns an `Err`, or if the call fails with an
+/// error of this crate. A remembered `Err` that is replayed is observed like a replayed result.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, observe};

@@ -154,19 +154,28 @@ impl Invocation {
     {
         event::replayed(record, age_ms);
         let age = Duration::from_millis(age_ms.unwrap_or_default().unsigned_abs());
+        let answer = outcome::replay(record, policy)?;
         self.report(Seen { replayed: Some(age), attempt: record.attempt, waited, recovered: false });
-        outcome::replay(record, policy)
+        Ok(answer)
     }
 
     pub(crate) fn report_executed(&self, claim: &Claim, waited: Duration) {
         self.report(Seen { replayed: None, attempt: claim.record().attempt, waited, recovered: false });
     }
 
-    pub(crate) fn report_recovered(&self, claim: &Claim, waited: Duration) {
-        self.report(Seen { replayed: None, attempt: claim.record().attempt, waited, recovered: true });
+    pub(crate) fn report_recovered(&self, attempt: u32, waited: Duration) {
+        self.report(Seen { replayed: None, attempt, waited, recovered: true });
     }
 
     /// Reports to the observer how the call got its answer.
+    /// Takes the report of a run back, unless the body succeeded and its outcome is recorded.
+    pub(crate) fn observed<T, E>(&self, answer: Result<Result<T, E>, Error>) -> Result<Result<T, E>, Error> {
+        if let (Some(observer), Err(_) | Ok(Err(_))) = (&self.observer, &answer) {
+            observer.retract();
+        }
+        answer
+    }
+
     fn report(&self, seen: Seen) {
         if let Some(observer) = &self.observer {
             observer.report(seen);

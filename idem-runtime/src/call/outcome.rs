@@ -140,6 +140,10 @@ fn failed<E, P: ErrPolicy<E>>(
 }
 
 impl<T, E> Recording<T, E> {
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// The outcome after the reply of the writer, or after the deadline if `reply` is `None`.
     ///
     /// An `Err` of the body is returned even if its record is not written.
@@ -186,7 +190,7 @@ fn fenced() -> Error {
     Error::new(ErrorKind::Fenced, Ran::Yes, message)
 }
 
-fn not_recorded() -> Error {
+pub(crate) fn not_recorded() -> Error {
     Error::new(ErrorKind::NotRecorded, Ran::Yes, "the outcome of the body is not written yet")
 }
 

@@ -136,7 +136,7 @@ impl Invocation {
         let recording =
             outcome::record_outcome(call, state, claim, &scope.call, outcome, policy, Caller::Blocking);
         let reply = recording.reply.wait(recording.deadline);
-        recording.outcome(reply)
+        self.observed(recording.outcome(reply))
     }
 
     /// Reports and starts the claim. From now on, dropping the claim means that the call is in doubt.

@@ -274,6 +274,7 @@ impl<P, Fut: Future> Running<P, Fut> {
 
 impl<R: Outcome> Written<R> {
     fn answer(self, reply: Option<Reply>) -> Answer<R> {
-        self.recording.outcome(reply).map_err(|error| self.invocation.call.with_identity(error))
+        let answer = self.invocation.observed(self.recording.outcome(reply));
+        answer.map_err(|error| self.invocation.call.with_identity(error))
     }
 }

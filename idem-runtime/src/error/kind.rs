@@ -9,7 +9,7 @@
 /// | `InDoubt` | unknown; yes if the body of this call left it in doubt | 409 | park until the call is settled |
 /// | `Reentrant` | no | 500 | fix the program |
 /// | `Running` | no (a duplicate runs) | 409 + `Retry-After` | retry later |
-/// | `Fenced` | yes | 500 | park: an operator stole the call while the body ran |
+/// | `Fenced` | yes; unknown if a recovery hook ran | 500 | park: an operator stole the call while the body ran |
 /// | `Undecodable` | no (an earlier call did) | 500 | fix the type, then retry |
 /// | `ResultGone` | no (an earlier call did) | 410 | acknowledge: the call is done |
 /// | `ResultGone` and [`failed`](crate::Error::failed) | no (an earlier call did) | 410 | reject: the call failed for good |

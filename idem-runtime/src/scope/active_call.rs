@@ -79,6 +79,8 @@ pub(crate) struct ActiveCall {
     pub(crate) in_transaction: bool,
     /// The call whose body made this one.
     pub(crate) outer: Option<Arc<ActiveCall>>,
+    /// Of a detached call: exists while the outer call awaits it. `None` if the outer call always waits for this one.
+    pub(crate) awaited: Option<Weak<()>>,
     /// Whether a nested call failed with an error of this crate that leaves something unknown.
     pub(crate) inner_failed: AtomicBool,
     /// The errors of nested calls that were refused for certain. The body has handled an error that no longer exists.
@@ -97,7 +99,13 @@ impl ActiveCall {
     }
 
     fn any(&self, is: &impl Fn(&ActiveCall) -> bool) -> bool {
-        is(self) || self.outer.as_ref().is_some_and(|outer| outer.any(is))
+        is(self) || self.waiting_outer().is_some_and(|outer| outer.any(is))
+    }
+
+    /// The outer call, if it waits for this one.
+    fn waiting_outer(&self) -> Option<&ActiveCall> {
+        let waits = self.awaited.as_ref().is_none_or(|awaited| awaited.strong_count() > 0);
+        self.outer.as_deref().filter(|_| waits)
     }
 
     /// Notes that a nested call failed with an error of this crate.

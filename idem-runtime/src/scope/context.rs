@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -82,6 +82,8 @@ pub(crate) struct Scope {
     pub(crate) store: Option<Store>,
     pub(crate) call: Option<Arc<ActiveCall>>,
     pub(crate) interception: Option<Arc<Interception>>,
+    /// Of a detached call: exists while its caller awaits it. `None` if the caller of the code always waits for it.
+    pub(crate) awaited: Option<Weak<()>>,
 }
 
 impl Scope {
@@ -194,5 +196,6 @@ fn scope_with(store: &Store) -> Arc<Scope> {
         store: Some(store.clone()),
         call: outer.call.clone(),
         interception: outer.interception.clone(),
+        awaited: outer.awaited.clone(),
     })
 }

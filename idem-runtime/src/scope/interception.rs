@@ -105,6 +105,13 @@ impl Interception {
         }
     }
 
+    /// Takes the report back, because the call failed after it.
+    pub(crate) fn retract(&self) {
+        if let Purpose::Observe(slot) = &self.purpose {
+            *lock(slot) = None;
+        }
+    }
+
     /// Whether the interception replaces the call.
     pub(crate) fn is_look(&self) -> bool {
         !matches!(self.purpose, Purpose::Observe(_))

@@ -156,3 +156,41 @@ fn a_panic_after_the_caller_has_gone_leaves_the_call_in_doubt() {
         std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(pay(&store).run_async(not_run))));
     assert_eq!(after.unwrap().unwrap_err().kind(), ErrorKind::InDoubt);
 }
+
+// Nobody who waits for the detached call would be waited for.
+#[test]
+fn a_detached_call_that_was_given_up_may_make_the_call_around_it() {
+    for (runtime, outer_has_ended) in runtimes().into_iter().flat_map(|runtime| {
+        let runtime = Arc::new(runtime);
+        [(Arc::clone(&runtime), true), (runtime, false)]
+    }) {
+        runtime.block_on(async {
+            let store = Store::temporary().unwrap();
+            let body = Body::default();
+            let inner_call = || pay(&store).key("inner");
+            let outer = pay(&store).run_async(async || {
+                let (inner_body, inner_store) = (body.clone(), store.clone());
+                let inner = inner_call().detach().run_async(move || async move {
+                    inner_body.stands.notify_one();
+                    inner_body.go_on.notified().await;
+                    pay(&inner_store).run_async(not_run).await
+                });
+                tokio::select! {
+                    answer = inner => panic!("the detached call has ended: {answer:?}"),
+                    () = body.stands.notified() => {}
+                }
+                if !outer_has_ended {
+                    body.go_on.notify_one();
+                    for _ in 0..10 {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                Ok::<usize, Error>(7)
+            });
+            assert_eq!(outer.await.unwrap(), 7);
+            body.go_on.notify_one();
+            let joined: Paid = inner_call().run_async(not_run).await;
+            assert_eq!(joined.unwrap(), 7, "the outer call had ended: {outer_has_ended}");
+        });
+    }
+}

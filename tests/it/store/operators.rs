@@ -383,3 +383,17 @@ fn forever_is_longer_than_any_purge() {
     assert_eq!(store.purge_expired(100).unwrap(), 0);
     assert_eq!(pay(&store).run(|| Ok::<u32, Error>(2)).unwrap(), 1);
 }
+
+// Field 21.
+#[test]
+fn observe_tells_nothing_of_a_call_that_failed() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let failed = |call: Call| observe(|| form.make(call, || Err::<u32, String>("no".to_owned()))).1;
+        assert_eq!(failed(pay(&store)), None, "the error of the body");
+        assert_eq!(observe(|| form.make(pay(&store).key(""), || Ok::<u32, Error>(1))).1, None, "refused");
+        form.make(pay(&store), || Ok::<u32, Error>(1)).unwrap();
+        let (paid, seen) = observe(|| form.make(pay(&store), || Ok::<String, Error>(String::new())));
+        assert_eq!((paid.unwrap_err().kind(), seen), (ErrorKind::Undecodable, None));
+    });
+}

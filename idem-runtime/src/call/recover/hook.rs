@@ -15,11 +15,14 @@ use crate::call::outcome;
 use crate::call::outcome::Recording;
 use crate::call::recover::IntoVerdict;
 use crate::call::run_async::boxed;
+use crate::engine::state::StoreState;
 use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::event;
 use crate::on_err::Release;
 use crate::protocol::decide::Mode;
-use crate::protocol::record::{Reason, Status};
+use crate::protocol::record::{Reason, Record, Status};
 use crate::scope::interception::Verdict;
+use crate::sync::deadline;
 use crate::waiting::oneshot::OneShot;
 
 /// The result of a recovery.
@@ -38,14 +41,38 @@ enum Write<T> {
     ///
     /// The reply is dropped first: a request without a waiter is not written.
     NextAttempt { reply: Arc<OneShot<Reply>>, deadline: Instant, hooks: Claim },
+    /// The end of the call without a result, and the error of the caller.
+    End { reply: Arc<OneShot<Reply>>, deadline: Instant, record: Arc<Record>, error: Error },
 }
 
 impl<T> Write<T> {
     fn reply(&self) -> (Arc<OneShot<Reply>>, Instant) {
         match self {
             Write::Result(recording) => (Arc::clone(&recording.reply), recording.deadline),
-            Write::NextAttempt { reply, deadline, .. } => (Arc::clone(reply), *deadline),
+            Write::NextAttempt { reply, deadline, .. } | Write::End { reply, deadline, .. } => {
+                (Arc::clone(reply), *deadline)
+            }
         }
+    }
+
+    fn end(state: &StoreState, claim: Claim, end: End, error: Error, caller: Caller) -> Write<T> {
+        let record = Arc::clone(claim.record());
+        let deadline = deadline(state.settings.record_within);
+        Write::End { reply: claim.end(end, caller), deadline, record, error }
+    }
+
+    /// The error of a hook whose claim was taken or settled before its verdict.
+    fn fenced(self) -> Error {
+        match self {
+            Write::Result(recording) => event::fenced(recording.record()),
+            Write::End { record, .. } => event::fenced(&record),
+            Write::NextAttempt { hooks, .. } => {
+                event::fenced(hooks.record());
+                // If the call was stolen, this keeps the reason of its doubt. If it was settled, nothing is written.
+                hooks.end(End::InDoubt(Reason::Stolen), Caller::Async);
+            }
+        }
+        fenced()
     }
 }
 
@@ -66,7 +93,7 @@ impl Invocation {
         let scope = BodyScope::of_claim(self.state(), &claim);
         claim.start();
         let verdict = scope.run(hook).into_verdict();
-        let write = self.judge(claim, verdict, waited, Caller::Blocking)?;
+        let write = self.judge(claim, verdict, Caller::Blocking);
         let (reply, deadline) = write.reply();
         self.conclude(write, reply.wait(deadline), waited)
     }
@@ -93,7 +120,7 @@ impl Invocation {
         let mut hook = boxed(hook);
         let verdict = poll_fn(|context| scope.run(|| hook.as_mut().poll(context))).await.into_verdict();
         drop(hook);
-        let write = self.judge(claim, verdict, waited, Caller::Async)?;
+        let write = self.judge(claim, verdict, Caller::Async);
         let (reply, deadline) = write.reply();
         let reply = reply.wait_async(deadline, &self.state().watcher).await;
         self.conclude(write, reply, waited)
@@ -104,34 +131,37 @@ impl Invocation {
         self.lookup(&Release, |status| status == Status::Done)
     }
 
-    fn judge<T: Value>(
-        &self,
-        claim: Claim,
-        verdict: Result<Verdict<T>, String>,
-        waited: Duration,
-        caller: Caller,
-    ) -> Result<Write<T>, Error> {
+    fn judge<T: Value>(&self, claim: Claim, verdict: Result<Verdict<T>, String>, caller: Caller) -> Write<T> {
         match verdict.map(Verdict::with_known_result) {
             Ok(Verdict::Done(value)) => {
-                self.report_recovered(&claim, waited);
                 let recording = outcome::record_recovered(&self.call, self.state(), claim, value, caller);
-                Ok(Write::Result(recording))
+                Write::Result(recording)
             }
             Ok(Verdict::DoneWithoutResult) => {
-                claim.end(End::Finished(Status::Done, Err(Reason::Settled)), Caller::Async);
                 let message = "the recovery hook found the call done and its result lost";
-                Err(Error::new(ErrorKind::ResultGone, Ran::No, message))
+                let error = Error::new(ErrorKind::ResultGone, Ran::No, message);
+                Write::end(
+                    self.state(),
+                    claim,
+                    End::Finished(Status::Done, Err(Reason::Settled)),
+                    error,
+                    caller,
+                )
             }
             Ok(Verdict::NotDone) => self.not_done(claim, caller),
             Ok(Verdict::Unknown) => {
-                Err(stays_in_doubt(claim, "the recovery hook could not find out whether the call is done"))
+                let error = in_doubt(&claim, "the recovery hook could not find out whether the call is done");
+                Write::end(self.state(), claim, End::InDoubt(Reason::Unknown), error, caller)
             }
-            Err(text) => Err(stays_in_doubt(claim, &format!("the recovery hook failed ({text})"))),
+            Err(text) => {
+                let error = in_doubt(&claim, &format!("the recovery hook failed ({text})"));
+                Write::end(self.state(), claim, End::InDoubt(Reason::Unknown), error, caller)
+            }
         }
     }
 
     /// Requests the next attempt, unless the settle window is still open.
-    fn not_done<T>(&self, claim: Claim, caller: Caller) -> Result<Write<T>, Error> {
+    fn not_done<T>(&self, claim: Claim, caller: Caller) -> Write<T> {
         let state = self.state();
         let left = claim
             .record()
@@ -139,10 +169,11 @@ impl Invocation {
             .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
         if left > Duration::ZERO {
             let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
-            return Err(stays_in_doubt(claim, &why).advise(Advice::AskAgain).after(left));
+            let error = in_doubt(&claim, &why).advise(Advice::AskAgain).after(left);
+            return Write::end(state, claim, End::InDoubt(Reason::Unknown), error, caller);
         }
         let (reply, deadline) = claim.next_attempt(self.call.options.wait, caller);
-        Ok(Write::NextAttempt { reply, deadline, hooks: claim })
+        Write::NextAttempt { reply, deadline, hooks: claim }
     }
 
     /// Takes the reply of the writer, or `None` after the deadline.
@@ -152,13 +183,21 @@ impl Invocation {
         reply: Option<Reply>,
         waited: Duration,
     ) -> Result<Recovery<T>, Error> {
+        if let Some(Reply::Stands(_)) = reply {
+            return Err(write.fenced());
+        }
         let hooks = match write {
             Write::NextAttempt { hooks, .. } => hooks,
             Write::Result(recording) => {
                 // The body of this call did not run, although an earlier attempt may have.
+                let attempt = recording.record().attempt;
                 let Ok(value) = recording.outcome(reply).map_err(|error| error.with_ran(Ran::Unknown))?;
+                self.report_recovered(attempt, waited);
                 return Ok(Recovery::Known(value));
             }
+            Write::End { error, .. } if error.kind() == ErrorKind::InDoubt => return Err(error),
+            Write::End { error, .. } if matches!(reply, Some(Reply::Written)) => return Err(error),
+            Write::End { .. } => return Err(outcome::not_recorded().with_ran(Ran::Unknown)),
         };
         match reply {
             Some(Reply::Granted(grant)) => {
@@ -180,9 +219,14 @@ fn hooks_claim(ready: Ready) -> Result<(Claim, Duration), Ready> {
     }
 }
 
-fn stays_in_doubt(claim: Claim, why: &str) -> Error {
-    let attempt = claim.record().attempt;
-    claim.end(End::InDoubt(Reason::Unknown), Caller::Async);
-    let message = format!("attempt {attempt} is in doubt: {why}");
+fn in_doubt(claim: &Claim, why: &str) -> Error {
+    let message = format!("attempt {} is in doubt: {why}", claim.record().attempt);
     Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
+}
+
+/// The error of a hook whose verdict comes after another one.
+fn fenced() -> Error {
+    let message =
+        "an operator took or settled the call while the recovery hook ran, and its verdict is not recorded";
+    Error::new(ErrorKind::Fenced, Ran::Unknown, message)
 }
