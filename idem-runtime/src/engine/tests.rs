@@ -330,7 +330,7 @@ fn a_store_opened_again_after_its_writer_broke_down_finds_the_unrecorded_call_in
     let place = Threadless::new();
     let again = || Store::open(place.store.path()).unwrap();
     let status = |store: &Store| store.get(NAME, &1).unwrap().unwrap().status();
-    let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+    let ended: Result<u32, Error> = call(NAME).same_for_types().store(&place.store).key(&1).run(|| {
         place.engine().abort();
         // The owner lives while a call of it runs: nobody takes the call over.
         assert_eq!(status(&again()), Status::Running);
@@ -351,7 +351,7 @@ fn a_duplicate_that_waits_is_woken_when_the_writer_breaks_down() {
     let begun = Instant::now();
     thread::scope(|scope| {
         let mut duplicate = None;
-        let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+        let ended: Result<u32, Error> = call(NAME).same_for_types().store(&place.store).key(&1).run(|| {
             duplicate = Some(scope.spawn(|| pay(&place.store, 1)));
             pause();
             place.engine().abort();

@@ -202,9 +202,9 @@ impl Commit for Committer {
     fn close(mut self: Box<Self>, limit: Duration) -> Result<(), Error> {
         let closed = self.finish(limit);
         if self.poison.check().is_err() {
-            self.abandon()
+            self.abandon();
         } else {
-            self.close_now()
+            self.close_now();
         }
         closed
     }

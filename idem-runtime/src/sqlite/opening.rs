@@ -76,7 +76,7 @@ struct Database {
 /// The files of an open store, with its owner.
 struct OpenFiles {
     conn: Connection,
-    identity: FileIdentity,
+    must_checkpoint: bool,
     owner: OpenOwner,
     registered: Registered,
 }
@@ -112,12 +112,20 @@ impl Opening {
             check = unclean_end::check(&database.conn, &sidecar, &self, database.had_wal)?;
             turn = fair_lock.lock(OPEN_WAIT);
         }
-        let files = self.register(database, &path, &sidecar, &mut high_water)?;
+        let files = self.register(database, &sidecar, &mut high_water)?;
         if turn.is_held() {
             files.owner.probe.sweep(&files.registered.owners);
         }
         drop(turn);
-        let OpenFiles { conn, identity, owner, registered: Registered { store_id, clock, dead, .. } } = files;
+        let OpenFiles { conn, must_checkpoint, owner, registered } = files;
+        let Registered { store_id, clock, dead, .. } = registered;
+        if must_checkpoint {
+            // Recovery may have brought back commits without an fsync. The checkpoint does the fsync before a call gets
+            // an answer from them. In a new store, the checkpoint writes the tables to the database file, so a lost WAL
+            // does not take them. Other processes write meanwhile.
+            wal::checkpoint(&conn).map_err(opening)?;
+        }
+        let identity = FileIdentity::capture(&path, self.allow_remote_mount).map_err(unusable)?;
         if let Some(kind) = mounts::volatile_kind(path.database()) {
             event::volatile_mount(kind);
         }
@@ -167,7 +175,6 @@ impl Opening {
     fn register(
         &self,
         database: Database,
-        path: &StorePath,
         sidecar: &Sidecar,
         high_water: &mut HighWater,
     ) -> Result<OpenFiles, Error> {
@@ -181,14 +188,8 @@ impl Opening {
         .register(&conn, sidecar, high_water)?;
         sidecar.finish_creation().map_err(unusable_folder(sidecar))?;
         conn.busy_timeout(connection::BUSY).map_err(opening)?;
-        if had_wal || creation != Creation::Existing {
-            // Recovery may have brought back commits without an fsync. The checkpoint does the fsync before a call gets
-            // an answer from them. In a new store, the checkpoint writes the tables to the database file, so a lost WAL
-            // does not take them.
-            wal::checkpoint(&conn).map_err(opening)?;
-        }
-        let identity = FileIdentity::capture(path, self.allow_remote_mount).map_err(unusable)?;
-        Ok(OpenFiles { conn, identity, owner, registered })
+        let must_checkpoint = had_wal || creation != Creation::Existing;
+        Ok(OpenFiles { conn, must_checkpoint, owner, registered })
     }
 
     /// Refuses to create a database whose high-water file shows that it existed.

@@ -370,3 +370,7 @@ pub(crate) fn wall_time(ms: i64) -> SystemTime {
 #[cfg(test)]
 #[path = "timeline_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "timeline_boots_tests.rs"]
+mod boots_tests;

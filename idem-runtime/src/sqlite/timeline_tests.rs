@@ -2,36 +2,36 @@
 
 use super::*;
 
-const SECOND: i64 = 1_000;
-const HOUR: i64 = 3_600 * SECOND;
-const DAY: i64 = 24 * HOUR;
+pub(super) const SECOND: i64 = 1_000;
+pub(super) const HOUR: i64 = 3_600 * SECOND;
+pub(super) const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 /// True time at the begin of every test: 200 days after 2026-01-01.
-const BEGIN: i64 = PLAUSIBLE_FROM_MS + 200 * DAY;
+pub(super) const BEGIN: i64 = PLAUSIBLE_FROM_MS + 200 * DAY;
 
 /// A machine, its store's rows, and the process that has the store open.
-struct Machine {
-    true_ms: i64,
-    booted_ms: i64,
-    boots: i64,
+pub(super) struct Machine {
+    pub(super) true_ms: i64,
+    pub(super) booted_ms: i64,
+    pub(super) boots: i64,
     /// Wall time minus true time.
-    error_ms: i64,
-    rows: Vec<BootRow>,
-    timeline: Timeline,
+    pub(super) error_ms: i64,
+    pub(super) rows: Vec<BootRow>,
+    pub(super) timeline: Timeline,
 }
 
 impl Machine {
-    fn started(error_ms: i64) -> Self {
+    pub(super) fn started(error_ms: i64) -> Self {
         let reading = Reading { wall_ms: BEGIN + error_ms, boot_ms: 0 };
         let (timeline, row) = Timeline::open(Vec::new(), "boot 0", reading);
         Self { true_ms: BEGIN, booted_ms: BEGIN, boots: 0, error_ms, rows: vec![row], timeline }
     }
 
-    fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> Reading {
         Reading { wall_ms: self.true_ms + self.error_ms, boot_ms: self.true_ms - self.booted_ms }
     }
 
-    fn write(&mut self, row: BootRow) {
+    pub(super) fn write(&mut self, row: BootRow) {
         match self.rows.iter_mut().find(|known| known.number == row.number) {
             Some(known) => known.include(row.low_offset_ms, row.high_offset_ms, row.last_ms),
             None => self.rows.push(row),
@@ -39,26 +39,26 @@ impl Machine {
     }
 
     /// Lets time pass, awake or asleep: boot time counts both.
-    fn pass(&mut self, duration_ms: i64) {
+    pub(super) fn pass(&mut self, duration_ms: i64) {
         self.true_ms += duration_ms;
         if let Some(row) = self.timeline.observe(self.reading()) {
             self.write(row);
         }
     }
 
-    fn set_clock(&mut self, error_ms: i64) {
+    pub(super) fn set_clock(&mut self, error_ms: i64) {
         self.error_ms = error_ms;
         self.pass(1);
     }
 
-    fn reboot(&mut self, off_ms: i64, error_ms: i64) {
+    pub(super) fn reboot(&mut self, off_ms: i64, error_ms: i64) {
         self.true_ms += off_ms;
         (self.booted_ms, self.error_ms, self.boots) = (self.true_ms, error_ms, self.boots + 1);
         self.true_ms += 10 * SECOND;
         self.restart_process();
     }
 
-    fn restart_process(&mut self) {
+    pub(super) fn restart_process(&mut self) {
         let boot_id = format!("boot {}", self.boots);
         let (timeline, row) = Timeline::open(self.rows.clone(), &boot_id, self.reading());
         self.timeline = timeline;
@@ -66,15 +66,15 @@ impl Machine {
     }
 
     /// The clock error that makes the wall clock start in 1970.
-    fn in_1970(&self) -> i64 {
+    pub(super) fn in_1970(&self) -> i64 {
         -self.true_ms
     }
 
-    fn is_placed(&self) -> bool {
+    pub(super) fn is_placed(&self) -> bool {
         self.timeline.boots[&self.timeline.current].is_placed()
     }
 
-    fn age(&self, stamp: Mark) -> Option<i64> {
+    pub(super) fn age(&self, stamp: Mark) -> Option<i64> {
         self.timeline.age_ms(stamp)
     }
 }

@@ -9,7 +9,7 @@ use idem_tests::form::Form;
 use idem_tests::halt::eventually;
 use idem_tests::hand_clock::HandClock;
 
-use crate::support::ledger::{Books, booking, post};
+use crate::support::ledger::{Books, booking, open as open_database, post};
 use crate::support::place::Place;
 use crate::support::role::skip;
 use crate::support::worker::{NAME, Worker, run};
@@ -51,7 +51,7 @@ fn a_record_of_a_boot_that_was_forgotten_expires_later_and_not_earlier() {
     let store = open();
     assert_eq!(make(&store, || Ok(1)).unwrap(), 1);
     store.close().unwrap();
-    let conn = rusqlite::Connection::open(folder.path().join("idem.db")).unwrap();
+    let conn = open_database(&folder.path().join("idem.db"));
     // Boots of the next hour, all of them after the record's.
     let sql = format!(
         "INSERT INTO idem_boot (number, boot_id, after_ms, met_ms, low_offset_ms, high_offset_ms, last_ms)
@@ -63,7 +63,7 @@ fn a_record_of_a_boot_that_was_forgotten_expires_later_and_not_earlier() {
     drop(conn);
     clock.reboot(clock.wall_ms() + 3_600_000);
     open().close().unwrap();
-    let conn = rusqlite::Connection::open(folder.path().join("idem.db")).unwrap();
+    let conn = open_database(&folder.path().join("idem.db"));
     let first: i64 = conn.query_row("SELECT min(number) FROM idem_boot", [], |row| row.get(0)).unwrap();
     drop(conn);
     assert!(first > 1, "the boot of the record was not forgotten");

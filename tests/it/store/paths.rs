@@ -340,9 +340,9 @@ fn a_database_that_is_mounted_as_a_file_is_refused() {
         fs::create_dir(&container).unwrap();
         let (source, target) = (place.folder().join(mounted), container.join(mounted));
         if source.is_dir() {
-            fs::create_dir(&target).unwrap()
+            fs::create_dir(&target).unwrap();
         } else {
-            fs::write(&target, "").unwrap()
+            fs::write(&target, "").unwrap();
         }
         if mounted != "idem.db" {
             // The database itself is an ordinary file there.

@@ -87,22 +87,24 @@ fn p99(took: &[Duration]) -> Duration {
 #[test]
 fn a_crash_of_one_process_does_not_stop_the_calls_of_another() {
     let records = std::env::var("IDEM_RECORDS").map_or(120_000, |records| records.parse().unwrap());
+    let watched =
+        Duration::from_secs(std::env::var("IDEM_SECONDS").map_or(2, |seconds| seconds.parse().unwrap()));
     let place = Place::new();
     place.open().close().unwrap();
     fill(&place, records);
     let store = place.open();
     kill_one(&place);
-    let (usual, refused) =
-        calls_during(&store, "usual", || idem_tests::halt::pause_for(Duration::from_secs(2)));
+    let (usual, refused) = calls_during(&store, "usual", || idem_tests::halt::pause_for(watched));
     assert_eq!(refused, 0);
-    let mut opened = Duration::ZERO;
+    let (mut opened, mut left) = (Duration::ZERO, None);
     let (during, refused) = calls_during(&store, "during", || {
         let begun = Instant::now();
         let again = Worker::start(&place);
         opened = begun.elapsed();
-        idem_tests::halt::pause_for(Duration::from_secs(2));
-        again.leave();
+        idem_tests::halt::pause_for(watched);
+        left = Some(again);
     });
+    left.take().unwrap().leave();
     eprintln!(
         "{records} records, {} MB: opened in {opened:?}; usual p99 {:?} of {}, during the restart p99 {:?} of {}, worst {:?}",
         std::fs::metadata(place.database()).unwrap().len() >> 20,
