@@ -274,3 +274,6 @@ pub(crate) fn answers(call: &Prepared, mode: Mode, record: &RecordRef<'_>, age_m
     let view = View::of(record, Holder::Nobody, age_ms, difference.is_some());
     decide(view, mode) == Decision::Replay
 }
+
+#[cfg(test)]
+mod tests;

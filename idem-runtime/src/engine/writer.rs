@@ -266,3 +266,6 @@ fn not_recorded() -> Error {
     let message = "the store closed before the outcome of the body was written";
     Error::new(ErrorKind::NotRecorded, Ran::Yes, message).advise(Advice::InDoubtAfterRestart)
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,3 +267,18 @@ fn a_settled_call_is_no_longer_interrupted() {
         assert_eq!(store.get(NAME, "A-17").unwrap().unwrap().attempt(), 1);
     });
 }
+
+// A deploy between the attempts adds an argument.
+#[test]
+fn the_arguments_of_the_attempt_that_ran_are_compared() {
+    in_every_form(|form| {
+        let store = Store::temporary().unwrap();
+        let old = || pay(&store).arg("order", &1);
+        form.cut_off(old());
+        let new = |cents: u32| old().arg("cents", &cents).map_err(kind);
+        let rerun = |cents| new(cents).on_interrupt(OnInterrupt::rerun());
+        assert_eq!(form.make(rerun(50), || Ok::<u32, ErrorKind>(50)), Ok(50));
+        assert_eq!(form.make(new(50), || Ok::<u32, ErrorKind>(1)), Ok(50));
+        assert_eq!(form.make(new(99), || Ok::<u32, ErrorKind>(2)), Err(ErrorKind::Mismatch));
+    });
+}

@@ -233,3 +233,22 @@ fn a_killed_process_leaves_nothing_behind_once_the_store_was_opened_and_closed()
     eventually("no lock file is left", || place.owner_files().is_empty());
     assert!(!place.beside("-wal").exists() && !place.beside("-shm").exists());
 }
+
+// Rule 3: nothing proves such an owner dead.
+#[test]
+fn an_owner_whose_row_is_gone_is_neither_alive_nor_dead() {
+    for form in FORMS {
+        let (place, mut owner) = holding(form);
+        let store = place.open();
+        // This store has a row of its own. The owner of the call has the other one.
+        tamper(
+            &place,
+            "DELETE FROM idem_owner WHERE number = (SELECT owner FROM idem_record WHERE key = 'k')",
+        );
+        let refused = effect(form, &store, "k", OnInterrupt::rerun(), SHORT, not_run).unwrap_err();
+        assert_eq!((refused.kind(), refused.ran()), (ErrorKind::Running, Ran::No), "{refused}");
+        assert!(refused.help().contains("`Store::steal`"), "{refused:?}");
+        assert_eq!(status(&store, "k"), Status::Running);
+        owner.kill();
+    }
+}

@@ -140,3 +140,26 @@ fn no_outcome_is_acknowledged_if_a_file_of_the_store_disappeared_during_the_body
         }
     }
 }
+
+/// The lock of another program holds the commit after the first check of the files.
+#[test]
+fn files_that_are_replaced_during_a_commit_are_noticed_before_the_caller_is_told() {
+    let noticed = |file: &str| {
+        let place = Place::new();
+        let store = place.open();
+        // A lone caller writes on its own thread, so its claim is checked right before it waits for the lock.
+        (0..20).for_each(|n| drop(run(Form::Sync, &store, &format!("k{n}")).unwrap()));
+        let blocking = place.connect();
+        blocking.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| rerun(Form::Sync, &store, "during"));
+            pause_for(Duration::from_millis(150));
+            take_away(&place.beside(file), "replaced");
+            blocking.execute_batch("COMMIT").unwrap();
+            call.join().unwrap().unwrap_err().kind() == ErrorKind::Replaced
+        })
+    };
+    for file in ["", "-wal"] {
+        assert!((0..4).all(|_| noticed(file)), "{file}");
+    }
+}

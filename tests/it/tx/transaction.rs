@@ -347,3 +347,27 @@ fn a_record_under_an_earlier_name_counts() {
     assert_eq!(call("tx.new").was(&["tx.old"]).key("a").tx(&conn).run(not_run).unwrap(), 1);
     assert_eq!(call("tx.other").key("a").tx(&conn).run(|| post(&conn, "b")).unwrap(), 2);
 }
+
+// Rule 2: the rollback of the body takes the number of its claim with it.
+#[test]
+fn the_record_of_an_undone_body_has_a_claim_number_of_its_own() {
+    let books = Books::new();
+    let conn = books.open();
+    for key in ["a", "b", "c"] {
+        let failed = booking(key).on_err(on_err::Remember).tx(&conn).run(|| {
+            post(&conn, key).map_err(|_| String::new())?;
+            Err::<i64, _>("declined".to_owned())
+        });
+        assert!(failed.is_err());
+    }
+    booking("d").tx(&conn).run(|| post(&conn, "d")).unwrap();
+    let numbers: (i64, i64, i64) = conn
+        .query_row(
+            "SELECT count(DISTINCT claim), max(claim), (SELECT claims FROM idem_count) FROM idem_record",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert_eq!(numbers.0, 4, "no number is used twice");
+    assert!(numbers.1 <= numbers.2, "the counter knows every number: {numbers:?}");
+}
