@@ -81,3 +81,14 @@ pub(crate) fn in_current_span<F: Future>(future: F) -> impl Future<Output = F::O
     #[cfg(not(feature = "tracing"))]
     future
 }
+
+/// A closure for another thread, whose events go to the subscriber of the current thread.
+pub(crate) fn with_current_subscriber<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    #[cfg(feature = "tracing")]
+    {
+        let subscriber = tracing::dispatcher::get_default(Clone::clone);
+        move || tracing::dispatcher::with_default(&subscriber, work)
+    }
+    #[cfg(not(feature = "tracing"))]
+    work
+}

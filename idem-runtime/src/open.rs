@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::sync::lock;
 
 mod asked;
+mod close;
 mod open_stores;
 pub(crate) mod threads;
 

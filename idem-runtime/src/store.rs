@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::error::Error;
-
 pub(crate) mod inner;
 pub(crate) mod snapshot;
 
@@ -13,8 +11,9 @@ pub(crate) use inner::Inner;
 
 /// A handle of an open store, the records of calls in one SQLite database.
 ///
-/// A handle is cheap to clone, and any thread may use it. Dropping the last handle closes the store.
-/// [`close`](Store::close) closes it too, and returns the error if closing fails.
+/// A handle is cheap to clone, and any thread may use it. Dropping the last handle closes the store on a new thread, and
+/// waits 0.5 s at most for its end. [`close`](Store::close) waits until the store is closed, and returns the error if
+/// closing fails.
 ///
 /// ```
 /// use idem_runtime::{Store, Status};
@@ -54,19 +53,6 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Closes the store, after its running calls have ended and their outcomes are written.
-    ///
-    /// `close` closes every handle of the store, and waits 30 s at most for running calls and pending writes. If the
-    /// store is closed already, `close` does nothing. A program can open the database again afterwards.
-    ///
-    /// # Errors
-    /// - [`ErrorKind::Running`](crate::ErrorKind::Running) if calls still run after 30 s. The store stays open.
-    /// - [`ErrorKind::NotRecorded`](crate::ErrorKind::NotRecorded) if an outcome could not be written within 30 s.
-    /// - [`ErrorKind::Store`](crate::ErrorKind::Store) if the database could not be closed in good order.
-    pub fn close(&self) -> Result<(), Error> {
-        self.inner.close(inner::CLOSE_WAIT)
-    }
-
     /// The path of the database file.
     pub fn path(&self) -> &Path {
         &self.inner.path

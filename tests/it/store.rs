@@ -5,6 +5,8 @@
 mod back_in_time;
 // Checkpoints and the length of the WAL.
 mod checkpoints;
+// Dropping the last handle, and closing from inside of a call.
+mod closing;
 // Damaged files under an open store and at the next open.
 #[cfg(unix)]
 mod corruption;

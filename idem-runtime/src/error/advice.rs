@@ -26,10 +26,11 @@ macro_rules! advice {
 
 advice! {
     // The call.
-    MoreAttempts: "Check the effect, then call `settle`. To allow more attempts, use `on_interrupt = rerun(n)`.",
-    Detach: "Check the effect, then call `settle`. To let the body finish without its caller, add `detach`.",
-    Drain: "Check the effect, then call `settle`. Call `drain` before the tokio runtime shuts down.",
-    AskAgain: "Call again after `retry_after()`: the recovery hook is then asked again.",
+    MoreAttempts: "A person decides: check the effect, then call `settle`. To allow more attempts, use `on_interrupt = rerun(n)`.",
+    Detach: "A person decides: check the effect, then call `settle`. To let the body finish without its caller, add `detach`.",
+    Drain: "A person decides: check the effect, then call `settle`. Call `drain` before the tokio runtime shuts down.",
+    DrainAndRetry: "A retry decides: call again after `retry_after()`. Call `drain` before the tokio runtime shuts down.",
+    AskAgain: "A retry decides: after `retry_after()`, a call asks the recovery hook again. A person can decide earlier with `settle`.",
     Steal: "If you know that the owner is dead, take the call from it with `Store::steal`.",
     WaitOrSteal: "Wait for the call, or take it from its owner with `Store::steal`.",
     NameTheKey: "Name what identifies the call with `key(…)`.",
@@ -54,7 +55,7 @@ advice! {
     SynchronousFull: "Set the pragma `synchronous = FULL`, or begin a transaction whose durability you ensure yourself.",
     OneMode: "Retry later. Use either `tx` or no `tx` for all calls of one name.",
     Retry: "Retry.",
-    SlowWrite: "Retry. Another program may hold the write lock of the database, or the disk may be slow.",
+    SlowWrite: "Retry. Another connection may hold the write lock of the database, or the disk may be slow.",
     OtherKey: "Use another key: the digest of this one is taken by another call.",
     RetryToLearn: "Retry: the next call reads whether the commit is on disk.",
     // The store.
@@ -65,6 +66,8 @@ advice! {
     Reopen: "Open the store again to start another writer thread.",
     SameSettings: "Open the store once and clone its handle, or use the same settings at every open.",
     CloseAgain: "Wait for the calls, then close again.",
+    OwnTransaction: "End the open transaction of this process, or pass its connection with `tx = …`. Then retry.",
+    CloseOutside: "Close the store after its calls have ended.",
     ShortTransactions: "Retry. Keep the write transactions of other programs short.",
     FreeSpace: "Free space on the disk, then retry.",
     Permissions: "Check the owner and the permissions of the file and of its folder.",
@@ -110,7 +113,7 @@ impl ErrorKind {
                 "Use a key that tells the calls apart, or choose what is compared with `fingerprint = …` or `skip(…)`."
             }
             Self::InDoubt => {
-                "Check the effect, then call `settle`. If repeating is safe, use `on_interrupt = rerun`."
+                "A person decides: check the effect, then call `settle`. If repeating is safe, use `on_interrupt = rerun`."
             }
             Self::Reentrant => "Give the inner call another key.",
             Self::Running => "Retry later, or allow a longer `wait`.",

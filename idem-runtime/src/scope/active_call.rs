@@ -93,6 +93,11 @@ impl ActiveCall {
         self.any(&|call| call.store_id == *store_id && slots.contains(&call.slot))
     }
 
+    /// Whether this call or an outer one is a call of the store.
+    pub(crate) fn is_of_store(&self, store_id: &[u8; 16]) -> bool {
+        self.any(&|call| call.store_id == *store_id)
+    }
+
     /// Whether this call or an outer one is a `tx` call on the store.
     pub(crate) fn holds_transaction(&self, store_id: &[u8; 16]) -> bool {
         self.any(&|call| call.store_id == *store_id && call.in_transaction)

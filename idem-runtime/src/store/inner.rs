@@ -2,7 +2,8 @@
 
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ use crate::sync::lock;
 
 /// How long closing waits for running calls and pending writes.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the drop of the last handle waits until the store is closed.
+const DROP_WAIT: Duration = Duration::from_millis(500);
 
 /// The engine of an open store, its threads and its files.
 #[derive(Debug)]
@@ -92,7 +96,7 @@ impl Inner {
             if Instant::now() >= deadline {
                 return Ok(());
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            thread::park_timeout(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -101,13 +105,13 @@ impl Inner {
     ///
     /// An executor may poll or drop a task on the thread that wakes it. The last handle can thus end on the writer thread.
     fn is_on_own_thread(&self) -> bool {
-        let current = std::thread::current().id();
+        let current = thread::current().id();
         let writer = lock(&self.writer).as_ref().is_some_and(|thread| thread.thread().id() == current);
         writer || lock(&self.watcher).as_ref().is_some_and(|thread| thread.thread().id() == current)
     }
 
-    /// Closes the store on a new thread, because a thread cannot wait for its own end.
-    fn close_on_new_thread(&self) {
+    /// Closes the store on a new thread, and waits for the end of that thread for `limit` at most.
+    fn close_on_new_thread(&self, limit: Duration) {
         let rest = ManuallyDrop::new(Inner {
             engine: Arc::clone(&self.engine),
             path: self.path.clone(),
@@ -115,25 +119,38 @@ impl Inner {
             watcher: Mutex::new(lock(&self.watcher).take()),
             folder: Mutex::new(lock(&self.folder).take()),
         });
-        // If the new thread cannot start, the store is leaked. The threads continue, and the owner lives until the
-        // process ends.
-        let close = move || drop(ManuallyDrop::into_inner(rest));
-        if let Err(error) = std::thread::Builder::new().name("idem-close".into()).spawn(close) {
-            event::store_error(&format!("the store could not be closed: {error}"));
+        let (ends, ended) = mpsc::channel::<()>();
+        let close = move || {
+            let _ends = ends;
+            ManuallyDrop::into_inner(rest).close_or_report();
+        };
+        // If the new thread cannot start, the store is leaked. Its threads go on, and its owner lives until the process ends.
+        match thread::Builder::new().name("idem-close".into()).spawn(event::with_current_subscriber(close)) {
+            // The thread ends without a message, or the limit is over.
+            Ok(_) => drop(ended.recv_timeout(limit)),
+            Err(error) => event::store_error(&format!("the store could not be closed: {error}")),
         }
+    }
+
+    fn close_or_report(self) {
+        if let Err(error) = self.close(CLOSE_WAIT) {
+            event::store_error(&error.with_causes());
+        }
+        // The threads of a store that could not be closed go on without a handle.
+        lock(&self.writer).take();
     }
 }
 
+/// Closes the store elsewhere: the current thread may be one of an executor, or one of the store itself.
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.engine.state.is_of_this_process() {
             self.engine.state.backend.leak_reads();
             return;
         }
-        if self.is_on_own_thread() {
-            self.close_on_new_thread();
-        } else if let Err(error) = self.close(CLOSE_WAIT) {
-            event::store_error(&error.with_causes());
+        if lock(&self.writer).is_some() {
+            // A thread cannot wait for its own end.
+            self.close_on_new_thread(if self.is_on_own_thread() { Duration::ZERO } else { DROP_WAIT });
         }
     }
 }
