@@ -14,6 +14,8 @@ pub(crate) mod recover;
 // The settle window where boots cannot be compared.
 #[cfg(target_os = "linux")]
 mod recover_boots;
+// One answer of the hook for every caller that waits for it.
+mod recover_answer;
 // Late requests of an attempt before the recovery.
 #[cfg(unix)]
 mod recover_late;

@@ -77,6 +77,8 @@ pub(crate) struct Acquisition<'a> {
     /// The claim that the writer granted.
     claimed: Option<Claim>,
     waited: bool,
+    /// The recovery hook of another caller answered during the last wait, and left the call in doubt.
+    answered: bool,
     /// Claims of this call whose records have expired, under its name and its earlier names.
     expired: Vec<u64>,
     /// Whether the call waits for an owner that is neither proven alive nor proven dead.
@@ -104,6 +106,7 @@ impl<'a> Acquisition<'a> {
             known,
             claimed: None,
             waited: false,
+            answered: false,
             expired: Vec::new(),
             unprovable: false,
             recovering: false,
@@ -161,8 +164,10 @@ impl<'a> Acquisition<'a> {
             Decision::RefuseReentrant => return Err(refusal::reentrant()),
             Decision::RefuseResultGone => return Err(refusal::result_gone(&record)),
             Decision::RefuseInDoubt | Decision::RefuseExhausted => {
-                let reason = self.note_doubt(&record).reason;
-                return Err(refusal::in_doubt(&record, reason, decision));
+                let doubt = self.note_doubt(&record);
+                let error = refusal::in_doubt(&record, doubt.reason, decision);
+                let is_asked = matches!(self.mode, Mode::Recover);
+                return Err(if is_asked { refusal::ask_again(error, self.state(), &doubt) } else { error });
             }
         }))
     }
@@ -212,6 +217,7 @@ impl<'a> Acquisition<'a> {
         let Some(completion) = completion else { return Err(self.wait_timed_out()) };
         event::waited(&self.call.options.name, self.call.key.as_str(), self.started.elapsed().as_millis());
         self.turn.handoff = completion.handoff;
+        self.answered = completion.is_answered;
         if let Some(record) = completion.record {
             self.known = Known::Record(record);
         }
@@ -222,6 +228,7 @@ impl<'a> Acquisition<'a> {
         let view = View {
             reentrant: self.call.is_reentrant(&self.state().settings.store_id),
             waited: self.waited,
+            answered: self.answered,
             ..View::of(&*found.record, found.holder, found.age_ms, differs)
         };
         decide(view, self.mode)

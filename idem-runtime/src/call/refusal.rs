@@ -10,8 +10,8 @@ use crate::protocol::decide::Decision;
 use crate::protocol::record::{Reason, Record, RecordOf, Status};
 use crate::waiting::in_flight::Progress;
 
-/// The `retry_after` of a call that is refused because it is still running.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The `retry_after` of a refused call if the store knows no better time.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) fn mismatch(record: &Record, difference: Option<Difference>) -> Error {
     let Difference { names, is_compared } = difference.unwrap_or_default();
@@ -54,6 +54,7 @@ pub(crate) fn in_doubt(record: &Record, reason: Option<Reason>, decision: Decisi
         (Decision::RefuseExhausted, _) => {
             refused(format!("{doubt}, and no further attempt is allowed")).advise(Advice::MoreAttempts)
         }
+        (_, Some(Reason::RuntimeEnded)) => refused(doubt).advise(Advice::Drain),
         (_, Some(Reason::Dropped)) => refused(doubt).advise(Advice::Detach),
         _ => refused(doubt),
     }
@@ -66,6 +67,15 @@ pub(crate) fn held(state: &StoreState, record: &Record) -> Error {
         return Error::new(ErrorKind::Running, Ran::No, message).advise(Advice::SlowWrite).after(RETRY_AFTER);
     }
     running()
+}
+
+/// Adds to the error of a call in doubt that a retry asks the recovery hook again, and when.
+///
+/// Within the settle window, a `NotDone` is not believed before its end.
+pub(crate) fn ask_again(error: Error, state: &StoreState, doubt: &Record) -> Error {
+    let left = doubt.doubt_since.map_or(Duration::ZERO, |since| state.settles_in(since));
+    let retry_after = if left.is_zero() { RETRY_AFTER } else { left };
+    error.advise(Advice::AskAgain).after(retry_after)
 }
 
 /// The error of an operator's change to a running call.

@@ -11,7 +11,7 @@ use crate::encoding::digest::Slot;
 use crate::engine::queue::Queue;
 use crate::error::{Advice, Error};
 use crate::protocol::decide::{Holder, Standing};
-use crate::protocol::record::{Record, RecordRef};
+use crate::protocol::record::{Mark, Record, RecordRef};
 use crate::waiting::in_flight::{InFlight, Progress, Turn};
 use crate::waiting::oneshot::OneShot;
 use crate::waiting::watcher::{Poll, Watcher};
@@ -222,6 +222,11 @@ impl StoreState {
     pub(crate) fn stamped(&self, mut record: Record) -> Record {
         self.backend.stamp(&mut record);
         record
+    }
+
+    /// Time left of the settle window of a doubt that began at `since`.
+    pub(crate) fn settles_in(&self, since: Mark) -> Duration {
+        self.backend.settles_in(since, self.settings.settle_window)
     }
 
     /// Time since a record entered its status, in milliseconds.

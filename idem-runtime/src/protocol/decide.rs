@@ -68,6 +68,9 @@ pub(crate) struct View {
     /// Whether the caller waited for the end of the call. A caller that waited gets the outcome, also after the
     /// lifetimes.
     pub(crate) waited: bool,
+    /// Whether the recovery hook answered while the caller waited, and left the call in doubt. The answer serves the
+    /// caller too.
+    pub(crate) answered: bool,
 }
 
 impl View {
@@ -87,6 +90,7 @@ impl View {
             differs,
             reentrant: false,
             waited: false,
+            answered: false,
         }
     }
 }
@@ -149,7 +153,7 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
     match view.standing() {
         Standing::Absent => Decision::Claim,
         _ if view.differs => Decision::RefuseMismatch,
-        Standing::InDoubt => interrupted(view.unreturned, mode),
+        Standing::InDoubt => interrupted(view, mode),
         Standing::Running if view.reentrant => Decision::RefuseReentrant,
         Standing::Running => Decision::Wait,
         Standing::Finished if !view.has_result => Decision::RefuseResultGone,
@@ -159,11 +163,12 @@ pub(crate) fn decide(view: View, mode: Mode) -> Decision {
 }
 
 /// The limit of `rerun` protects from bodies that end their process, so an attempt that returned does not count.
-fn interrupted(unreturned: u32, mode: Mode) -> Decision {
+fn interrupted(view: View, mode: Mode) -> Decision {
     match mode {
+        Mode::Recover if view.answered => Decision::RefuseInDoubt,
         Mode::Recover => Decision::Recover,
         Mode::Interrupt(OnInterrupt::Refuse) => Decision::RefuseInDoubt,
-        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if unreturned >= max || max <= 1 => {
+        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if view.unreturned >= max || max <= 1 => {
             Decision::RefuseExhausted
         }
         Mode::Interrupt(OnInterrupt::Rerun { .. }) => Decision::Rerun,
@@ -193,7 +198,7 @@ mod tests {
             for status in STATUSES {
                 for holder in HOLDERS {
                     for expired in EXPIRED {
-                        for bits in 0..16_usize {
+                        for bits in 0..32_usize {
                             for unreturned in [0, 1, 2] {
                                 let view = View {
                                     status,
@@ -204,6 +209,7 @@ mod tests {
                                     differs: bools[bits >> 1 & 1],
                                     reentrant: bools[bits >> 2 & 1],
                                     waited: bools[bits >> 3 & 1],
+                                    answered: bools[bits >> 4 & 1],
                                 };
                                 check(view, mode, decide(view, mode));
                             }
@@ -232,7 +238,9 @@ mod tests {
                         && matches!(mode, Mode::Interrupt(OnInterrupt::Rerun { .. }))
                 );
             }
-            Decision::Recover => assert!(cut_off(view) && !view.differs && mode == Mode::Recover),
+            Decision::Recover => {
+                assert!(cut_off(view) && !view.differs && !view.answered && mode == Mode::Recover);
+            }
             _ => {}
         });
     }
@@ -273,6 +281,7 @@ mod tests {
                     Decision::RefuseExhausted
                 }
                 Mode::Interrupt(OnInterrupt::Rerun { .. }) => Decision::Rerun,
+                Mode::Recover if view.answered => Decision::RefuseInDoubt,
                 Mode::Recover => Decision::Recover,
             };
             assert_eq!(decision, expected);

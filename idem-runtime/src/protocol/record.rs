@@ -54,6 +54,7 @@ pub(crate) enum Reason {
     InnerFailed = 6,
     Unknown = 7,
     TransactionEnded = 8,
+    RuntimeEnded = 9,
     NotKept = 21,
     Unstorable = 22,
     Expired = 23,
@@ -61,7 +62,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 12] = [
+    const ALL: [Reason; 13] = [
         Reason::Dropped,
         Reason::Panicked,
         Reason::OwnerDied,
@@ -70,6 +71,7 @@ impl Reason {
         Reason::InnerFailed,
         Reason::Unknown,
         Reason::TransactionEnded,
+        Reason::RuntimeEnded,
         Reason::NotKept,
         Reason::Unstorable,
         Reason::Expired,
@@ -96,6 +98,7 @@ impl Reason {
             Reason::InnerFailed => "an idempotent call inside the body failed",
             Reason::Unknown => "the recovery hook could not find out whether the call is done",
             Reason::TransactionEnded => "the body ended the transaction it was given",
+            Reason::RuntimeEnded => "the tokio runtime of the detached call shut down",
             Reason::NotKept => "`keep_result` is zero",
             Reason::Unstorable => "the result could not be stored",
             Reason::Expired => "`keep_result` is over",
@@ -224,6 +227,11 @@ impl Record {
     /// The reason of the doubt, if the owner of this running record is gone.
     pub(crate) fn reason_if_cut_off(&self) -> Reason {
         if self.owner == NO_OWNER { Reason::TransactionEnded } else { Reason::OwnerDied }
+    }
+
+    /// Whether the recovery hook answered and left the call in doubt. A hook that was cut off gave no answer.
+    pub(crate) fn is_left_in_doubt_by_hook(&self) -> bool {
+        self.status == Status::InDoubt && self.reason == Some(Reason::Unknown)
     }
 
     /// Returns this record in doubt. The backend sets its marks at the write.

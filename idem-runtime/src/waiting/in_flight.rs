@@ -25,6 +25,14 @@ pub(crate) struct Completion {
     pub(crate) record: Option<Arc<Record>>,
     /// The remaining waiters, for the one waiter that a released call wakes.
     pub(crate) handoff: Option<Handoff>,
+    /// Whether a recovery hook answered while the waiter waited, and left the call in doubt.
+    pub(crate) is_answered: bool,
+}
+
+impl Completion {
+    fn without_record(handoff: Option<Handoff>) -> Completion {
+        Completion { record: None, handoff, is_answered: false }
+    }
 }
 
 type WaiterSignal = Arc<OneShot<Completion>>;
@@ -46,7 +54,7 @@ impl Drop for Handoff {
     fn drop(&mut self) {
         for waiter in std::mem::take(&mut self.0).into_values() {
             // Without this, a waiter is never woken. (negative control)
-            waiter.send(Completion { record: None, handoff: None });
+            waiter.send(Completion::without_record(None));
         }
     }
 }
@@ -68,6 +76,8 @@ struct RunningCall {
     /// Whether the call has ended here and its write is queued.
     is_ending: bool,
     waiters: Waiters,
+    /// The last arrival number before the answer of the recovery hook, if the hook left the call in doubt.
+    answered: Option<u64>,
 }
 
 impl RunningCall {
@@ -108,7 +118,7 @@ impl InFlight {
     pub(crate) fn wake_all(&self) {
         let calls = std::mem::take(&mut lock(&self.0).by_claim);
         for waiter in calls.into_values().flat_map(|call| call.waiters.into_values()) {
-            waiter.send(Completion { record: None, handoff: None });
+            waiter.send(Completion::without_record(None));
         }
     }
 
@@ -168,11 +178,22 @@ impl InFlight {
         Waiter { in_flight: Arc::clone(self), claim, arrival, signal }
     }
 
+    /// Notes that the recovery hook of a call of this process has answered and leaves the call in doubt.
+    ///
+    /// The answer serves the present waiters. The completion follows once the record is written.
+    pub(crate) fn note_answer(&self, claim: u64) {
+        let mut calls = lock(&self.0);
+        let last = calls.last_arrival;
+        if let Some(call) = calls.by_claim.get_mut(&claim) {
+            call.answered = Some(last);
+        }
+    }
+
     /// Completes a call and wakes waiters. `record` is `None` if the call was released.
     pub(crate) fn complete(&self, claim: u64, record: Option<&Record>) {
         let Some(call) = lock(&self.0).by_claim.remove(&claim) else { return };
         match record.filter(|_| !call.waiters.is_empty()) {
-            Some(record) => wake_with(record, call.waiters),
+            Some(record) => wake_with(record, call),
             None => wake_first(call.waiters),
         }
     }
@@ -188,10 +209,13 @@ impl InFlight {
     }
 }
 
-fn wake_with(record: &Record, waiters: Waiters) {
+fn wake_with(record: &Record, call: RunningCall) {
     let record = Arc::new(record.clone());
-    for waiter in waiters.into_values() {
-        waiter.send(Completion { record: Some(Arc::clone(&record)), handoff: None });
+    // The record alone tells of the hook of another process.
+    let is_answered_elsewhere = !call.is_local && record.is_left_in_doubt_by_hook();
+    for (arrival, waiter) in call.waiters {
+        let is_answered = is_answered_elsewhere || call.answered.is_some_and(|last| arrival <= last);
+        waiter.send(Completion { record: Some(Arc::clone(&record)), handoff: None, is_answered });
     }
 }
 
@@ -200,7 +224,7 @@ fn wake_first(mut waiters: Waiters) {
     while let Some((_, first)) = waiters.pop_first() {
         // A waiter whose signal has no second handle gave up after a handoff had moved it to this call.
         if Arc::strong_count(&first) > 1 {
-            first.send(Completion { record: None, handoff: Some(Handoff(waiters)) });
+            first.send(Completion::without_record(Some(Handoff(waiters))));
             return;
         }
     }

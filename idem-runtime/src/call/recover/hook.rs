@@ -11,12 +11,12 @@ use crate::call::acquire::Ready;
 use crate::call::body::BodyScope;
 use crate::call::claim::{Claim, End};
 use crate::call::invocation::{Invocation, Lookup};
-use crate::call::outcome;
 use crate::call::outcome::Recording;
 use crate::call::recover::IntoVerdict;
 use crate::call::run_async::boxed;
+use crate::call::{outcome, refusal};
 use crate::engine::state::StoreState;
-use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::error::{Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::Release;
 use crate::protocol::decide::Mode;
@@ -150,27 +150,20 @@ impl Invocation {
             }
             Ok(Verdict::NotDone) => self.not_done(claim, caller),
             Ok(Verdict::Unknown) => {
-                let error = in_doubt(&claim, "the recovery hook could not find out whether the call is done");
-                Write::end(self.state(), claim, End::InDoubt(Reason::Unknown), error, caller)
+                self.left_in_doubt(claim, "the recovery hook could not find out whether the call is done", caller)
             }
-            Err(text) => {
-                let error = in_doubt(&claim, &format!("the recovery hook failed ({text})"));
-                Write::end(self.state(), claim, End::InDoubt(Reason::Unknown), error, caller)
-            }
+            Err(text) => self.left_in_doubt(claim, &format!("the recovery hook failed ({text})"), caller),
         }
     }
 
     /// Requests the next attempt, unless the settle window is still open.
     fn not_done<T>(&self, claim: Claim, caller: Caller) -> Write<T> {
-        let state = self.state();
         // A call whose record is lost ended before a person accepted the loss: its window is over.
         let since = claim.record().doubt_since.filter(|_| claim.had_record());
-        let left = since
-            .map_or(Duration::ZERO, |since| state.backend.settles_in(since, state.settings.settle_window));
+        let left = since.map_or(Duration::ZERO, |since| self.state().settles_in(since));
         if left > Duration::ZERO {
             let why = format!("the recovery hook answered `NotDone` {left:?} before the settle window ends");
-            let error = in_doubt(&claim, &why).advise(Advice::AskAgain).after(left);
-            return Write::end(state, claim, End::InDoubt(Reason::Unknown), error, caller);
+            return self.left_in_doubt(claim, &why, caller);
         }
         let (reply, deadline) = claim.next_attempt(self.call.options.wait, caller);
         Write::NextAttempt { reply, deadline, hooks: claim }
@@ -207,6 +200,16 @@ impl Invocation {
             _ => Err(Error::not_in_time("the next attempt")),
         }
     }
+
+    /// Ends the claim of a hook that leaves the call in doubt. The answer serves every caller that waits for the hook.
+    fn left_in_doubt<T>(&self, claim: Claim, why: &str, caller: Caller) -> Write<T> {
+        let record = Arc::clone(claim.record());
+        let message = format!("attempt {} is in doubt: {why}", record.attempt);
+        let error = Error::new(ErrorKind::InDoubt, Ran::Unknown, message);
+        let error = refusal::ask_again(error, self.state(), &record);
+        self.state().in_flight.note_answer(record.claim);
+        Write::end(self.state(), claim, End::InDoubt(Reason::Unknown), error, caller)
+    }
 }
 
 /// The claim for the hook and the time waited, if an earlier attempt was cut off.
@@ -215,11 +218,6 @@ fn hooks_claim(ready: Ready) -> Result<(Claim, Duration), Ready> {
         Ready { claim: Ok(claim), recover: true, waited } => Ok((claim, waited)),
         ready => Err(ready),
     }
-}
-
-fn in_doubt(claim: &Claim, why: &str) -> Error {
-    let message = format!("attempt {} is in doubt: {why}", claim.record().attempt);
-    Error::new(ErrorKind::InDoubt, Ran::Unknown, message)
 }
 
 /// The error of a hook whose verdict comes after another one.

@@ -135,3 +135,15 @@ fn waiters_that_leave_together_take_steps_in_proportion_to_their_number() {
     // If each waiter searches a list, the waiters take 16 times as long together.
     assert!(together < 6 * apart, "{WAITERS} waiters left in {apart} ns apart, in {together} ns together");
 }
+
+#[test]
+fn the_answer_of_a_hook_serves_the_waiters_that_were_there_when_it_was_given() {
+    let in_flight = in_flight();
+    let before = local(&in_flight, 1, 2);
+    in_flight.note_answer(1);
+    let after = in_flight.subscribe_local(1, &mut Turn::default()).unwrap();
+    let record = crate::call::call("answer").key("k").plan.prepare().unwrap().first_record(None);
+    in_flight.complete(1, Some(&record));
+    let is_answered = |waiter: &Waiter| waiter.signal.take().unwrap().is_answered;
+    assert_eq!([is_answered(&before[0]), is_answered(&before[1]), is_answered(&after)], [true, true, false]);
+}

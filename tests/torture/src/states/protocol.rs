@@ -393,6 +393,7 @@ impl World {
             differs: false,
             reentrant: false,
             waited: self.workers[n].waited,
+            answered: false,
         };
         let again = |attempt, hook| Step::Claiming {
             expect: Expect::Exactly(row.claim, row.status),
