@@ -55,13 +55,15 @@ pub(crate) struct Claim {
     /// The record to restore if the body is never started.
     before: Option<Box<Record>>,
     phase: Phase,
+    /// Whether the body runs in a task of its own. Only the end of the runtime drops that task.
+    is_detached: bool,
 }
 
 impl Claim {
     /// Takes the claim that the writer granted.
     pub(crate) fn of(grant: Grant, engine: &Arc<Engine>) -> Claim {
         let (record, before) = grant.take();
-        Claim { engine: Arc::clone(engine), record, before, phase: Phase::Granted }
+        Claim { engine: Arc::clone(engine), record, before, phase: Phase::Granted, is_detached: false }
     }
 
     pub(crate) fn record(&self) -> &Arc<Record> {
@@ -81,6 +83,12 @@ impl Claim {
     /// Marks the start of the body or the hook. From now on, the effect may have happened.
     pub(crate) fn start(&mut self) {
         self.phase = Phase::Started;
+    }
+
+    /// Marks that the body runs in a task of its own.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn detach(&mut self) {
+        self.is_detached = true;
     }
 
     /// Hands the end of the call to the writer, which retries until it is written. Waiting for the reply is optional.
@@ -112,6 +120,14 @@ impl Claim {
         self.phase = Phase::Ended;
     }
 
+    fn reason_if_dropped(&self) -> Reason {
+        match self.is_detached {
+            _ if std::thread::panicking() => Reason::Panicked,
+            true => Reason::RuntimeEnded,
+            false => Reason::Dropped,
+        }
+    }
+
     fn send(&self, end: End, reply: Option<Arc<OneShot<Reply>>>, caller: Caller) {
         let new = end.applied_to(&self.record).map(|record| self.engine.state.stamped(record));
         let expect = Expect::Unfinished { claim: self.record.claim, owner: self.record.owner };
@@ -130,8 +146,7 @@ impl Drop for Claim {
                 context::submit(&*self.engine, request, Caller::Async);
             }
             Phase::Started => {
-                let reason = if std::thread::panicking() { Reason::Panicked } else { Reason::Dropped };
-                self.send(End::InDoubt(reason), None, Caller::Async);
+                self.send(End::InDoubt(self.reason_if_dropped()), None, Caller::Async);
             }
         }
     }

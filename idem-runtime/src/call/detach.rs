@@ -13,10 +13,12 @@ use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
 use crate::call::inspect::answer::check_result;
+use crate::call::invocation;
 use crate::call::invocation::{Invocation, Lookup};
 use crate::call::outcome::into_return_type;
 use crate::call::prepared::Plan;
 use crate::call::recover::{IntoVerdict, Recovered, State};
+use crate::call::refusal::RETRY_AFTER;
 use crate::call::run_async::Stage;
 use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
@@ -134,7 +136,9 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
         let answer = match state {
             State::Ended(result) => result.map(Ok),
             State::Ready(ready) => match (runtime(), *ready) {
-                (Ok(runtime), (invocation, ready)) => spawn(&runtime, invocation, ready, on_err, body).await,
+                (Ok(runtime), (invocation, ready)) => {
+                    spawn(&runtime, true, invocation, ready, on_err, body).await
+                }
                 (Err(error), (invocation, _)) => Err(invocation.call.with_identity(error)),
             },
         };
@@ -151,15 +155,22 @@ where
     Fut: Future<Output = R> + Send + 'static,
     F: FnOnce() -> Fut + Send + 'static,
 {
-    let runtime = runtime()?;
-    let invocation = Invocation::new(plan.with_body(&body), check_result::<R::Ok>)?;
+    let check = check_result::<R::Ok>;
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return Err(invocation::refuse(plan, check, error)),
+    };
+    let invocation = Invocation::new(plan.with_body(&body), check)?;
     let known = match invocation.lookup(&on_err, Status::is_finished) {
         Ok(Lookup::Answer(answer)) => return Ok(answer),
         Ok(Lookup::Unanswered(known)) => known,
         Err(error) => return Err(invocation.call.with_identity(error)),
     };
     match invocation.acquire_async(invocation.mode(), known).await {
-        Ok(ready) => spawn(&runtime, invocation, ready, on_err, body).await,
+        Ok(ready) => {
+            let may_retry = invocation.call.options.on_interrupt.may_repeat();
+            spawn(&runtime, may_retry, invocation, ready, on_err, body).await
+        }
         Err(error) => Err(invocation.call.with_identity(error)),
     }
 }
@@ -173,8 +184,9 @@ fn runtime() -> Result<Handle, Error> {
 
 async fn spawn<R, P, Fut, F>(
     runtime: &Handle,
+    may_retry: bool,
     invocation: Invocation,
-    ready: Ready,
+    mut ready: Ready,
     on_err: P,
     body: F,
 ) -> Result<Result<R::Ok, R::Err>, Error>
@@ -187,6 +199,9 @@ where
     F: FnOnce() -> Fut + Send + 'static,
 {
     let (name, key) = (invocation.call.options.name.clone(), invocation.call.key.clone());
+    if let Ok(claim) = &mut ready.claim {
+        claim.detach();
+    }
     let mut counted = Some(Running::enter());
     let mut stage = Stage::Acquired { invocation, ready, on_err, body };
     // The drop of this future drops `awaited`: the caller then waits for the body no more.
@@ -207,14 +222,19 @@ where
         Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(shut_down().about(&name, key.as_str())),
+            Err(_) => Err(shut_down(may_retry).about(&name, key.as_str())),
         },
     }
 }
 
-fn shut_down() -> Error {
+fn shut_down(may_retry: bool) -> Error {
     let message = "the call is in doubt: the tokio runtime shut down while the body ran";
-    Error::new(ErrorKind::InDoubt, Ran::Unknown, message).advise(Advice::Drain)
+    let error = Error::new(ErrorKind::InDoubt, Ran::Unknown, message);
+    if may_retry {
+        error.advise(Advice::DrainAndRetry).after(RETRY_AFTER)
+    } else {
+        error.advise(Advice::Drain)
+    }
 }
 
 /// The number of detached calls that run in this process.

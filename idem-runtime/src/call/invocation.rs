@@ -199,6 +199,15 @@ pub(crate) fn intercept<R: Records>(
     Ok((plan, interception))
 }
 
+/// Refuses a call before it is prepared. A call that is only inspected gets `error` as its answer too.
+#[cfg(feature = "tokio")]
+pub(crate) fn refuse(plan: Plan, check: CheckResult, error: Error) -> Error {
+    match intercept(plan, check, |_| Err::<(Prepared, Store), Error>(error.clone())) {
+        Ok(_) => error,
+        Err(only_inspected) => only_inspected,
+    }
+}
+
 /// Prepares the call and finds its store: the one in the plan, the one in scope, or the one of the program.
 fn prepare(mut plan: Plan) -> Result<(Prepared, Store), Error> {
     let named = plan.store.take();

@@ -6,7 +6,7 @@
 /// |---|---|---|---|
 /// | `BadKey`, `BadArgument` | no | 400 | reject the message: its key stays unusable |
 /// | `Mismatch` | no | 422 | reject: the key belongs to another request |
-/// | `InDoubt` | unknown; yes if the body of this call left it in doubt | 409 | park until the call is settled |
+/// | `InDoubt` | unknown; yes if the body of this call left it in doubt | 409 | retry later if `retry_after` is set; else park until a person settles the call |
 /// | `Reentrant` | no | 500 | fix the program |
 /// | `Running` | no (a duplicate runs) | 409 + `Retry-After` | retry later |
 /// | `Fenced` | yes; unknown if a recovery hook ran | 500 | park: an operator stole the call while the body ran |

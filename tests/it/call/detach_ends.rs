@@ -5,8 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, drain, on_err};
-use idem_tests::form::tokio_alone;
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, Verdict};
+use idem_runtime::{drain, on_err, peek_async, settle_async};
+use idem_tests::form::{Form, tokio_alone};
 use idem_tests::halt::{LONG, Runs, eventually};
 use idem_tests::plain::{self, yield_now};
 use tokio::runtime::Builder;
@@ -104,6 +105,71 @@ fn a_runtime_that_shuts_down_leaves_the_call_in_doubt() {
     eventually("it is in doubt", || status(&store) == Some(Status::InDoubt));
     let rerun = pay(&store).on_interrupt(OnInterrupt::rerun()).detach();
     assert_eq!(tokio_alone().block_on(rerun.run_async(async || Ok::<_, Error>(2))).unwrap(), 2);
+}
+
+/// Shuts the runtime down while the body of a detached call stands.
+fn cut_off_by_shutdown(store: &Store) {
+    let body = Body::default();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.spawn({
+        let (store, body) = (store.clone(), body.clone());
+        async move { detached(&store).run_async(move || body.run()).await }
+    });
+    eventually("the body stands", || body.runs.started() == 1);
+    runtime.shutdown_background();
+    eventually("it is in doubt", || status(store) == Some(Status::InDoubt));
+}
+
+#[test]
+fn a_duplicate_of_a_call_that_a_shutdown_cut_off_is_told_that_the_runtime_ended() {
+    let store = Store::temporary().unwrap();
+    cut_off_by_shutdown(&store);
+    for form in Form::ALL {
+        let error = form.make(pay(&store), || -> Paid { unreachable!("the body ran") }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InDoubt);
+        assert!(error.to_string().ends_with("the tokio runtime of the detached call shut down"), "{error}");
+        assert!(error.help().contains("`drain`") && !error.help().contains("add `detach`"), "{error:?}");
+    }
+}
+
+#[test]
+fn an_error_of_a_call_in_doubt_says_whether_a_person_or_a_retry_decides() {
+    let store = Store::temporary().unwrap();
+    cut_off_by_shutdown(&store);
+    let refused = tokio_alone().block_on(detached(&store).run_async(not_run)).unwrap_err();
+    assert!(
+        refused.help().starts_with("A person decides") && refused.help().contains("`settle`"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.retry_after(), None);
+    let exhausted = detached_mode(&store, OnInterrupt::rerun_at_most(1));
+    assert!(exhausted.help().starts_with("A person decides"), "{exhausted:?}");
+    assert_eq!(exhausted.retry_after(), None);
+    for verdict in [Ok(Verdict::NotDone), Ok(Verdict::Unknown), Err("no connection")] {
+        let asked = plain::block_on(async {
+            let recovered = pay(&store).recover_async(async || verdict).await;
+            recovered.run_async(not_run).await.unwrap_err()
+        });
+        assert!(asked.help().starts_with("A retry decides"), "{asked:?}");
+        assert!(asked.retry_after().is_some(), "{asked:?}");
+    }
+}
+
+fn detached_mode(store: &Store, mode: OnInterrupt) -> Error {
+    tokio_alone().block_on(pay(store).on_interrupt(mode).detach().run_async(not_run)).unwrap_err()
+}
+
+#[test]
+fn a_detached_call_that_is_only_looked_at_says_that_there_is_no_runtime() {
+    let store = Store::temporary().unwrap();
+    let peeked = plain::block_on(peek_async(detached(&store).run_async(not_run))).map(drop);
+    let settled =
+        plain::block_on(settle_async(Verdict::Done(1), detached(&store).run_async(not_run))).map(drop);
+    for looked in [peeked, settled] {
+        let error = looked.unwrap_err();
+        assert_eq!((error.kind(), error.ran()), (ErrorKind::NotInitialised, Ran::No), "{error}");
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+    }
 }
 
 #[test]
