@@ -169,7 +169,7 @@ impl Store {
         let replies: Vec<_> = changes.into_iter().map(|change| self.submit(change, Caller::Async)).collect();
         let mut purged = 0;
         for reply in replies {
-            purged += usize::from(wait(&reply)?.is_none());
+            purged += usize::from(self.wait(&reply)?.is_none());
         }
         Ok(purged)
     }
@@ -272,17 +272,17 @@ impl Store {
 
     /// Makes a change. If its condition does not hold, returns the record in the slot.
     pub(crate) fn write(&self, change: Change) -> Result<Option<Option<Box<Record>>>, Error> {
-        wait(&self.submit(change, Caller::Blocking))
+        self.wait(&self.submit(change, Caller::Blocking))
     }
-}
 
-fn wait(reply: &OneShot<Reply>) -> Result<Option<Option<Box<Record>>>, Error> {
-    match reply.wait(Instant::now() + WRITE_WAIT) {
-        Some(Reply::Written) => Ok(None),
-        Some(Reply::Stands(standing)) => Ok(Some(standing)),
-        Some(Reply::Failed(error)) => Err(error),
-        // Only a claim gets a grant.
-        Some(Reply::Granted(_)) | None => Err(Error::not_in_time("the change")),
+    fn wait(&self, reply: &OneShot<Reply>) -> Result<Option<Option<Box<Record>>>, Error> {
+        match reply.wait(Instant::now() + WRITE_WAIT) {
+            Some(Reply::Written) => Ok(None),
+            Some(Reply::Stands(standing)) => Ok(Some(standing)),
+            Some(Reply::Failed(error)) => Err(error),
+            // Only a claim gets a grant.
+            Some(Reply::Granted(_)) | None => Err(self.inner.engine.state.backend.not_in_time("the change")),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod boot;
 pub(crate) mod clock;
 pub(crate) mod file_identity;
 pub(crate) mod high_water;
+pub(crate) mod lock_holder;
 pub(crate) mod machine;
 pub(crate) mod mounts;
 pub(crate) mod path_error;

@@ -31,6 +31,7 @@ use crate::open::RESULT_BYTES_MAX;
 use crate::protocol::decide::Mode;
 use crate::scope::interception;
 use crate::scope::interception::Interception;
+use crate::sqlite::failure;
 use crate::sqlite::schema;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::write_transaction::WriteTransaction;
@@ -70,14 +71,16 @@ pub struct TxCall<'conn, P, M> {
 /// # Ok::<(), idem_runtime::Error>(())
 /// ```
 pub fn install(conn: &Connection) -> Result<(), Error> {
-    let failed = |error| crate::sqlite::failure::error(error, "making the tables");
+    const MAKING: &str = "making the tables";
+    let failed = |error| failure::error(error, MAKING);
     if schema::has_tables(conn).map_err(failed)? {
         schema::check_version(conn)?;
     }
     if !conn.is_autocommit() {
         return schema::migrate(conn, Tenancy::Shared).map_err(failed);
     }
-    let transaction = WriteTransaction::begin(conn).map_err(failed)?;
+    let begun = WriteTransaction::begin(conn);
+    let transaction = begun.map_err(|error| failure::not_begun(conn, error, MAKING))?;
     schema::migrate(&transaction, Tenancy::Shared).map_err(failed)?;
     transaction.commit().map_err(failed)
 }

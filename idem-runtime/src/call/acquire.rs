@@ -206,7 +206,7 @@ impl<'a> Acquisition<'a> {
                 self.known = Known::of(standing.map(|standing| Arc::new(*standing)));
             }
             Some(Reply::Failed(error)) => return Err(error.with_ran(Ran::No)),
-            Some(Reply::Written) | None => return Err(Error::not_in_time("the claim")),
+            Some(Reply::Written) | None => return Err(self.state().backend.not_in_time("the claim")),
         }
         Ok(())
     }

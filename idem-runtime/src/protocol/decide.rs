@@ -168,7 +168,9 @@ fn interrupted(view: View, mode: Mode) -> Decision {
         Mode::Recover if view.answered => Decision::RefuseInDoubt,
         Mode::Recover => Decision::Recover,
         Mode::Interrupt(OnInterrupt::Refuse) => Decision::RefuseInDoubt,
-        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) }) if view.unreturned >= max || max <= 1 => {
+        Mode::Interrupt(OnInterrupt::Rerun { attempts_max: Some(max) })
+            if view.unreturned >= max || max <= 1 =>
+        {
             Decision::RefuseExhausted
         }
         Mode::Interrupt(OnInterrupt::Rerun { .. }) => Decision::Rerun,

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,7 @@ use crate::sqlite::records::ReadError;
 use crate::sqlite::schema::Tenancy;
 use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::timeline::wall_time;
-use crate::sqlite::{connection, counters, owners, purge, records, store_clock, verify};
+use crate::sqlite::{connection, counters, failure, owners, purge, records, store_clock, verify};
 use crate::sync::lock;
 use crate::waiting::in_flight::InFlight;
 use crate::waiting::oneshot::OneShot;
@@ -49,6 +50,8 @@ pub(crate) struct SqliteBackend {
     /// Owners of other open stores, by number. Rows never change and numbers are never reused.
     owners: Mutex<HashMap<i64, (String, OwnerFacts)>>,
     owner_file: Mutex<Option<OwnerFile>>,
+    /// Whether another connection held the write lock at the last commit.
+    pub(crate) was_busy: AtomicBool,
 }
 
 /// The owner of this open store.
@@ -80,6 +83,7 @@ impl SqliteBackend {
             owners: Mutex::default(),
             late_check: Mutex::default(),
             owner_file: Mutex::new(Some(owner.file)),
+            was_busy: AtomicBool::new(false),
         }
     }
 
@@ -289,6 +293,15 @@ impl Backend for SqliteBackend {
     fn owner_text(&self, owner: i64) -> Option<String> {
         let (_, facts) = self.owner_facts(owner).ok()??;
         Some(facts.text())
+    }
+
+    fn not_in_time(&self, what: &str) -> Error {
+        // Otherwise this store may hold the lock itself, while the disk is slow.
+        if self.was_busy.load(Ordering::Relaxed) {
+            failure::not_in_time(self.path.database(), what)
+        } else {
+            Error::not_in_time(what)
+        }
     }
 
     fn close_reads(&self) {

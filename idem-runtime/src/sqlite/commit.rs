@@ -11,6 +11,7 @@
 //! every later frame of the WAL, so no claim number on disk is ever given twice.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -165,6 +166,8 @@ impl Commit for Committer {
                 .commit_once(batch)
                 .map_err(|second| Failure { outcome: WriteOutcome::Unknown, ..second });
         }
+        let is_busy = committed.as_ref().is_err_and(|failure| failure.outcome == WriteOutcome::Busy);
+        self.backend.was_busy.store(is_busy, Ordering::Relaxed);
         let is_not_written =
             committed.as_ref().is_err_and(|failure| failure.outcome != WriteOutcome::Unknown);
         if is_not_written {

@@ -1,9 +1,13 @@
 //! Errors of SQLite: the outcome of a failed write, and the error that a caller gets.
 
-use rusqlite::ffi;
+use std::path::Path;
+
+use rusqlite::{Connection, ffi};
 
 use crate::backend::{self, Failure, WriteOutcome};
 use crate::error::{Advice, Error, ErrorKind, Ran};
+use crate::host::lock_holder;
+use crate::host::lock_holder::LockHolder;
 use crate::sqlite::records::ReadError;
 
 /// The outcome of a failed COMMIT.
@@ -40,6 +44,38 @@ pub(crate) fn statement_failed(error: rusqlite::Error) -> Failure {
     Failure { outcome: of_statement(&error), error: self::error(error, "writing to the store") }
 }
 
+/// The failure of a batch whose transaction could not begin.
+pub(crate) fn batch_not_begun(conn: &Connection, error: rusqlite::Error) -> Failure {
+    Failure { outcome: of_statement(&error), error: not_begun(conn, error, "writing to the store") }
+}
+
+/// The error of a transaction that could not begin: says whose connection holds the write lock.
+pub(crate) fn not_begun(conn: &Connection, error: rusqlite::Error, doing: &str) -> Error {
+    if of_statement(&error) != WriteOutcome::Busy {
+        return self::error(error, doing);
+    }
+    let holder = conn.path().and_then(|path| lock_holder::of_write_lock(Path::new(path)));
+    let (who, advice) = holder.map_or(("another connection".to_owned(), Advice::ShortTransactions), words);
+    let message = format!("{doing} failed: {who} holds the write lock of the database");
+    Error::store(message).advise(advice).because(error)
+}
+
+/// The error of a write of `what` that did not come in time.
+pub(crate) fn not_in_time(database: &Path, what: &str) -> Error {
+    let Some((who, advice)) = lock_holder::of_write_lock(database).map(words) else {
+        return Error::not_in_time(what);
+    };
+    Error::store(format!("{what} was not written in time: {who} holds the write lock of the database"))
+        .advise(advice)
+}
+
+fn words(holder: LockHolder) -> (String, Advice) {
+    match holder {
+        LockHolder::ThisProcess => ("another connection of this process".to_owned(), Advice::OwnTransaction),
+        LockHolder::Process(pid) => (format!("process {pid}"), Advice::ShortTransactions),
+    }
+}
+
 /// The failure of a batch whose COMMIT failed.
 pub(crate) fn commit_failed(error: rusqlite::Error) -> Failure {
     Failure { outcome: of_commit(&error), error: self::error(error, "committing to the store") }
@@ -68,7 +104,7 @@ fn explanation(error: &rusqlite::Error) -> Option<(&'static str, Advice)> {
     }
     Some(match primary_code(error) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
-            ("another program holds the write lock of the database", Advice::ShortTransactions)
+            ("another connection holds the write lock of the database", Advice::ShortTransactions)
         }
         ffi::SQLITE_FULL => ("the disk is full", Advice::FreeSpace),
         ffi::SQLITE_READONLY => ("the database or its folder is not writable", Advice::Permissions),
@@ -90,7 +126,7 @@ pub(crate) fn of_read(failure: ReadError, doing: &str) -> Error {
     }
 }
 
-const OPENING: &str = "opening the store";
+pub(crate) const OPENING: &str = "opening the store";
 
 /// The error of a failed open.
 pub(crate) fn opening(error: rusqlite::Error) -> Error {

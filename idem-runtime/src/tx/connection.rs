@@ -76,13 +76,13 @@ pub(super) fn next_claim_number(conn: &Connection) -> Result<u64, Error> {
 /// The error of a BEGIN that failed in autocommit mode.
 ///
 /// A connection without a transaction reads an old snapshot only while one of its statements is open.
-pub(super) fn begin_failed(error: rusqlite::Error) -> Error {
+pub(super) fn begin_failed(conn: &Connection, error: rusqlite::Error) -> Error {
     if is_stale(&error) {
         return Error::store("an open query of the connection reads an old snapshot of the database")
             .advise(Advice::FinishStatement)
             .because(error);
     }
-    failed(error)
+    failure::not_begun(conn, error, DOING)
 }
 
 fn is_stale(error: &rusqlite::Error) -> bool {

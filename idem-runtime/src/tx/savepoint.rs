@@ -31,7 +31,7 @@ impl<'conn> Savepoint<'conn> {
     pub(super) fn begin(conn: &'conn Connection) -> Result<Savepoint<'conn>, Error> {
         let owns_transaction = conn.is_autocommit();
         if owns_transaction {
-            conn.execute_batch("BEGIN IMMEDIATE").map_err(begin_failed)?;
+            conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| begin_failed(conn, error))?;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("idem_{}_{number}", std::process::id());

@@ -234,6 +234,7 @@ fn a_program_that_is_paused_in_its_transaction_keeps_its_call() {
     conn.busy_timeout(SHORT).unwrap();
     let error = refused(booking("a").tx(&conn).run(not_run), ErrorKind::Store);
     assert!(error.ran() == Ran::No && error.to_string().contains("write lock"), "{error}");
+    assert!(error.to_string().contains(&format!("process {pid} holds")), "{error}");
     signal("-CONT");
     program.tell("go on");
     program.hear("posted 1");

@@ -190,3 +190,29 @@ fn two_stores_share_no_records() {
         assert_eq!(shared.get(NAME, &key).unwrap().unwrap().status(), Status::Done);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_open_transaction_of_the_same_program_is_named_as_the_holder_of_the_write_lock() {
+    for form in FORMS {
+        let place = Place::new();
+        let conn = application(&place, "WAL");
+        let store = open(&place).unwrap();
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let wait = std::time::Duration::from_millis(1);
+        let effect = || effect(form, &store, "k", OnInterrupt::Refuse, wait, not_run);
+        let error = effect().unwrap_err();
+        assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, idem_runtime::Ran::No));
+        assert!(
+            error.to_string().contains("another connection of this process holds the write lock"),
+            "{error}"
+        );
+        assert!(error.help().contains("`tx = …`"), "{error:?}");
+        let error = store.record_done(NAME, "other", &1_u32).unwrap_err();
+        assert!(
+            error.to_string().contains("another connection of this process holds the write lock"),
+            "{error}"
+        );
+        conn.execute_batch("ROLLBACK").unwrap();
+    }
+}

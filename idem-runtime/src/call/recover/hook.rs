@@ -197,7 +197,7 @@ impl Invocation {
                 Ok(Recovery::Ready(Ready { claim: Ok(claim), recover: false, waited }))
             }
             Some(Reply::Failed(error)) => Err(error.with_ran(Ran::Unknown)),
-            _ => Err(Error::not_in_time("the next attempt")),
+            _ => Err(self.state().backend.not_in_time("the next attempt")),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn write(
     known: Known,
     due: Option<&BootRow>,
 ) -> Result<(Vec<Applied>, Option<u64>), Failure> {
-    let transaction = WriteTransaction::begin(conn).map_err(failure::statement_failed)?;
+    let transaction = WriteTransaction::begin(conn).map_err(|error| failure::batch_not_begun(conn, error))?;
     let issued = claim_numbers::issue(&transaction, in_flight, batch, known)?;
     let mut applied = Vec::with_capacity(batch.len());
     let mut changes = Changes::new(&transaction);

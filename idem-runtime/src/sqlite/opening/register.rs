@@ -17,6 +17,7 @@ use crate::locks::liveness::LivenessProbe;
 use crate::locks::owner_lock::{OwnerFacts, OwnerFile};
 use crate::protocol::record::Mark;
 use crate::sqlite::backend::OpenOwner;
+use crate::sqlite::failure;
 use crate::sqlite::failure::opening;
 use crate::sqlite::opening::lost_records::Loss;
 use crate::sqlite::opening::{dead_owners, history, lost_records};
@@ -79,7 +80,8 @@ impl Registration {
         high_water: &mut HighWater,
     ) -> Result<Registered, Error> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let transaction = WriteTransaction::begin(conn).map_err(opening)?;
+        let transaction = WriteTransaction::begin(conn)
+            .map_err(|error| failure::not_begun(conn, error, failure::OPENING))?;
         schema::migrate(&transaction, self.tenancy).map_err(opening)?;
         let is_behind = lost_records::check_high_water(&transaction, high_water, self.accept_lost_records)?;
         let clock = StoreClock::open(&transaction, clock).map_err(opening)?;
