@@ -76,7 +76,9 @@ pub(crate) trait Backend: Send + Sync + Debug {
     fn owner_text(&self, owner: i64) -> Option<String>;
 
     /// The error of a write of `what` that did not come in time. Says whose connection holds the write lock.
-    fn not_in_time(&self, what: &str) -> Error;
+    fn not_in_time(&self, what: &str) -> Error {
+        Error::not_in_time(what)
+    }
 
     /// Closes the connections that only read. The writer closes last.
     fn close_reads(&self);

@@ -13,12 +13,14 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::backend::request::{Caller, Reply, Request, Submit};
 use crate::engine::queue::Work;
 use crate::engine::state::StoreState;
 use crate::engine::writer::Writer;
+use crate::engine::writer::delivery::fail;
 use crate::error::{Advice, Error};
 use crate::sync::lock;
 use crate::waiting::oneshot::OneShot;
@@ -36,6 +38,8 @@ pub(crate) struct Engine {
     pub(crate) state: StoreState,
     /// `None` after the writer thread has ended.
     writer: Mutex<Option<Writer>>,
+    /// Whether a panic in a write has ended the writer.
+    is_aborted: AtomicBool,
 }
 
 impl Debug for Engine {
@@ -46,7 +50,7 @@ impl Debug for Engine {
 
 impl Engine {
     pub(crate) fn new(state: StoreState, writer: Writer) -> Engine {
-        Engine { state, writer: Mutex::new(Some(writer)) }
+        Engine { state, writer: Mutex::new(Some(writer)), is_aborted: AtomicBool::new(false) }
     }
 
     /// Takes the writer out. The store writes nothing afterwards.
@@ -63,12 +67,33 @@ impl Engine {
     pub(crate) fn abort(&self) -> Error {
         let error = Error::store("the writer thread ended unexpectedly").advise(Advice::Reopen);
         self.state.poison(error.clone());
-        self.state.queue.end(&error);
-        if let Some(writer) = self.take_writer() {
-            writer.abort(&error);
+        self.is_aborted.store(true, Ordering::Release);
+        let unwritten = self.take_writer().map(Writer::abort).unwrap_or_default();
+        for request in self.state.queue.take_all().into_iter().chain(unwritten) {
+            fail(&self.state, request, &error);
         }
-        self.state.in_flight.wake_all();
+        self.state.in_flight.wake_waiters();
+        self.abandon_aborted();
         error
+    }
+
+    /// Fails a request that the queue has refused.
+    fn fail_refused(&self, request: Request) {
+        let is_aborted = self.is_aborted.load(Ordering::Acquire);
+        if !is_aborted {
+            return request.answer(Reply::Failed(Error::closed()));
+        }
+        let error = self.state.check_poison().err().unwrap_or_else(Error::closed);
+        fail(&self.state, request, &error);
+        self.abandon_aborted();
+    }
+
+    /// Ends the owner of an aborted store once no call of this process runs. Every call without a recorded end is then in
+    /// doubt, also for a store that this process opens again.
+    fn abandon_aborted(&self) {
+        if self.state.in_flight.count_local() == 0 {
+            self.state.backend.abandon_owner();
+        }
     }
 
     /// Runs the loop of the writer thread until the store closes.
@@ -140,7 +165,9 @@ impl Submit for Engine {
         let left = if may_write { self.write_inline(request) } else { Some(request) };
         if let Some(request) = left {
             self.state.note_ending(&request);
-            self.state.queue.push(request);
+            if let Some(refused) = self.state.queue.offer(request) {
+                self.fail_refused(refused);
+            }
         }
     }
 }

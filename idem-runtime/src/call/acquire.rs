@@ -218,8 +218,10 @@ impl<'a> Acquisition<'a> {
         event::waited(&self.call.options.name, self.call.key.as_str(), self.started.elapsed().as_millis());
         self.turn.handoff = completion.handoff;
         self.answered = completion.is_answered;
-        if let Some(record) = completion.record {
-            self.known = Known::Record(record);
+        match completion.record {
+            Some(record) => self.known = Known::Record(record),
+            // After a breakdown of the writer, no other completion follows.
+            None => self.state().check_poison()?,
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::call::prepared::{Options, Prepared};
 use crate::call::refusal;
 use crate::encoding::codec;
 use crate::engine::state::StoreState;
-use crate::error::{Error, ErrorKind, Ran};
+use crate::error::{Advice, Error, ErrorKind, Ran};
 use crate::event;
 use crate::on_err::ErrPolicy;
 use crate::policy::{Lifetime, OnErr};
@@ -161,7 +161,7 @@ impl<T, E> Recording<T, E> {
                 event::fenced(&self.record);
                 Err(fenced())
             }
-            Some(Reply::Failed(error)) => Err(not_recorded().because(error)),
+            Some(Reply::Failed(error)) => Err(never_recorded(error)),
             Some(Reply::Granted(_)) | None => Err(not_recorded()),
         }
     }
@@ -188,6 +188,15 @@ fn fenced() -> Error {
     let message =
         "an operator took the call from its owner while the body ran, and the outcome is not recorded";
     Error::new(ErrorKind::Fenced, Ran::Yes, message)
+}
+
+/// The error of an outcome that the store tries no more to write.
+fn never_recorded(error: Error) -> Error {
+    if error.kind() == ErrorKind::Damaged {
+        return not_recorded().because(error);
+    }
+    let message = "the outcome of the body is not written, and the store writes nothing any more";
+    Error::new(ErrorKind::NotRecorded, Ran::Yes, message).advise(Advice::InDoubtAfterRestart).because(error)
 }
 
 fn not_recorded() -> Error {

@@ -42,11 +42,16 @@ pub(crate) enum Work {
 impl Queue {
     /// Adds a request, or fails it at once if the store closes.
     pub(crate) fn push(&self, request: Request) {
+        if let Some(refused) = self.offer(request) {
+            refused.answer(Reply::Failed(Error::closed()));
+        }
+    }
+
+    /// Adds a request, or returns the request if the store closes or has ended.
+    pub(crate) fn offer(&self, request: Request) -> Option<Request> {
         let mut state = lock(&self.state);
         if state.refuses(&request) {
-            drop(state);
-            request.answer(Reply::Failed(Error::closed()));
-            return;
+            return Some(request);
         }
         state.requests.push_back(request);
         // A wake-up is a system call even if no thread sleeps, so only the first sender makes one. While a caller
@@ -56,6 +61,7 @@ impl Queue {
         if sleeps {
             self.filled.notify_one();
         }
+        None
     }
 
     /// Waits for requests, without a limit if `timeout` is `None`. The writer thread has the turn until it calls `next`
@@ -151,14 +157,16 @@ impl Queue {
 
     /// Fails every queued request with `error`, and refuses every later one.
     pub(crate) fn end(&self, error: &Error) {
-        let rest = {
-            let mut state = lock(&self.state);
-            state.phase = Phase::Ended;
-            std::mem::take(&mut state.requests)
-        };
-        for request in rest {
+        for request in self.take_all() {
             request.answer(Reply::Failed(error.clone()));
         }
+    }
+
+    /// Takes every queued request, and refuses every later one.
+    pub(crate) fn take_all(&self) -> VecDeque<Request> {
+        let mut state = lock(&self.state);
+        state.phase = Phase::Ended;
+        std::mem::take(&mut state.requests)
     }
 }
 

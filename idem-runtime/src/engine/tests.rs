@@ -13,7 +13,7 @@ use super::*;
 use crate::call;
 use crate::engine::queue::Work;
 use crate::engine::queue::tests::request;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Ran};
 use crate::host::store_path::StorePath;
 use crate::protocol::record::Status;
 use crate::sqlite::commit::Committer;
@@ -323,4 +323,42 @@ fn sixty_four_callers_share_their_commits() {
 #[test]
 fn a_store_prints_its_engine() {
     assert!(format!("{:?}", Store::temporary().unwrap()).contains("Engine"));
+}
+
+#[test]
+fn a_store_opened_again_after_its_writer_broke_down_finds_the_unrecorded_call_in_doubt() {
+    let place = Threadless::new();
+    let again = || Store::open(place.store.path()).unwrap();
+    let status = |store: &Store| store.get(NAME, &1).unwrap().unwrap().status();
+    let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+        place.engine().abort();
+        // The owner lives while a call of it runs: nobody takes the call over.
+        assert_eq!(status(&again()), Status::Running);
+        Ok(1)
+    });
+    let error = ended.unwrap_err();
+    assert_eq!((error.kind(), error.ran()), (ErrorKind::NotRecorded, Ran::Yes));
+    assert!(error.to_string().contains("the store writes nothing any more"), "{error}");
+    assert!(error.help().contains("next open"), "{error:?}");
+    let again = again();
+    assert_eq!(status(&again), Status::InDoubt);
+    assert_eq!(pay(&again, 1).unwrap_err().kind(), ErrorKind::InDoubt);
+}
+
+#[test]
+fn a_duplicate_that_waits_is_woken_when_the_writer_breaks_down() {
+    let place = Threadless::new();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let mut duplicate = None;
+        let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+            duplicate = Some(scope.spawn(|| pay(&place.store, 1)));
+            pause();
+            place.engine().abort();
+            assert_eq!(duplicate.take().unwrap().join().unwrap().unwrap_err().kind(), ErrorKind::Store);
+            Ok(1)
+        });
+        assert!(ended.is_err());
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "the duplicate waited to the end of its limit");
 }

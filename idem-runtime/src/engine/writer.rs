@@ -114,13 +114,11 @@ impl Writer {
         Err(not_recorded())
     }
 
-    /// Ends the writer after a panic, and fails every unwritten request with `error`.
-    pub(crate) fn abort(self, error: &Error) {
+    /// Ends the writer after a panic. Returns every unwritten request.
+    pub(crate) fn abort(self) -> Vec<Request> {
         let Writer { committer, batch, pending, stuck, .. } = self;
-        for request in batch.into_iter().chain(pending).chain(stuck) {
-            request.answer(Reply::Failed(error.clone()));
-        }
         committer.close_now();
+        batch.into_iter().chain(pending).chain(stuck).collect()
     }
 
     /// Makes one attempt to write the request of a caller. If another request has to be retried first, leaves the request in place.

@@ -122,6 +122,18 @@ impl InFlight {
         }
     }
 
+    /// Wakes every waiter because the store writes nothing any more. The calls of this process stay known until they end.
+    pub(crate) fn wake_waiters(&self) {
+        let mut woken = Vec::new();
+        lock(&self.0).by_claim.retain(|_, call| {
+            woken.extend(std::mem::take(&mut call.waiters).into_values());
+            call.is_local
+        });
+        for waiter in woken {
+            waiter.send(Completion::without_record(None));
+        }
+    }
+
     /// Whether this process runs the call.
     pub(crate) fn is_local(&self, claim: u64) -> bool {
         lock(&self.0).by_claim.get(&claim).is_some_and(|call| call.is_local)

@@ -330,7 +330,7 @@ fn while_another_program_holds_the_write_lock_claims_are_refused_after_a_second_
             let (answer, took) = claim.join().unwrap();
             let error = answer.unwrap_err();
             assert_eq!((error.kind(), error.ran()), (ErrorKind::Store, Ran::No));
-            assert!(error.help().contains("write lock"), "{error:?}");
+            assert!(format!("{error:?}").contains("write lock"), "{error:?}");
             assert!(took >= Duration::from_millis(900), "gave up after {took:?}");
         }
     });

@@ -3,6 +3,7 @@
 use crate::backend;
 use crate::backend::request::{Grant, OnFailure, Reply, Request};
 use crate::engine::state::StoreState;
+use crate::error::Error;
 use crate::protocol::change::Applied;
 use crate::protocol::record::Record;
 use crate::waiting::watcher::PollRate;
@@ -24,6 +25,15 @@ impl Written {
             .for_each(|(request, applied)| deliver(state, request, applied));
         count
     }
+}
+
+/// Fails a request of a store that writes nothing any more. The call that the request claims or ends is over.
+pub(crate) fn fail(state: &StoreState, request: Request, error: &Error) {
+    complete_ended(state, &request, None);
+    if let Some(claim) = request.change.new.as_ref().filter(|_| request.is_claim()) {
+        state.in_flight.complete(claim.claim, None);
+    }
+    request.answer(Reply::Failed(error.clone()));
 }
 
 /// Completes the call that a request ends, even if the write of its record fails.
