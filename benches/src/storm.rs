@@ -91,7 +91,7 @@ fn threads(store: &Store, text: String) -> Outcome<Storm> {
                 scope.spawn(move || {
                     ready.wait();
                     let answer: Result<u32, Error> =
-                        call("bench.storm").store(store).key(&key.text).run(|| {
+                        call("bench.storm").same_for_types().store(store).key(&key.text).run(|| {
                             key.runs.fetch_add(1, Ordering::SeqCst);
                             pause(HEAD_START);
                             // The receiver lives until all callers have ended.
@@ -163,8 +163,12 @@ fn tasks(store: &Store, text: String) -> Outcome<Storm> {
                         let _ = body_ends.send(Instant::now());
                         Ok(1)
                     };
-                    let answer: Result<u32, Error> =
-                        call("bench.storm").store(&store).key(&key.text).run_async(body).await;
+                    let answer: Result<u32, Error> = call("bench.storm")
+                        .same_for_types()
+                        .store(&store)
+                        .key(&key.text)
+                        .run_async(body)
+                        .await;
                     answer.map(|_| Instant::now())
                 })
             })

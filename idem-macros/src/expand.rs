@@ -52,7 +52,7 @@ impl Expansion<'_> {
     //
     // Output:
     //     fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
-    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //         ::idem_runtime::call("shop.charge").key(&order.id).arg("order", &order)
     //             .run::<Result<Receipt, PayError>, _>(|| -> Result<Receipt, PayError> { BODY })
     //     }
     //
@@ -70,7 +70,7 @@ impl Expansion<'_> {
     //
     // Output:
     //     async fn charge(gateway: &Gateway, order: Order) -> Result<Receipt, PayError> {
-    //         ::idem_runtime::call("shop.charge").defined_at(…).key(&order.id).arg("order", &order)
+    //         ::idem_runtime::call("shop.charge").key(&order.id).arg("order", &order)
     //             .run_async::<Result<Receipt, PayError>, _, _>(move || async move {
     //                 if let Some(result) = None::<Result<Receipt, PayError>> { return result; }
     //                 BODY
@@ -118,22 +118,20 @@ impl Expansion<'_> {
     //     #[idempotent(name = "shop.charge", was("shop.pay"), key = order.id, ttl = "365d", store = self.store)]
     //
     // Output:
-    //     ::idem_runtime::call("shop.charge").defined_at(concat!(file!(), ":", line!(), ":", column!()))
-    //         .was(&["shop.pay"]).store(&self.store).key(&order.id).arg("order", &order)
+    //     ::idem_runtime::call("shop.charge").was(&["shop.pay"]).store(&self.store).key(&order.id).arg("order", &order)
     //         .ttl(::core::time::Duration::from_secs(31536000u64))
     fn call(&self) -> TokenStream {
         let options = &self.plan.options;
         let krate = self.krate();
         let name = self.name();
+        let function = self.function();
         let was = options.was.as_ref().map(|Opt { name, value }| {
             quote_spanned! { self.at => .#name(&[#(#value),*]) }
         });
         let store = options.store.as_ref().map(|store| self.by_reference(store));
         let key = self.by_reference(&self.plan.key);
         let start = quote_spanned! { self.at =>
-            #krate::call(#name)
-                .defined_at(::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()))
-                #was #store #key
+            #krate::call(#name) #function #was #store #key
         };
         let (start, compared) = self.compare(start);
         let (lifetimes, codec, on_err) = (self.lifetimes(), self.codec(), self.on_err());
@@ -154,6 +152,25 @@ impl Expansion<'_> {
         }
         let name = self.plan.func.sig.ident.unraw().to_string();
         quote_spanned! { self.at => ::core::concat!(::core::module_path!(), "::", #name) }
+    }
+
+    // Input: no `name`. Output: `.named_by_path()`.
+    // Input: `key = (T::KIND, id)`. Output: `.types_in_key()`.
+    // Input: `on_interrupt = recover(…)`. Output: `.in_function(|| {})`.
+    // Input: `same_for_types`. Output: `.same_for_types_here()`.
+    //
+    // The method is called at the name of the function, because its place in the source stands for the function.
+    fn function(&self) -> TokenStream {
+        let options = &self.plan.options;
+        let by_path = options.name.is_none().then(|| quote_spanned! { self.at => .named_by_path() });
+        let types = match &options.same_for_types {
+            Some(_) => Some(quote_spanned! { self.plan.func.sig.ident.span() => .same_for_types_here() }),
+            None if self.plan.types_in_key => Some(quote_spanned! { self.at => .types_in_key() }),
+            None => None,
+        };
+        let recovers = matches!(&options.on_interrupt, Some(Opt { value: OnInterrupt::Recover(_), .. }));
+        let closure = recovers.then(|| quote_spanned! { self.at => .in_function(|| {}) });
+        quote! { #by_path #types #closure }
     }
 
     // Input:

@@ -1,9 +1,9 @@
 //! The form of an expression: a literal, a word, `word(…)`, an argument.
 
 use proc_macro2::Span;
-use quote::quote_spanned;
 use syn::{
-    Expr, ExprArray, ExprCall, ExprParen, ExprReference, ExprTuple, Ident, Lit, Token, UnOp,
+    Expr, ExprArray, ExprCall, ExprParen, ExprPath, ExprReference, ExprTuple, Ident, Lit, Path, PathSegment,
+    Token, UnOp,
     spanned::Spanned,
     token::{And, Paren},
 };
@@ -90,12 +90,7 @@ fn referenced(value: &Expr, is_argument: &dyn Fn(&Ident) -> bool) -> Expr {
         Expr::Struct(_) | Expr::Call(_) => cloned(value, is_argument),
         value => parenthesized(value),
     };
-    Expr::Reference(ExprReference {
-        attrs: Vec::new(),
-        and_token: And { spans: [value.span()] },
-        mutability: None,
-        expr: Box::new(target),
-    })
+    reference(value, target)
 }
 
 /// Returns an expression of the same type that moves no argument: the fields of a struct have fixed types, so they
@@ -123,12 +118,32 @@ fn cloned(value: &Expr, is_argument: &dyn Fn(&Ident) -> bool) -> Expr {
         Expr::Call(call) if is_constructor(call) => {
             Expr::Call(ExprCall { args: call.args.iter().map(part).collect(), ..call.clone() })
         }
-        place if owner(place).is_some_and(is_argument) => {
-            let at = Span::call_site().located_at(place.span());
-            Expr::Verbatim(quote_spanned! { at => ::core::clone::Clone::clone(&#place) })
-        }
+        place if owner(place).is_some_and(is_argument) => clone_of(place),
         other => other.clone(),
     }
+}
+
+/// Returns `::core::clone::Clone::clone(&place)`.
+fn clone_of(place: &Expr) -> Expr {
+    let at = Span::call_site().located_at(place.span());
+    let segment = |name| PathSegment::from(Ident::new(name, at));
+    let segments = ["core", "clone", "Clone", "clone"].into_iter().map(segment).collect();
+    let path = Path { leading_colon: Some(Token![::](at)), segments };
+    Expr::Call(ExprCall {
+        attrs: Vec::new(),
+        func: Box::new(Expr::Path(ExprPath { attrs: Vec::new(), qself: None, path })),
+        paren_token: Paren(at),
+        args: std::iter::once(reference(place, place.clone())).collect(),
+    })
+}
+
+fn reference(value: &Expr, target: Expr) -> Expr {
+    Expr::Reference(ExprReference {
+        attrs: Vec::new(),
+        and_token: And { spans: [value.span()] },
+        mutability: None,
+        expr: Box::new(target),
+    })
 }
 
 /// Whether the call is that of a tuple struct or of a variant, such as `OrderId(id)`.

@@ -16,6 +16,8 @@ mod expr;
 mod mentions;
 // The annotated function.
 mod func;
+// The type and const parameters of the function.
+mod generics;
 // The meaning of an option's value.
 mod values;
 // Durations.
@@ -61,12 +63,14 @@ mod tests;
 ///
 /// The signature does not change. The body becomes the closure of one call of the builder
 /// [`idem_runtime::call`](https://docs.rs/idem-runtime/latest/idem_runtime/fn.call.html), with one method per option.
+/// `#[track_caller]` therefore has no effect in the body.
 /// Use the builder itself for loops, closures, and handlers that cannot have an attribute.
 ///
 /// | option | sets | default |
 /// |---|---|---|
 /// | [`key`](#key) | the key of a call | required |
 /// | [`name`](#name) | the name of the function | its path |
+/// | [`same_for_types`](#same_for_types) | whether one record serves every type | no |
 /// | [`was`](#was) | earlier names | none |
 /// | [`skip`](#skip) | arguments that are not compared | none |
 /// | [`fingerprint`](#fingerprint) | a value that is compared instead of the arguments | the arguments |
@@ -99,12 +103,13 @@ mod tests;
 ///
 /// The key identifies a call of the function; the option is required. The value is an expression over the arguments.
 /// The call evaluates it once, before the body. The expression borrows what it names, so the body can still move its
-/// arguments. The elements of a tuple are borrowed one by one. `?` works in the expression, and `.await` works in an
+/// arguments. The elements of a tuple or an array are borrowed one by one. The fields of a struct literal are cloned if
+/// they are arguments, because their types are fixed. `?` works in the expression, and `.await` works in an
 /// `async fn`.
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, with_store};
-/// #[idempotent(key = (tenant, user.to_lowercase(), 7))]
+/// #[idempotent(name = "welcome", key = (tenant, user.to_lowercase(), 7))]
 /// fn welcome(tenant: String, user: &str) -> Result<String, Error> {
 ///     Ok(format!("{user}@{}", { tenant }))
 /// }
@@ -119,7 +124,9 @@ mod tests;
 /// key that uses no argument does not compile. Text is not normalised: trim it, fold its case or its Unicode form in the
 /// expression.
 ///
-/// If no argument mentions a type or const parameter, the key must distinguish its values:
+/// If neither an argument nor the bound of one mentions a type or const parameter, the key must distinguish its values.
+/// Use a constant of the trait. Do not use `std::any::type_name`: two types can have the same one, and a new compiler can
+/// change it.
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent};
@@ -133,6 +140,9 @@ mod tests;
 ///     Ok(T::default())
 /// }
 /// ```
+///
+/// If the key contains a constant of every type parameter, each type has its own records, and the function needs no
+/// [`same_for_types`](#same_for_types).
 ///
 /// # `name`
 ///
@@ -151,8 +161,32 @@ mod tests;
 /// ```
 ///
 /// The value is a string literal or a constant of at most 200 bytes. Methods need a name, and so does a function whose
-/// signature mentions `Self`, because the macro cannot see the type. If two functions have one name, the first call of
-/// the second one fails.
+/// signature mentions `Self`, because the macro cannot see the type. So does a function inside a function or an `impl`,
+/// because the default name does not contain the outer one: without a name, its calls fail with
+/// `ErrorKind::DuplicateName`.
+///
+/// One name belongs to one function. The first call of a name in a process fixes its function, and a call of another
+/// function with that name fails with `ErrorKind::DuplicateName`. Its body does not run. Each instance of a generic
+/// function is a function of its own: `publish::<Placed>` and `publish::<Cancelled>` are two. The same holds for methods
+/// of a generic type, and for default methods of a trait.
+///
+/// # `same_for_types`
+///
+/// Says that the function does the same for every type, so its instances share name and records. Use it if a type
+/// parameter only carries data, for example `impl AsRef<str>`, a closure, or a gateway that tests replace.
+///
+/// ```
+/// # use idem_runtime::{Error, Store, idempotent, with_store};
+/// #[idempotent(name = "send", key = text.as_ref(), skip(text), same_for_types)]
+/// fn send(text: impl AsRef<str>) -> Result<usize, Error> {
+///     Ok(text.as_ref().len())
+/// }
+/// # let replayed = with_store(&Store::temporary()?, || send("a").and_then(|_| send(String::from("a"))))?;
+/// # assert_eq!(replayed, 1);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// Do not use it if the types differ in what they do: the second type would replay the result of the first.
 ///
 /// # `was`
 ///
@@ -261,7 +295,8 @@ mod tests;
 /// - `remember`: the error is the outcome, and later calls replay it. The error must be `Serialize` and
 ///   `DeserializeOwned`.
 /// - `in_doubt`: the outcome is unknown. No call runs again until the call is settled.
-/// - `classify(FUNCTION)`: one of these, chosen by a `Fn(&E) -> OnErr`. The error must be storable as with `remember`.
+/// - `classify(FUNCTION)`: one of these, chosen by a `Fn(&E) -> OnErr`. The error must then be storable as with
+///   `remember`. An error that is not storable takes a `Fn(&E) -> on_err::Unstored`, which cannot choose `remember`.
 ///
 /// ```
 /// # use idem_runtime::{Error, OnErr, idempotent};
@@ -422,11 +457,12 @@ mod tests;
 /// The compiler reports every mistake of an attribute at once, and the function still exists. These are mistakes:
 ///
 /// - **Item**: no function, no body, `const fn`, `extern fn`, variadic arguments.
-/// - **Return type**: no `Result`, `impl Trait`, a value that borrows, a value or a remembered error that is not
+/// - **Return type**: no `Result`, a future, `impl Trait`, a value that borrows, a value or a remembered error that is not
 ///   serializable. An error that is not `From<idem_runtime::Error>`, without `map_err`.
 /// - **Options**: an unknown option or value, an option that is given twice, a malformed duration, `rerun` with a
-///   limit below 2.
-/// - **`key`**: missing, empty, without an argument, without a type or const parameter that no argument mentions.
+///   limit below 2, a `?` at the end of a recovery hook, an option whose feature of `idem-runtime` is off.
+/// - **`key`**: missing, empty, without an argument, without a type or const parameter that neither an argument nor the
+///   bound of one mentions.
 /// - **`name`**: missing on a method or beside `Self`, blank, longer than 200 bytes, not constant, repeated in `was`.
 /// - **Arguments**: compared although `&mut` or not `Serialize`. A name in `skip` that does not exist. `skip` beside
 ///   `fingerprint`. A pattern that is compared in an `#[async_trait]` method.

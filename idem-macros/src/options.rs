@@ -65,6 +65,7 @@ options! {
     "key"          key:          Expr        = assigned,                         "key = order.id";
     "name"         name:         Expr        = assigned,                         "name = \"shop.charge\"";
     "was"          was:          Vec<LitStr> = texts,                            "was(\"shop.pay\")";
+    "same_for_types" same_for_types: ()      = nothing,                          "same_for_types";
     "skip"         skip:         Vec<Ident>  = names,                            "skip(gateway)";
     "fingerprint"  fingerprint:  Fingerprint = assigned as Fingerprint::new,     "fingerprint = order.total";
     "ttl"          ttl:          Duration    = assigned as Duration::lifetime,   "ttl = \"365d\"";

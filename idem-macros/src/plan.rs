@@ -6,6 +6,7 @@ use crate::{
     errors::Errors,
     features::Features,
     func::Func,
+    generics,
     options::{Opt, Options},
     rules,
     shape::Shape,
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) shape: Shape,
     pub(crate) key: Opt<Expr>,
     pub(crate) compare: Compare,
+    /// Whether the key tells the type parameters of the function apart.
+    pub(crate) types_in_key: bool,
     pub(crate) options: Options,
 }
 
@@ -42,7 +45,9 @@ impl Plan {
         rules::check(&options, &func, errors);
         Features::ON.check(&options, errors);
         let compare = Compare::new(&mut options, &func);
-        Some(Self { shape: shape?, key: options.key.take()?, compare, options, func })
+        let key = options.key.take()?;
+        let types_in_key = generics::key_contains_all(&func, &key.value);
+        Some(Self { shape: shape?, key, compare, types_in_key, options, func })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     errors::Errors,
     expr::text,
     func::{Func, Param},
+    generics,
     mentions::{self, Borrow},
     options::{Opt, Options},
     shape,
@@ -87,24 +88,20 @@ fn key_uses_an_argument(options: &Options, func: &Func, errors: &mut Errors) {
 }
 
 fn key_uses_type_parameters(options: &Options, func: &Func, errors: &mut Errors) {
-    let Some(Opt { value: key, .. }) = &options.key else { return };
-    let mut mentioned = mentions::names(key);
-    func.params.iter().for_each(|param| mentioned.extend(mentions::names(&param.ty)));
-    for parameter in &func.sig.generics.params {
+    let (Some(Opt { value: key, .. }), None) = (&options.key, &options.same_for_types) else { return };
+    for parameter in generics::unmentioned(func, key) {
         let (ident, part) = match parameter {
             GenericParam::Type(ty) => (&ty.ident, format!("{}::KIND", ty.ident)),
             GenericParam::Const(constant) => (&constant.ident, constant.ident.to_string()),
             GenericParam::Lifetime(_) => continue,
         };
-        if !mentioned.contains(&ident.unraw().to_string()) {
-            let message = format!(
-                "no argument mentions `{ident}`, so `{}` would share one record between different `{ident}`: \
-                 distinguish them in the key, for example `key = ({part}, {})`",
-                func.sig.ident,
-                example(func)
-            );
-            errors.at(ident, message);
-        }
+        let message = format!(
+            "no argument mentions `{ident}`, so `{}` would share one record between different `{ident}`: \
+             distinguish them in the key, for example `key = ({part}, {})`, or add `same_for_types`",
+            func.sig.ident,
+            example(func)
+        );
+        errors.at(ident, message);
     }
 }
 

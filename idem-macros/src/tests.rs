@@ -32,7 +32,6 @@ fn sync_function() {
             /// Charges.
             pub fn charge(gateway: &Gateway, order: &Order, cents: u64) -> Result<Receipt, PayError> {
                 ::idem_runtime::call("shop.charge")
-                    .defined_at(::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()))
                     .key(&order.id)
                     .arg("order", order)
                     .arg("cents", &cents)
@@ -58,7 +57,7 @@ fn async_function() {
         &quote! {
             async fn charge(tenant: &str, order: Order) -> Result<Receipt, PayError> {
                 idem::call(::core::concat!(::core::module_path!(), "::", "charge"))
-                    .defined_at(::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()))
+                    .named_by_path()
                     .key(&(&tenant, &order.id))
                     .on_interrupt(idem::OnInterrupt::rerun_at_most(3))
                     .run_async::<Result<Receipt, PayError>, _, _>(move || async move {

@@ -6,7 +6,7 @@ use crate::{
     errors::refuse,
     expr::{literal, mode, word},
     func::Func,
-    mentions::question_mark,
+    mentions,
     spelling::closest,
 };
 
@@ -105,19 +105,25 @@ impl OnInterrupt {
         }
     }
 
+    /// Reads the hook. A `?` in it leaves the hook, so the value of the hook must be a `Result`.
     fn recover(hook: Expr) -> syn::Result<Self> {
-        match question_mark(&hook) {
-            None => Ok(Self::Recover(hook)),
-            Some(mark) if matches!(hook, Expr::Try(_)) => refuse(
-                mark,
-                "a recovery hook cannot leave the function: remove this `?`, because `recover` also takes a `Result` \
-                 of a `Verdict`",
+        match &hook {
+            Expr::Try(hook) => refuse(
+                hook.question_token,
+                "a recovery hook ends with a verdict: remove this `?`, because `recover` also takes a `Result` of a \
+                 `Verdict`",
             ),
-            Some(mark) => refuse(
-                mark,
-                "a recovery hook cannot leave the function: move the question to a function that returns \
-                 `Result<Verdict<_>, _>`",
-            ),
+            Expr::Call(call) if mentions::names(&call.func).contains("Verdict") => {
+                match mentions::question_mark(&call.args) {
+                    Some(mark) => refuse(
+                        mark,
+                        "a recovery hook ends with a verdict: move the question to a function that returns \
+                         `Result<Verdict<_>, _>`",
+                    ),
+                    None => Ok(Self::Recover(hook)),
+                }
+            }
+            _ => Ok(Self::Recover(hook)),
         }
     }
 

@@ -3,9 +3,11 @@
 //! `#[idempotent]` expands to one use of this builder. Closures, loops and handlers use the builder directly.
 
 use std::borrow::Cow;
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::bounds::{Argument, FromError, KeyValue};
+use crate::call::names::SameForTypes;
 use crate::call::prepared::{Options, Plan};
 use crate::encoding::codec::Codec;
 use crate::encoding::key::{BadKey, Key};
@@ -43,8 +45,8 @@ pub struct Call<P = Release, M = FromError> {
 
 /// Begins a call of the function `name`.
 ///
-/// The name and the [key](Call::key) identify the record of the call. Two functions must not share a name. If a name
-/// changes, the records under the old name no longer count, unless [`was`](Call::was) lists it. A name has 1 to 200
+/// The name and the [key](Call::key) identify the record of the call. Two functions must not share a name, unless they
+/// say so with [`same_for_types`](Call::same_for_types). If a name changes, the records under the old name no longer count, unless [`was`](Call::was) lists it. A name has 1 to 200
 /// bytes.
 ///
 /// ```
@@ -72,12 +74,58 @@ impl<P, M> Call<P, M> {
         self
     }
 
-    /// Sets the place of the function in the source.
+    /// Lets several functions share the name: they do the same for every type, or the name and the key tell them apart.
     ///
-    /// If another place uses the same name in this process, its call is refused with
-    /// [`DuplicateName`](ErrorKind::DuplicateName).
-    pub fn defined_at(mut self, site: &'static str) -> Self {
-        self.plan.site = Some(site);
+    /// Without this method, one name belongs to one function. The type of the body identifies the function: the enclosing
+    /// function, its `impl` and all type parameters. The first call of a name in a process fixes its function, and the
+    /// call of another function is refused with [`DuplicateName`](ErrorKind::DuplicateName). With this method, the call
+    /// is refused only if another call of the name does not use this method.
+    ///
+    /// A helper that takes closures of its callers needs this method, because each closure is a function:
+    ///
+    /// ```
+    /// use idem_runtime::{Error, Store, call};
+    ///
+    /// fn once(store: &Store, topic: &'static str, id: u64, body: impl FnOnce() -> Result<u64, Error>) -> Result<u64, Error> {
+    ///     call("docs.once").same_for_types().store(store).key(&(topic, id)).run(body)
+    /// }
+    ///
+    /// let store = Store::temporary()?;
+    /// assert_eq!(once(&store, "orders", 7, || Ok(1))?, 1);
+    /// assert_eq!(once(&store, "invoices", 7, || Ok(2))?, 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn same_for_types(mut self) -> Self {
+        self.plan.function.same_for_types = Some(SameForTypes::Anywhere);
+        self
+    }
+
+    /// The same for the function at the place of this call. Written by `#[idempotent]`.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn same_for_types_here(mut self) -> Self {
+        self.plan.function.same_for_types = Some(SameForTypes::At(Location::caller()));
+        self
+    }
+
+    /// Says that the name is the path of the function. Written by `#[idempotent]`.
+    #[doc(hidden)]
+    pub fn named_by_path(mut self) -> Self {
+        self.plan.function.named_by_path = true;
+        self
+    }
+
+    /// Says that the key contains a constant of every type parameter. Written by `#[idempotent]`.
+    #[doc(hidden)]
+    pub fn types_in_key(mut self) -> Self {
+        self.plan.function.types_in_key = true;
+        self
+    }
+
+    /// Identifies the function by a closure in it, before the recovery hook runs. Written by `#[idempotent]`.
+    #[doc(hidden)]
+    pub fn in_function<F: FnOnce()>(mut self, closure: F) -> Self {
+        self.plan.function.set_body(&closure);
         self
     }
 

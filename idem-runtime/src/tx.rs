@@ -139,7 +139,7 @@ impl<P, M> TxCall<'_, P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self.call;
-        into_return_type(make(plan, self.conn, &on_err, body), &map_err)
+        into_return_type(make(plan.with_body(&body), self.conn, &on_err, body), &map_err)
     }
 }
 

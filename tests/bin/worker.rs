@@ -198,6 +198,7 @@ fn call(form: &str, script: &Script) -> Result<String, Failure> {
 #[idempotent(
     name = "tests.effect",
     key = script.key(),
+    same_for_types,
     fingerprint = none,
     store = script.store,
     wait = script.wait,
@@ -207,9 +208,13 @@ fn effect(script: &Script) -> Result<Value, Failure> {
     script.play()
 }
 
-/// The builder, for two functions must not share a name.
+/// The async form. Both functions say that they share their name.
 async fn effect_async(script: &Script) -> Result<Value, Failure> {
-    let call = idem_runtime::call("tests.effect").key(script.key()).store(&script.store).wait(script.wait);
+    let call = idem_runtime::call("tests.effect")
+        .same_for_types()
+        .key(script.key())
+        .store(&script.store)
+        .wait(script.wait);
     call.on_interrupt(script.on_interrupt).run_async(async || script.play()).await
 }
 

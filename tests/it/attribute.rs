@@ -8,6 +8,8 @@ mod codec;
 mod fingerprint;
 // Options and arguments from `macro_rules!`.
 mod fragments;
+// One name, one function.
+mod identity;
 // The attribute beside `#[tracing::instrument]` and others.
 mod instrument;
 // `key`: the identity of a call.

@@ -13,4 +13,5 @@ pub mod form;
 pub mod halt;
 pub mod hand_clock;
 pub mod plain;
+pub mod shared;
 pub mod subscriber;

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use idem_runtime::{Error, idempotent};
 
 struct Gateway;
@@ -31,11 +29,6 @@ fn fingerprinted(gateway: &Gateway, id: u64) -> Result<u64, Error> {
 fn keyed(gateway: &Gateway) -> Result<u64, Error> {
     let _ = gateway;
     Ok(1)
-}
-
-#[idempotent(key = tenant.len())]
-fn shared(tenant: Arc<str>) -> Result<u64, Error> {
-    Ok(tenant.len() as u64)
 }
 
 fn main() {}

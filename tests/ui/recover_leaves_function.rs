@@ -19,13 +19,16 @@ fn inside(id: &str) -> Result<u64, String> {
     Ok(id.len() as u64)
 }
 
-// Correct: the hook gives the `Result` itself, and a block of its own may use `?`.
+// Correct: the hook gives a `Result`, so it may use `?`.
 #[idempotent(key = id, on_interrupt = recover(ask(&id).await))]
 async fn whole(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
-#[idempotent(key = id, on_interrupt = recover(async { Ok::<_, Error>(ask(&id).await?) }.await))]
+#[idempotent(key = id, on_interrupt = recover({
+    let verdict = ask(&id).await?;
+    Ok::<_, Error>(verdict)
+}))]
 async fn block(id: u64) -> Result<u64, Error> {
     Ok(id)
 }

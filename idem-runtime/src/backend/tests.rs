@@ -103,7 +103,7 @@ fn late_store() -> (Store, tempfile::TempDir) {
 }
 
 fn pay(store: &Store, key: u32) -> Call {
-    call("tests.late").store(store).key(&key)
+    call("tests.late").same_for_types().store(store).key(&key)
 }
 
 struct Unpark(Thread);

@@ -127,7 +127,7 @@ impl<T: Value, P, M> DetachedRecovered<T, P, M> {
         Fut: Future<Output = R> + Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
     {
-        let Recovered { state, on_err, map_err } = self.0;
+        let (state, on_err, map_err) = self.0.with_body(&body);
         let answer = match state {
             State::Ended(result) => result.map(Ok),
             State::Ready(ready) => match (runtime(), *ready) {
@@ -149,7 +149,7 @@ where
     F: FnOnce() -> Fut + Send + 'static,
 {
     let runtime = runtime()?;
-    let invocation = Invocation::new(plan)?;
+    let invocation = Invocation::new(plan.with_body(&body))?;
     let known = match invocation.lookup(&on_err, Status::is_finished) {
         Ok(Lookup::Answer(answer)) => return Ok(answer),
         Ok(Lookup::Unanswered(known)) => known,

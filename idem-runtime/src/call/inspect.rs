@@ -35,7 +35,7 @@ fn no_call() -> Error {
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, peek};
-/// #[idempotent(key = invoice)]
+/// #[idempotent(name = "docs.peek", key = invoice)]
 /// fn pay(invoice: &str) -> Result<u32, Error> {
 ///     Ok(42)
 /// }
@@ -71,7 +71,7 @@ pub fn peek<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<Option<Snapshot
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent, peek_async};
-/// #[idempotent(key = invoice)]
+/// #[idempotent(name = "docs.peek_async", key = invoice)]
 /// async fn pay(invoice: &str) -> Result<u32, Error> {
 ///     Ok(42)
 /// }
@@ -109,7 +109,7 @@ fn peeked(interception: &Interception) -> Result<Option<Snapshot>, Error> {
 ///
 /// ```
 /// # use idem_runtime::{Error, Settled, Store, Verdict, idempotent, settle};
-/// #[idempotent(key = invoice, on_err = in_doubt)]
+/// #[idempotent(name = "docs.settle", key = invoice, on_err = in_doubt)]
 /// fn pay(invoice: &str) -> Result<u32, String> {
 ///     Err("timed out".to_owned())
 /// }
@@ -147,7 +147,7 @@ where
 ///
 /// ```
 /// # use idem_runtime::{Error, Settled, Verdict, idempotent, settle_async};
-/// #[idempotent(key = invoice)]
+/// #[idempotent(name = "docs.settle_async", key = invoice)]
 /// async fn pay(invoice: &str) -> Result<u32, Error> {
 ///     Ok(42)
 /// }
@@ -200,7 +200,7 @@ fn settled(interception: &Interception) -> Result<Settled, Error> {
 ///
 /// ```
 /// # use idem_runtime::{Error, Store, idempotent, observe};
-/// #[idempotent(key = invoice)]
+/// #[idempotent(name = "docs.observe", key = invoice)]
 /// fn pay(invoice: &str) -> Result<u32, Error> {
 ///     Ok(42)
 /// }
@@ -232,7 +232,7 @@ pub fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
 ///
 /// ```
 /// # use idem_runtime::{Error, idempotent, observe_async};
-/// #[idempotent(key = invoice)]
+/// #[idempotent(name = "docs.observe_async", key = invoice)]
 /// async fn pay(invoice: &str) -> Result<u32, Error> {
 ///     Ok(42)
 /// }

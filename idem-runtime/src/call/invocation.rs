@@ -176,9 +176,10 @@ impl Invocation {
 /// Takes the interception in scope, and gives it back if it observes the call.
 ///
 /// If the interception inspects the call instead, answers the interception and gives the error `not_made`.
-pub(crate) fn intercept(plan: Plan) -> Result<(Plan, Option<Arc<Interception>>), Error> {
+pub(crate) fn intercept(mut plan: Plan) -> Result<(Plan, Option<Arc<Interception>>), Error> {
     let interception = context::scope().consume_interception()?;
     if let Some(look) = interception.as_ref().filter(|interception| interception.is_look()) {
+        plan.function.is_inspected = true;
         answer::answer(look, prepare(plan));
         return Err(interception::not_made());
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::slice;
 use std::time::Duration;
 
-use crate::call::names;
+use crate::call::names::Function;
 use crate::encoding::codec::Codec;
 use crate::encoding::digest;
 use crate::encoding::digest::Slot;
@@ -40,7 +40,7 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) options: Options,
-    pub(crate) site: Option<&'static str>,
+    pub(crate) function: Function,
     pub(crate) store: Option<Store>,
     pub(crate) key: Option<Result<Key, Error>>,
     pub(crate) fingerprint: Result<Fingerprint, Error>,
@@ -69,16 +69,21 @@ impl Plan {
             on_interrupt: OnInterrupt::default(),
             codec: None,
         };
-        Plan { options, site: None, store: None, key: None, fingerprint: Ok(Fingerprint::default()) }
+        let fingerprint = Ok(Fingerprint::default());
+        Plan { options, function: Function::default(), store: None, key: None, fingerprint }
+    }
+
+    /// The plan of a call with this body.
+    pub(crate) fn with_body<F>(mut self, body: &F) -> Plan {
+        self.function.set_body(body);
+        self
     }
 
     pub(crate) fn prepare(self) -> Result<Prepared, Error> {
-        let Plan { options, site, key, fingerprint, .. } = self;
+        let Plan { options, function, key, fingerprint, .. } = self;
         let name = &*options.name;
         check_length(name)?;
-        if let Some(site) = site {
-            names::check(name, site)?;
-        }
+        function.check(name)?;
         let key = key.unwrap_or_else(|| Err(no_key())).map_err(|error| error.about_name(name))?;
         let about = |error: Error| error.about(name, key.as_str());
         let fingerprint = fingerprint.map_err(about)?;

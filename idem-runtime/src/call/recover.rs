@@ -3,12 +3,14 @@
 //! The hook runs under the claim. If the hook is cut off, the call is in doubt again and no attempt was made. The hook
 //! returns before the body begins, because the hook borrows arguments that the body may move.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::bounds::{IntoError, Outcome, Value};
 use crate::call::Call;
 use crate::call::acquire::Ready;
 use crate::call::invocation::Invocation;
+use crate::call::names::Function;
 use crate::call::recover::hook::Recovery;
 use crate::call::run::into_return_type;
 use crate::error::Error;
@@ -49,9 +51,11 @@ impl<T, X: Display> IntoVerdict<T> for Result<Verdict<T>, X> {
 #[derive(Debug)]
 #[must_use = "a call is made by `run` or `run_async`"]
 pub struct Recovered<T, P, M> {
-    pub(crate) state: State<T>,
-    pub(crate) on_err: P,
-    pub(crate) map_err: M,
+    state: State<T>,
+    name: Cow<'static, str>,
+    function: Function,
+    on_err: P,
+    map_err: M,
 }
 
 #[derive(Debug)]
@@ -100,7 +104,9 @@ impl<P, M> Call<P, M> {
         T: Value,
         V: IntoVerdict<T>,
     {
-        let Call { plan, on_err, map_err } = self;
+        let Call { mut plan, on_err, map_err } = self;
+        let (name, function) = (plan.options.name.clone(), plan.function);
+        plan.function.set_hook(&hook);
         let state = match Invocation::new(plan) {
             Ok(invocation) => {
                 let recovery = invocation.recover(hook);
@@ -108,7 +114,7 @@ impl<P, M> Call<P, M> {
             }
             Err(error) => State::Ended(Err(error)),
         };
-        Recovered { state, on_err, map_err }
+        Recovered { state, name, function, on_err, map_err }
     }
 
     /// Acquires the call, and asks the async `hook` first if an earlier attempt was cut off.
@@ -126,7 +132,9 @@ impl<P, M> Call<P, M> {
         V: IntoVerdict<T>,
         Fut: Future<Output = V>,
     {
-        let Call { plan, on_err, map_err } = self;
+        let Call { mut plan, on_err, map_err } = self;
+        let (name, function) = (plan.options.name.clone(), plan.function);
+        plan.function.set_hook(&hook);
         let state = match Invocation::new(plan) {
             Ok(invocation) => {
                 let recovery = invocation.recover_async(hook).await;
@@ -134,7 +142,21 @@ impl<P, M> Call<P, M> {
             }
             Err(error) => State::Ended(Err(error)),
         };
-        Recovered { state, on_err, map_err }
+        Recovered { state, name, function, on_err, map_err }
+    }
+}
+
+impl<T, P, M> Recovered<T, P, M> {
+    /// The parts of the call. Its function is compared again, because the hook alone does not identify the body.
+    pub(crate) fn with_body<F>(mut self, body: &F) -> (State<T>, P, M) {
+        self.function.set_body(body);
+        let state = match self.state {
+            State::Ended(Err(error)) => State::Ended(Err(error)),
+            state => {
+                self.function.check(&self.name).map_or_else(|error| State::Ended(Err(error)), |()| state)
+            }
+        };
+        (state, self.on_err, self.map_err)
     }
 }
 
@@ -153,7 +175,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         M: IntoError<R::Err>,
         F: FnOnce() -> R,
     {
-        let Recovered { state, on_err, map_err } = self;
+        let (state, on_err, map_err) = self.with_body(&body);
         let answer = match state {
             State::Ended(result) => result.map(Ok),
             State::Ready(ready) => {
@@ -183,7 +205,7 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         Fut: Future<Output = R>,
         F: FnOnce() -> Fut,
     {
-        let Recovered { state, on_err, map_err } = self;
+        let (state, on_err, map_err) = self.with_body(&body);
         let answer = match state {
             State::Ended(result) => result.map(Ok),
             State::Ready(ready) => {

@@ -47,7 +47,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> R,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = Invocation::new(plan).and_then(|invocation| {
+        let answer = Invocation::new(plan.with_body(&body)).and_then(|invocation| {
             let answer = invocation.make(&on_err, body);
             answer.map_err(|error| invocation.call.with_identity(error))
         });
@@ -93,7 +93,7 @@ impl<P, M> Call<P, M> {
         F: FnOnce() -> Fut,
     {
         let Call { plan, on_err, map_err } = self;
-        let answer = match Invocation::new(plan) {
+        let answer = match Invocation::new(plan.with_body(&body)) {
             Ok(invocation) => {
                 let answer = invocation.make_async(on_err, body).await;
                 answer.map_err(|error| invocation.call.with_identity(error))

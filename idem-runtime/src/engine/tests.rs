@@ -91,12 +91,12 @@ impl Drop for Threadless {
 }
 
 fn pay(store: &Store, key: u32) -> Result<u32, Error> {
-    call(NAME).store(store).key(&key).run(|| Ok(key))
+    call(NAME).same_for_types().store(store).key(&key).run(|| Ok(key))
 }
 
 /// Whether a claim fails because no writer thread takes it.
 fn claim_fails(store: &Store) -> bool {
-    call(NAME).store(store).key(&2).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2)).is_err()
+    call(NAME).same_for_types().store(store).key(&2).wait(Duration::ZERO).run(|| Ok::<u32, Error>(2)).is_err()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_lone_caller_writes_inline_without_the_writer_thread() {
     assert!(place.store.record_done(NAME, &7, &70_u32).unwrap());
     assert_eq!(pay(&place.store, 7).unwrap(), 70);
     let failed: Result<u32, Error> =
-        call(NAME).store(&place.store).key(&21).run(|| Err(Error::store("not done")));
+        call(NAME).same_for_types().store(&place.store).key(&21).run(|| Err(Error::store("not done")));
     assert!(failed.is_err());
     assert_eq!(place.status(21), None, "a released call leaves no record");
 }
@@ -117,7 +117,8 @@ fn a_lone_caller_writes_inline_without_the_writer_thread() {
 #[test]
 fn a_task_leaves_its_write_to_the_writer_thread() {
     let place = Threadless::new();
-    let mut calling = pin!(call(NAME).store(&place.store).key(&1).run_async(async || Ok::<u32, Error>(1)));
+    let mut calling =
+        pin!(call(NAME).same_for_types().store(&place.store).key(&1).run_async(async || Ok::<u32, Error>(1)));
     assert!(matches!(calling.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     assert_eq!((place.engine().state.queue.len(), place.status(1)), (1, None));
     // A blocked caller does not overtake the task.
@@ -130,7 +131,7 @@ fn the_writer_thread_retries_a_failed_inline_write() {
     let place = Threadless::new();
     let mut lock = None;
     let begun = Instant::now();
-    let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+    let ended: Result<u32, Error> = call(NAME).same_for_types().store(&place.store).key(&1).run(|| {
         lock = Some(place.locked());
         Ok(1)
     });
@@ -201,7 +202,7 @@ mod panics {
 #[test]
 fn an_inline_write_does_not_overtake_a_retried_request() {
     let place = Threadless::new();
-    let ended: Result<u32, Error> = call(NAME).store(&place.store).key(&1).run(|| {
+    let ended: Result<u32, Error> = call(NAME).same_for_types().store(&place.store).key(&1).run(|| {
         // The lock is free again after the completion could not be written.
         let lock = place.locked();
         let engine = Arc::clone(place.engine());
@@ -234,7 +235,8 @@ fn the_writer_thread_grants_a_claim_that_found_the_write_lock_taken() {
     let place = Threadless::new();
     let lock = place.locked();
     thread::scope(|scope| {
-        let calling = scope.spawn(|| call(NAME).store(&place.store).key(&1).run(|| Ok::<u32, Error>(1)));
+        let calling = scope
+            .spawn(|| call(NAME).same_for_types().store(&place.store).key(&1).run(|| Ok::<u32, Error>(1)));
         until("the claim is left to the writer thread", || {
             place.engine().with_writer(|writer| writer.has_other_work()) == Some(true)
         });
@@ -296,7 +298,7 @@ fn sixty_four_callers_share_their_commits() {
         for key in 0..64_u32 {
             let (store, all_run, all_end) = (&store, &all_run, &all_end);
             scope.spawn(move || {
-                let paid = call(NAME).store(store).key(&key).run(|| {
+                let paid = call(NAME).same_for_types().store(store).key(&key).run(|| {
                     all_run.wait();
                     all_end.wait();
                     Ok::<u32, Error>(key)

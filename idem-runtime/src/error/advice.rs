@@ -33,6 +33,7 @@ advice! {
     Steal: "If you know that the owner is dead, take the call from it with `Store::steal`.",
     WaitOrSteal: "Wait for the call, or take it from its owner with `Store::steal`.",
     NameTheKey: "Name what identifies the call with `key(…)`.",
+    NameTheFunction: "Write a `name`. The default name is only for a function that stands directly in a module.",
     ShortName: "Use a name of 1 to 200 bytes.",
     TreatAsFailed: "Treat the call as failed. To keep errors longer, raise `keep_result`.",
     PositiveTtl: "Use a `ttl` that is longer than the delay of any retry.",
@@ -121,7 +122,9 @@ impl ErrorKind {
             Self::NotRecorded => {
                 "Do not repeat the call. If the process ends before the store records the outcome, the call is in doubt."
             }
-            Self::DuplicateName => "Give one of the two functions another `name`.",
+            Self::DuplicateName => {
+                "Give one of the functions another `name`. If they do the same for every type, add `same_for_types`."
+            }
             Self::NotInitialised => {
                 "Call `idem_runtime::init(Store::open(…)?)` at start, or name a store with `store = …`."
             }

@@ -42,7 +42,7 @@ pub enum ErrorKind {
     ResultGone,
     /// The body ran and its outcome is not written yet.
     NotRecorded,
-    /// Two functions share one name.
+    /// Two functions share one name, or a default name is not the path of its function.
     DuplicateName,
     /// No store is in scope: the program did not call `init`.
     NotInitialised,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 
-use idem_runtime::{Call, Codec, Error, ErrorKind, Ran, Status, Store, Value, call, idempotent, with_store};
+use idem_runtime::{Call, Codec, Error, ErrorKind, Ran, Status, Store, Value, idempotent, with_store};
 use idem_tests::deadline;
 use idem_tests::form::in_every_form;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const NAME: &str = "codec.pay";

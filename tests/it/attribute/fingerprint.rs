@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use idem_runtime::{
-    Argument, Call, Error, ErrorKind, Lifetime, Ran, Status, Store, call, idempotent, on_err, with_store,
+    Argument, Call, Error, ErrorKind, Lifetime, Ran, Status, Store, idempotent, on_err, with_store,
 };
 use idem_tests::form::in_every_form;
 use idem_tests::halt::Halt;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 use serde::{Serialize, Serializer};
 
 const NAME: &str = "fingerprint.pay";

@@ -1,4 +1,5 @@
 //! Options and arguments that a `macro_rules!` macro hands in.
+#![allow(clippy::cast_sign_loss, clippy::used_underscore_binding, reason = "the expressions of the user")]
 
 use idem_runtime::{Error, Verdict, idempotent};
 

@@ -9,12 +9,12 @@ use crate::support::runs_once::{fresh, runs_once, runs_once_async};
 
 #[test]
 fn above_instrument() {
-    #[idempotent(key = id)]
+    #[idempotent(name = "instrument.sync", key = id)]
     #[instrument(err, ret, skip_all, fields(id))]
     fn sync(id: u64, note: &str) -> Result<u64, Error> {
         Ok(fresh() + id - id + u64::from(note.is_empty()))
     }
-    #[idempotent(key = id)]
+    #[idempotent(name = "instrument.asynchronous", key = id)]
     #[instrument(err, ret)]
     async fn asynchronous(id: u64, note: String) -> Result<u64, Error> {
         yield_now().await;
@@ -28,12 +28,12 @@ fn above_instrument() {
 #[test]
 fn below_instrument() {
     #[instrument(err, ret, skip_all, fields(id))]
-    #[idempotent(key = id)]
+    #[idempotent(name = "instrument.sync_below", key = id)]
     fn sync_below(id: u64, note: &str) -> Result<u64, Error> {
         Ok(fresh() + id - id + u64::from(note.is_empty()))
     }
     #[instrument(err, ret, level = "debug")]
-    #[idempotent(key = id)]
+    #[idempotent(name = "instrument.asynchronous_below", key = id)]
     async fn asynchronous_below(id: u64, note: String) -> Result<u64, Error> {
         yield_now().await;
         drop(note);
@@ -77,7 +77,7 @@ fn with_async_trait() {
 #[test]
 fn other_attributes_are_kept() {
     /// A doc comment.
-    #[idempotent(key = id)]
+    #[idempotent(name = "instrument.annotated", key = id)]
     #[deprecated = "for the test"]
     #[must_use]
     #[inline(never)]

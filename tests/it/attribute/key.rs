@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use idem_runtime::{Error, ErrorKind, Filter, KeyValue, Ran, Status, Store, call, idempotent, with_store};
+use idem_runtime::{Error, ErrorKind, Filter, KeyValue, Ran, Status, Store, idempotent, with_store};
 use idem_tests::form::in_every_form;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 use serde::Serialize;
 
 const NAME: &str = "key.pay";
@@ -211,12 +212,12 @@ fn a_call_without_a_key_is_refused() {
 // Field 7.
 #[test]
 fn two_tenants_do_not_collide() {
-    #[idempotent(key = (tenant, order))]
+    #[idempotent(name = "key.sync", key = (tenant, order))]
     fn sync(tenant: &str, order: u32, cents: u32) -> Result<u32, Error> {
         let _ = (tenant, order);
         Ok(cents)
     }
-    #[idempotent(key = (tenant, order))]
+    #[idempotent(name = "key.asynchronous", key = (tenant, order))]
     async fn asynchronous(tenant: String, order: u32, cents: u32) -> Result<u32, Error> {
         let _ = (tenant, order);
         Ok(cents)
@@ -306,7 +307,7 @@ struct Tenant(String);
 
 #[test]
 fn an_array_and_a_struct_literal_lend_their_parts_like_a_tuple() {
-    #[idempotent(name = "key.array", key = [tenant, user, &format!("{user}!")])]
+    #[idempotent(name = "key.array", key = [tenant, user, format!("{user}!")])]
     fn array(tenant: String, user: String) -> Result<String, Error> {
         Ok(tenant + &user)
     }

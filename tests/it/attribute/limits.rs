@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use idem_runtime::{Codec, Error, ErrorKind, Lifetime, Ran, Store, call};
+use idem_runtime::{Codec, Error, ErrorKind, Lifetime, Ran, Store};
 use idem_tests::deadline;
 use idem_tests::form::in_every_form;
+use idem_tests::shared::call;
 
 const NAME: &str = "limits.pay";
 

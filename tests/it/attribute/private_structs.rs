@@ -2,7 +2,8 @@
 //!
 //! `serde_json` writes its numbers this way as soon as any crate of a program switches on `arbitrary_precision`.
 
-use idem_runtime::{Argument, Error, ErrorKind, KeyValue, Store, call};
+use idem_runtime::{Argument, Error, ErrorKind, KeyValue, Store};
+use idem_tests::shared::call;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::json;
 

@@ -19,7 +19,7 @@ fn order(id: &str) -> Order {
 
 #[test]
 fn plain_function() {
-    #[idempotent(key = id)]
+    #[idempotent(name = "shapes.charge", key = id)]
     fn charge(id: u64) -> Result<u64, Error> {
         let _ = id;
         Ok(fresh())
@@ -29,17 +29,17 @@ fn plain_function() {
 
 #[test]
 fn owned_borrowed_and_copied_arguments() {
-    #[idempotent(key = order.id)]
+    #[idempotent(name = "shapes.by_reference", key = order.id)]
     fn by_reference(order: &Order, tenant: &str, cents: u64) -> Result<u64, Error> {
         Ok(fresh() + u64::from(tenant.is_empty()) + cents - order.cents)
     }
-    #[idempotent(key = (tenant, order.id))]
+    #[idempotent(name = "shapes.by_value", key = (tenant, order.id))]
     fn by_value(order: Order, tenant: String) -> Result<u64, Error> {
         // Both are moved by the body, after they were lent to the key.
         drop((order, tenant));
         Ok(fresh())
     }
-    #[idempotent(key = text)]
+    #[idempotent(name = "shapes.as_cow", key = text)]
     fn as_cow(text: Cow<'_, str>) -> Result<u64, Error> {
         Ok(fresh() + u64::from(text.is_empty()))
     }
@@ -50,27 +50,27 @@ fn owned_borrowed_and_copied_arguments() {
 
 #[test]
 fn key_expressions() {
-    #[idempotent(key = n + 1)]
+    #[idempotent(name = "shapes.cast", key = n + 1)]
     fn cast(n: u64) -> Result<u64, Error> {
         Ok(fresh() + n - n)
     }
-    #[idempotent(key = format!("{n:>4}"))]
+    #[idempotent(name = "shapes.formatted", key = format!("{n:>4}"))]
     fn formatted(n: u64) -> Result<u64, Error> {
         Ok(fresh() + n - n)
     }
-    #[idempotent(key = text.parse::<u64>()?, map_err = |error| error.to_string().into())]
+    #[idempotent(name = "shapes.fallible", key = text.parse::<u64>()?, map_err = |error| error.to_string().into())]
     fn fallible(text: &str) -> Result<u64, Box<dyn std::error::Error>> {
         Ok(fresh() + u64::from(text.is_empty()))
     }
-    #[idempotent(key = (order.id, ("v1", order.cents)))]
+    #[idempotent(name = "shapes.nested", key = (order.id, ("v1", order.cents)))]
     fn nested(order: Order) -> Result<String, Error> {
         Ok(format!("{}{}", order.id, fresh()))
     }
-    #[idempotent(key = match n { 0 => "none", _ => "some" })]
+    #[idempotent(name = "shapes.matched", key = match n { 0 => "none", _ => "some" })]
     fn matched(n: u64) -> Result<u64, Error> {
         Ok(fresh() + n - n)
     }
-    #[idempotent(key = if n > 3 { 3 } else { n }, skip(n))]
+    #[idempotent(name = "shapes.chosen", key = if n > 3 { 3 } else { n }, skip(n))]
     fn chosen(n: u64) -> Result<u64, Error> {
         Ok(fresh() + n - n)
     }
@@ -175,41 +175,41 @@ fn methods_of_traits() {
 
 #[test]
 fn generics_lifetimes_and_impl_trait() {
-    #[idempotent(key = value)]
+    #[idempotent(name = "shapes.generic", key = value, same_for_types)]
     fn generic<T: Serialize + Display>(value: T) -> Result<String, Error> {
         Ok(format!("{value}{}", fresh()))
     }
-    #[idempotent(key = (N, values))]
+    #[idempotent(name = "shapes.constant", key = (N, values))]
     fn constant<const N: usize>(values: &[u64]) -> Result<u64, Error>
     where
         [u64; N]: Sized,
     {
         Ok(fresh() + (values.len() + N - N) as u64 - 1)
     }
-    #[idempotent(key = values.as_slice(), skip(values))]
+    #[idempotent(name = "shapes.array", key = values.as_slice(), skip(values))]
     fn array<const N: usize>(values: [u64; N]) -> Result<u64, Error> {
         Ok(fresh() + values.len() as u64)
     }
-    #[idempotent(key = (std::any::type_name::<T>(), n))]
+    #[idempotent(name = "shapes.told_apart", key = (size_of::<T>(), n), same_for_types)]
     fn told_apart<T: Default + Serialize + serde::de::DeserializeOwned>(n: u64) -> Result<(T, u64), Error> {
         Ok((T::default(), fresh() + n - n))
     }
-    #[idempotent(key = text.as_ref(), skip(text))]
+    #[idempotent(name = "shapes.impl_argument", key = text.as_ref(), skip(text))]
     fn impl_argument(text: impl AsRef<str>) -> Result<u64, Error> {
         Ok(fresh() + u64::from(text.as_ref().is_empty()))
     }
-    #[idempotent(key = id, skip(effect))]
+    #[idempotent(name = "shapes.closure_argument", key = id, skip(effect))]
     fn closure_argument<F>(id: u64, effect: F) -> Result<u64, Error>
     where
         F: FnOnce(u64) -> u64,
     {
         Ok(effect(id))
     }
-    #[idempotent(key = a, map_err = |_| "failed")]
+    #[idempotent(name = "shapes.explicit", key = a, map_err = |_| "failed")]
     fn explicit<'a>(a: &'a str, b: &'a str) -> Result<u64, &'a str> {
         if a == b { Err(a) } else { Ok(fresh()) }
     }
-    #[idempotent(key = list, skip(list), map_err = |_| "failed")]
+    #[idempotent(name = "shapes.error_borrows", key = list, skip(list), map_err = |_| "failed")]
     fn error_borrows<'a>(list: &'a mut Vec<u64>, text: &'a str) -> Result<u64, &'a str> {
         list.push(1);
         if list.is_empty() { Err(text) } else { Ok(fresh()) }
@@ -233,20 +233,20 @@ fn patterns() {
         x: u64,
         y: u64,
     }
-    #[idempotent(key = (x, y))]
+    #[idempotent(name = "shapes.of_struct", key = (x, y))]
     fn of_struct(Point { x, y }: Point) -> Result<u64, Error> {
         Ok(fresh() + x + y - x - y)
     }
-    #[idempotent(key = first)]
+    #[idempotent(name = "shapes.of_tuple", key = first)]
     fn of_tuple((first, [second, ..]): (u64, [u64; 2]), _: &str) -> Result<u64, Error> {
         Ok(fresh() + first + second - first - second)
     }
-    #[idempotent(key = id)]
+    #[idempotent(name = "shapes.of_reference", key = id)]
     fn of_reference(&Point { x: id, .. }: &Point) -> Result<u64, Error> {
         Ok(fresh() + id - id)
     }
     #[allow(clippy::toplevel_ref_arg, reason = "it is a pattern like any other")]
-    #[idempotent(key = whole.x, skip(whole))]
+    #[idempotent(name = "shapes.bound", key = whole.x, skip(whole))]
     fn bound(ref whole @ Point { x: _, y: _ }: Point) -> Result<u64, Error> {
         Ok(fresh() + whole.y - whole.y)
     }
@@ -258,13 +258,13 @@ fn patterns() {
 
 #[test]
 fn mutable_arguments() {
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.mutable", key = n)]
     fn mutable(mut n: u64, mut names: Vec<String>) -> Result<u64, Error> {
         n += 1;
         names.push(n.to_string());
         Ok(fresh() + names.len() as u64)
     }
-    #[idempotent(key = n, skip(log))]
+    #[idempotent(name = "shapes.through_a_reference", key = n, skip(log))]
     fn through_a_reference(n: u64, log: &mut Vec<u64>) -> Result<u64, Error> {
         log.push(n);
         Ok(fresh())
@@ -278,7 +278,7 @@ fn mutable_arguments() {
 #[test]
 #[allow(clippy::too_many_arguments)]
 fn arguments_named_like_internals() {
-    #[idempotent(key = key)]
+    #[idempotent(name = "shapes.names", key = key)]
     fn names(
         key: u64,
         store: u8,
@@ -293,7 +293,7 @@ fn arguments_named_like_internals() {
         let sum = store + result + call + name + args + body + concat;
         Ok(fresh() + u64::from(sum) + r#type.len() as u64)
     }
-    #[idempotent(key = r#fn)]
+    #[idempotent(name = "shapes.match", key = r#fn)]
     fn r#match(r#fn: u64) -> Result<u64, Error> {
         Ok(fresh() + r#fn - r#fn)
     }
@@ -303,7 +303,7 @@ fn arguments_named_like_internals() {
 
 #[test]
 fn arguments_under_cfg() {
-    #[idempotent(key = id)]
+    #[idempotent(name = "shapes.gated", key = id)]
     fn gated(
         #[cfg(any(unix, windows))] id: u64,
         #[cfg(not(any(unix, windows)))] id: u64,
@@ -317,7 +317,7 @@ fn arguments_under_cfg() {
 
 #[test]
 fn bodies() {
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.early", key = n)]
     fn early(n: u64) -> Result<u64, Error> {
         if n > 1 {
             return Ok(fresh());
@@ -329,14 +329,14 @@ fn bodies() {
             }
         }
     }
-    #[idempotent(key = n, map_err = io::Error::other)]
+    #[idempotent(name = "shapes.question_mark", key = n, map_err = io::Error::other)]
     fn question_mark(n: u64) -> io::Result<u64> {
         let text = String::from_utf8(n.to_string().into_bytes()).map_err(io::Error::other)?;
         let parse = |text: &str| text.parse::<u64>();
         assert_eq!(parse(&text).map_err(io::Error::other)?, n);
         Ok(fresh())
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.inner_attribute_and_item", key = n)]
     fn inner_attribute_and_item(n: u64) -> Result<u64, Error> {
         #![allow(unused_variables)]
         fn add(n: u64) -> u64 {
@@ -345,11 +345,11 @@ fn bodies() {
         let unused = n;
         Ok(add(0))
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.recursive", key = n)]
     fn recursive(n: u64) -> Result<u64, Error> {
         if n == 0 { Ok(fresh()) } else { Ok(recursive(n - 1)? + 1) }
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.not_safe", key = n)]
     unsafe fn not_safe(n: u64) -> Result<u64, Error> {
         Ok(fresh() + n - n)
     }
@@ -364,18 +364,18 @@ fn bodies() {
 #[test]
 fn results_and_errors() {
     type Answer<T = u64> = Result<T, String>;
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.alias", key = n)]
     fn alias(n: u64) -> Answer {
         Ok(fresh() + n - n)
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.boxed_error", key = n)]
     fn boxed_error(n: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         if n == 0 {
             return Err("none".into());
         }
         Ok(fresh().to_string())
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes.unit", key = n)]
     fn unit(n: u64) -> Result<(), String> {
         if n == 0 {
             Err("none")?;
@@ -394,11 +394,11 @@ fn results_and_errors() {
 
 #[test]
 fn store_as_an_argument() {
-    #[idempotent(key = id, store = store)]
+    #[idempotent(name = "shapes.given", key = id, store = store)]
     fn given(store: &Store, id: u64) -> Result<u64, Error> {
         Ok(fresh() + id - id)
     }
-    #[idempotent(key = id, store = store)]
+    #[idempotent(name = "shapes.shared", key = id, store = store)]
     fn shared(store: Arc<Store>, id: u64) -> Result<u64, Error> {
         Ok(fresh() + id - id)
     }
@@ -455,12 +455,12 @@ fn every_option_at_once() {
     fn all(id: u64, note: &str) -> Result<u64, String> {
         Ok(fresh() + u64::from(note.is_empty()))
     }
-    #[idempotent(key = id, fingerprint = (order.id, order.cents), ttl = "forever", on_err = in_doubt)]
+    #[idempotent(name = "shapes.some", key = id, fingerprint = (order.id, order.cents), ttl = "forever", on_err = in_doubt)]
     fn some(id: u64, order: Order) -> Result<u64, Error> {
         drop(order);
         Ok(fresh() + id - id)
     }
-    #[idempotent(key = id, fingerprint = none, on_err = release, on_interrupt = rerun)]
+    #[idempotent(name = "shapes.few", key = id, fingerprint = none, on_err = release, on_interrupt = rerun)]
     fn few(id: u64, ignored: std::rc::Rc<u64>) -> Result<u64, Error> {
         Ok(fresh() + *ignored)
     }

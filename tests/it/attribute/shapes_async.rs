@@ -31,24 +31,24 @@ fn is_send<T: Send>(value: T) -> T {
 
 #[test]
 fn plain_functions() {
-    #[idempotent(key = id)]
+    #[idempotent(name = "shapes_async.waits", key = id)]
     async fn waits(id: u64) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + id - id)
     }
-    #[idempotent(key = order.id)]
+    #[idempotent(name = "shapes_async.borrows", key = order.id)]
     async fn borrows(order: &Order, tenant: &str) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + order.cents + u64::from(tenant.is_empty()))
     }
-    #[idempotent(key = (tenant, order.id))]
+    #[idempotent(name = "shapes_async.owns", key = (tenant, order.id))]
     async fn owns(order: Order, mut tenant: String) -> Result<u64, Error> {
         tenant.push('!');
         yield_now().await;
         drop((order, tenant));
         Ok(fresh())
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes_async.early", key = n)]
     async fn early(n: u64) -> io::Result<u64> {
         let text = String::from_utf8(n.to_string().into_bytes()).map_err(io::Error::other)?;
         if text.is_empty() {
@@ -57,7 +57,7 @@ fn plain_functions() {
         yield_now().await;
         Ok(fresh())
     }
-    #[idempotent(key = number(text).await?, map_err = |error| error.to_string().into())]
+    #[idempotent(name = "shapes_async.awaited_key", key = number(text).await?, map_err = |error| error.to_string().into())]
     async fn awaited_key(text: &str) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
         Ok(fresh() + u64::from(text.is_empty()))
     }
@@ -74,7 +74,7 @@ fn plain_functions() {
 
 #[test]
 fn futures_that_are_not_send() {
-    #[idempotent(key = n, skip(log))]
+    #[idempotent(name = "shapes_async.local", key = n, skip(log))]
     async fn local(n: u64, log: Rc<RefCell<Vec<u64>>>) -> Result<u64, Error> {
         log.borrow_mut().push(n);
         yield_now().await;
@@ -88,7 +88,7 @@ fn futures_that_are_not_send() {
 /// An argument may be `Send` without being `Sync`: it is moved into the body, not borrowed by it.
 #[test]
 fn arguments_that_are_not_sync() {
-    #[idempotent(key = n, skip(cell))]
+    #[idempotent(name = "shapes_async.celled", key = n, skip(cell))]
     async fn celled(n: u64, cell: Cell<u64>) -> Result<u64, Error> {
         cell.set(n);
         yield_now().await;
@@ -171,26 +171,26 @@ fn methods_of_traits() {
 
 #[test]
 fn generics_patterns_and_cfg() {
-    #[idempotent(key = value)]
+    #[idempotent(name = "shapes_async.generic", key = value)]
     async fn generic<T: Serialize + Display>(value: T) -> Result<String, Error> {
         yield_now().await;
         Ok(format!("{value}{}", fresh()))
     }
-    #[idempotent(key = (std::any::type_name::<T>(), n))]
+    #[idempotent(name = "shapes_async.told_apart", key = (size_of::<T>(), n), same_for_types)]
     async fn told_apart<T: Default + Serialize + DeserializeOwned>(n: u64) -> Result<(T, u64), Error> {
         Ok((T::default(), fresh() + n - n))
     }
-    #[idempotent(key = text.as_ref(), skip(text))]
+    #[idempotent(name = "shapes_async.impl_argument", key = text.as_ref(), skip(text))]
     async fn impl_argument(text: impl AsRef<str>) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + u64::from(text.as_ref().is_empty()))
     }
-    #[idempotent(key = (a, b))]
+    #[idempotent(name = "shapes_async.taken_apart", key = (a, b))]
     async fn taken_apart<'a>((a, b): (u64, &'a str), _: &'a str) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + a - a + u64::from(b.is_empty()))
     }
-    #[idempotent(key = id)]
+    #[idempotent(name = "shapes_async.gated", key = id)]
     async fn gated(
         #[cfg(any(unix, windows))] id: u64,
         #[cfg(miri)] never: &Store,
@@ -199,7 +199,7 @@ fn generics_patterns_and_cfg() {
         yield_now().await;
         Ok(fresh() + u64::from(call))
     }
-    #[idempotent(key = n)]
+    #[idempotent(name = "shapes_async.recursive", key = n)]
     async fn recursive(n: u64) -> Result<u64, Error> {
         if n == 0 { Ok(fresh()) } else { Ok(Box::pin(recursive(n - 1)).await? + 1) }
     }
@@ -213,7 +213,7 @@ fn generics_patterns_and_cfg() {
 
 #[test]
 fn store_as_an_argument() {
-    #[idempotent(key = id, store = store)]
+    #[idempotent(name = "shapes_async.given", key = id, store = store)]
     async fn given(store: Store, id: u64) -> Result<u64, Error> {
         yield_now().await;
         drop(store);
@@ -232,7 +232,7 @@ fn arguments_are_dropped_after_locals() {
             self.1.lock().unwrap().push(self.0);
         }
     }
-    #[idempotent(key = n, skip(argument))]
+    #[idempotent(name = "shapes_async.annotated", key = n, skip(argument))]
     async fn annotated(n: u64, argument: Noisy) -> Result<u64, Error> {
         let _local = Noisy("local", Arc::clone(&argument.1));
         yield_now().await;

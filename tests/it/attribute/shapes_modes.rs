@@ -44,23 +44,23 @@ fn write(conn: &Connection) -> Result<u64, Error> {
 
 #[test]
 fn tx_takes_any_value_that_derefs_to_a_connection() {
-    #[idempotent(key = id, tx = conn)]
+    #[idempotent(name = "shapes_modes.by_reference", key = id, tx = conn)]
     fn by_reference(conn: &Connection, id: u64) -> Result<u64, Error> {
         write(conn)
     }
-    #[idempotent(key = id, tx = conn)]
+    #[idempotent(name = "shapes_modes.by_mut", key = id, tx = conn)]
     fn by_mut(conn: &mut Connection, id: u64) -> Result<u64, Error> {
         write(conn)
     }
-    #[idempotent(key = id, tx = tx)]
+    #[idempotent(name = "shapes_modes.by_transaction", key = id, tx = tx)]
     fn by_transaction(tx: &Transaction<'_>, id: u64) -> Result<u64, Error> {
         write(tx)
     }
-    #[idempotent(key = id, tx = savepoint)]
+    #[idempotent(name = "shapes_modes.by_savepoint", key = id, tx = savepoint)]
     fn by_savepoint(savepoint: &mut Savepoint<'_>, id: u64) -> Result<u64, Error> {
         write(savepoint)
     }
-    #[idempotent(key = order.id, tx = conn)]
+    #[idempotent(name = "shapes_modes.by_guard", key = order.id, tx = conn)]
     fn by_guard(conn: MutexGuard<'_, Connection>, order: Order) -> Result<u64, Error> {
         // The body may still move its other arguments.
         drop(order.items);
@@ -107,7 +107,7 @@ fn a_connection_inside_self() {
 /// The hook borrows the arguments that the body moves.
 #[test]
 fn recover_with_owned_arguments() {
-    #[idempotent(key = order.id, on_interrupt = recover(ask(&order)))]
+    #[idempotent(name = "shapes_modes.sync", key = order.id, on_interrupt = recover(ask(&order)))]
     fn sync(order: Order) -> Result<u64, Error> {
         drop(order);
         Ok(fresh())
@@ -115,7 +115,7 @@ fn recover_with_owned_arguments() {
     fn ask(order: &Order) -> Verdict<u64> {
         Verdict::Done(order.id)
     }
-    #[idempotent(key = order.id, on_interrupt = recover(ask_async(&order).await), on_err = in_doubt)]
+    #[idempotent(name = "shapes_modes.asynchronous", key = order.id, on_interrupt = recover(ask_async(&order).await), on_err = in_doubt)]
     async fn asynchronous(order: Order) -> Result<u64, Error> {
         yield_now().await;
         drop(order);
@@ -134,11 +134,11 @@ fn classify_by_function_and_closure() {
     fn judge(error: &String) -> OnErr {
         if error.is_empty() { OnErr::Release } else { OnErr::InDoubt }
     }
-    #[idempotent(key = id, on_err = classify(judge))]
+    #[idempotent(name = "shapes_modes.function", key = id, on_err = classify(judge))]
     fn function(id: u64) -> Result<u64, String> {
         Ok(fresh() + id - id)
     }
-    #[idempotent(key = id, on_err = classify(|error: &String| judge(error)))]
+    #[idempotent(name = "shapes_modes.closure", key = id, on_err = classify(|error: &String| judge(error)))]
     async fn closure(id: u64) -> Result<u64, String> {
         Ok(fresh() + id - id)
     }
@@ -175,7 +175,7 @@ impl Charge for String {
 
 #[test]
 fn detached_bodies_own_their_arguments() {
-    #[idempotent(key = id, detach, on_interrupt = recover(ask(id).await))]
+    #[idempotent(name = "shapes_modes.recovered", key = id, detach, on_interrupt = recover(ask(id).await))]
     async fn recovered(id: u64) -> Result<u64, Error> {
         yield_now().await;
         Ok(fresh() + id - id)
@@ -184,7 +184,7 @@ fn detached_bodies_own_their_arguments() {
         yield_now().await;
         Verdict::Done(id)
     }
-    #[idempotent(key = value.to_string(), detach, store = store)]
+    #[idempotent(name = "shapes_modes.generic", key = value.to_string(), detach, store = store)]
     async fn generic<T: ToString + Serialize + Send + 'static>(store: Store, value: T) -> Result<u64, Error> {
         yield_now().await;
         drop(store);
@@ -202,7 +202,7 @@ fn detached_bodies_own_their_arguments() {
 /// has gone.
 #[test]
 fn detached_bodies_hold_what_they_do_not_mention() {
-    #[idempotent(key = id, skip(_permit, release, seen), detach)]
+    #[idempotent(name = "shapes_modes.held", key = id, skip(_permit, release, seen), detach)]
     async fn held(
         id: u64,
         _permit: Arc<()>,

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, ErrorKind, Ran, Status, Store, call, idempotent, with_store_async};
+use idem_runtime::{Call, Error, ErrorKind, Ran, Status, Store, idempotent, with_store_async};
 use idem_tests::form::tokio_alone;
 use idem_tests::halt::eventually;
 use idem_tests::plain::poll_once;
+use idem_tests::shared::call;
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Builder;
 
@@ -140,7 +141,7 @@ async fn stuck(scene: Arc<Scene>, made: Made) -> Result<u32, Error> {
     }
 }
 
-#[idempotent(name = "await_points.pay", key = id, skip(scene))]
+#[idempotent(name = "await_points.pay", key = id, skip(scene), same_for_types)]
 async fn pay(id: &str, scene: &Scene) -> Result<u32, Error> {
     scene.body().await
 }

@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Error, ErrorKind, OnInterrupt, Ran, Snapshot, Status, Store, call, idempotent, on_err, with_store,
+    Call, Error, ErrorKind, OnInterrupt, Ran, Snapshot, Status, Store, idempotent, on_err, with_store,
 };
 use idem_tests::deadline;
 use idem_tests::form::in_every_form;
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::plain::{block_on, poll_once};
+use idem_tests::shared::call;
 
 use crate::support::place::Place;
 
@@ -70,11 +71,11 @@ fn a_panic_leaves_the_call_in_doubt() {
 
 #[test]
 fn a_panic_reaches_the_caller_as_it_is() {
-    #[idempotent(key = id)]
+    #[idempotent(name = "cancellation.sync", key = id)]
     fn sync(id: u32) -> Result<u32, Error> {
         std::panic::panic_any(id)
     }
-    #[idempotent(key = id)]
+    #[idempotent(name = "cancellation.asynchronous", key = id)]
     async fn asynchronous(id: u32) -> Result<u32, Error> {
         std::panic::panic_any(id)
     }

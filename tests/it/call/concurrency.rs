@@ -4,10 +4,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, ErrorKind, OnInterrupt, Store, call, idempotent, with_store};
+use idem_runtime::{Call, Error, ErrorKind, OnInterrupt, Store, idempotent, with_store};
 use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::Runs;
+use idem_tests::shared::call;
 
 fn pay(store: &Store, key: &str) -> Call {
     call("concurrency.pay").store(store).key(key).wait(Duration::from_secs(60))

@@ -6,12 +6,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Detached, Error, ErrorKind, FromError, Status, Store, Verdict, call, current, idempotent,
-    observe_async, on_err, with_store_async,
+    Call, Detached, Error, ErrorKind, FromError, Status, Store, Verdict, current, idempotent, observe_async,
+    on_err, with_store_async,
 };
 use idem_tests::form::tokio_alone;
 use idem_tests::halt::{Halt, Runs, eventually};
 use idem_tests::plain::{poll_once, yield_now};
+use idem_tests::shared::call;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
-use idem_runtime::{Error, Store, call};
+use idem_runtime::{Error, Store};
 use idem_tests::form::tokio_alone;
 use idem_tests::plain::yield_now;
+use idem_tests::shared::call;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Instrument, Metadata, Subscriber, info_span};
 use tracing_core::span::Current;

@@ -4,10 +4,11 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, ErrorKind, Lifetime, Ran, Store, call, idempotent, on_err, with_store};
+use idem_runtime::{Call, Error, ErrorKind, Lifetime, Ran, Store, idempotent, on_err, with_store};
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::Halt;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 
 const NAME: &str = "errors.pay";
 /// What must be in no message.
@@ -131,11 +132,11 @@ fn mistakes_of_the_program_explain_themselves() {
         let folder = tempfile::tempdir().unwrap();
         let refused = Store::open(folder.path()).unwrap_err();
         says(&refused, ErrorKind::Store, Ran::No, &["is a folder"], &["Name a file"]);
-        let twice = |site| call("errors.twice").defined_at(site).store(&store).key("A-17");
-        made(form, twice("here"));
-        let named = made(form, twice("elsewhere"));
-        let parts = ["here and elsewhere", "share this name"];
-        says(&named, ErrorKind::DuplicateName, Ran::No, &parts, &["another `name`"]);
+        let twice = || idem_runtime::call("errors.twice").store(&store).key("A-17");
+        made(form, twice());
+        let named = made(form, twice().same_for_types());
+        let parts = ["errors::made", "with `same_for_types` share this name"];
+        says(&named, ErrorKind::DuplicateName, Ran::No, &parts, &["another `name`", "`same_for_types`"]);
     });
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, OnInterrupt, Store, call, on_err};
+use idem_runtime::{Call, Error, OnInterrupt, Store, on_err};
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::Halt;
+use idem_tests::shared::call;
 use idem_tests::subscriber;
 use tracing::Level;
 

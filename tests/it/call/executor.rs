@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, ErrorKind, Store, call, idempotent, with_store_async};
+use idem_runtime::{Call, Error, ErrorKind, Store, idempotent, with_store_async};
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, pause};
 use idem_tests::plain::{block_on, poll_once, yield_now};
+use idem_tests::shared::call;
 
 const NAME: &str = "executor.pay";
 
@@ -32,7 +33,7 @@ fn start(store: &Store) -> (Arc<Halt>, thread::JoinHandle<u32>) {
     (halt, running)
 }
 
-#[idempotent(name = "executor.pay", key = id)]
+#[idempotent(name = "executor.annotated", key = id)]
 async fn annotated(id: &str) -> Result<u32, Error> {
     yield_now().await;
     Ok(u32::from(!id.is_empty()))

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, Filter, Status, Store, call, idempotent, with_store, with_store_async};
+use idem_runtime::{Error, ErrorKind, Filter, Status, Store, idempotent, with_store, with_store_async};
 use idem_tests::deadline;
 use idem_tests::form::{in_every_form, kind, tokio_alone};
 use idem_tests::halt::Runs;
 use idem_tests::plain::{block_on, yield_now};
+use idem_tests::shared::call;
 
 #[idempotent(name = "nested.inner", key = id, skip(runs))]
 fn inner(id: u32, runs: &Runs) -> Result<usize, Error> {

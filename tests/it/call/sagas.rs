@@ -5,13 +5,12 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use idem_runtime::{
-    Error, ErrorKind, OnInterrupt, Status, Store, call, current, idempotent, install, with_store,
-};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Status, Store, current, idempotent, install, with_store};
 use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::{Runs, eventually};
 use idem_tests::plain::{block_on, yield_now};
+use idem_tests::shared::call;
 use rusqlite::Connection;
 
 use crate::support::ledger::{self, Books};

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use idem_runtime::{Call, Error, Lifetime, Store, call, on_err};
+use idem_runtime::{Call, Error, Lifetime, Store, on_err};
 use idem_tests::form::in_every_form;
 use idem_tests::hand_clock::HandClock;
+use idem_tests::shared::call;
 
 const NAME: &str = "secrets.pay";
 const SECRET: &str = "4111-1111-1111-1111";

@@ -3,11 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use idem_runtime::{
-    Error, ErrorKind, Store, call, idempotent, init, init_with, with_store, with_store_async,
-};
+use idem_runtime::{Error, ErrorKind, Store, idempotent, init, init_with, with_store, with_store_async};
 use idem_tests::deadline;
 use idem_tests::plain::{block_on, yield_now};
+use idem_tests::shared::call;
 
 #[idempotent(name = "scoped.sync", key = id)]
 fn sync(id: u32) -> Result<u32, Error> {

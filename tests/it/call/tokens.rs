@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use idem_runtime::{Error, OnInterrupt, Store, call, current, idempotent, on_err, with_store};
+use idem_runtime::{Error, OnInterrupt, Store, current, idempotent, on_err, with_store};
 use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::plain::{block_on, yield_now};
+use idem_tests::shared::call;
 
 use crate::support::role;
 

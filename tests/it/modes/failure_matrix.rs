@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::process::Command;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, Verdict, call};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, Verdict};
 use idem_tests::form::Form;
 use idem_tests::halt::pause;
 use idem_tests::hand_clock::{HandClock, SUMMER_MS};
+use idem_tests::shared::call;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::modes::recover::{WINDOW, make};

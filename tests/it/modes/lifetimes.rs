@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Error, ErrorKind, Lifetime, OnInterrupt, Settled, Status, Store, Verdict, call, idempotent, settle,
+    Call, Error, ErrorKind, Lifetime, OnInterrupt, Settled, Status, Store, Verdict, idempotent, settle,
     with_store,
 };
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::eventually;
 use idem_tests::hand_clock::{HandClock, SUMMER_MS};
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 
 const NAME: &str = "lifetimes.pay";
 const HOUR: Duration = Duration::from_secs(3_600);

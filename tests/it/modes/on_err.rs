@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use idem_runtime::on_err::Unstored;
 use idem_runtime::{
-    Call, Error, ErrorKind, OnErr, OnInterrupt, Settled, Status, Store, Verdict, call, on_err, settle,
-    with_store,
+    Call, Error, ErrorKind, OnErr, OnInterrupt, Settled, Status, Store, Verdict, on_err, settle, with_store,
 };
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::{Runs, eventually};
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 use serde::{Deserialize, Serialize};
 
 const NAME: &str = "on_err.pay";
@@ -263,7 +263,7 @@ fn a_remembered_error_ends_with_its_lifetimes() {
 
 /// A call that fails with an error of the store: it is in doubt.
 fn fails_inside(store: &Store) -> Result<u32, PayError> {
-    call("on_err.in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
+    call("on_err.inner_in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1)).map_err(PayError::from)
 }
 
 /// The status of the outer record after an inner call failed with an error of the store.
@@ -273,7 +273,7 @@ fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(
     inner: fn(&Store) -> Paid,
 ) -> Option<Status> {
     let store = Store::temporary().unwrap();
-    form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+    form.cut_off(call("on_err.inner_in_doubt").store(&store).key("A-17"));
     let outer = form.make(pay(&store).on_err(policy), || inner(&store));
     assert_eq!(outer, inner(&store));
     status(&store, NAME)
@@ -281,7 +281,7 @@ fn after_inner_failure<P: on_err::ErrPolicy<PayError>>(
 
 /// An inner call that is in doubt. The body turns that error into a declined payment.
 fn declines_inside(store: &Store) -> Paid {
-    let inner = call("on_err.in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1));
+    let inner = call("on_err.inner_in_doubt").store(store).key("A-17").run(|| Ok::<u32, Error>(1));
     assert_eq!(inner.as_ref().unwrap_err().kind(), ErrorKind::InDoubt);
     inner.or_else(|_| declined())
 }
@@ -306,7 +306,7 @@ fn an_error_that_an_inner_call_caused_is_released_or_in_doubt_and_never_remember
 fn an_inner_failure_is_not_remembered_further_out() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+        form.cut_off(call("on_err.inner_in_doubt").store(&store).key("A-17"));
         let outer = form.make(pay(&store).on_err(on_err::Remember), || {
             call("on_err.between").store(&store).key("A-17").run(|| fails_inside(&store))
         });
@@ -320,10 +320,10 @@ fn an_inner_failure_is_not_remembered_further_out() {
 #[test]
 fn an_inner_failure_across_an_await_counts() {
     let store = Store::temporary().unwrap();
-    Form::Plain.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+    Form::Plain.cut_off(call("on_err.inner_in_doubt").store(&store).key("A-17"));
     let outer = block_on(pay(&store).on_err(on_err::Remember).run_async(async || {
         idem_tests::plain::yield_now().await;
-        let inner = call("on_err.in_doubt").store(&store).key("A-17");
+        let inner = call("on_err.inner_in_doubt").store(&store).key("A-17");
         let inner = inner.run_async(async || Ok::<u32, PayError>(1)).await;
         idem_tests::plain::yield_now().await;
         inner
@@ -336,7 +336,7 @@ fn an_inner_failure_across_an_await_counts() {
 fn an_inner_failure_that_the_body_handles_does_not_count() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+        form.cut_off(call("on_err.inner_in_doubt").store(&store).key("A-17"));
         let copes = form.make(pay(&store).on_err(on_err::Remember), || {
             Ok::<u32, PayError>(fails_inside(&store).unwrap_or(9))
         });
@@ -426,7 +426,7 @@ fn a_certain_refusal_inside_the_error_of_the_body_is_never_remembered() {
 fn a_certain_refusal_does_not_hide_a_doubt() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        form.cut_off(call("on_err.in_doubt").store(&store).key("A-17"));
+        form.cut_off(call("on_err.inner_in_doubt").store(&store).key("A-17"));
         let outer = form.make(pay(&store).on_err(on_err::Remember), || {
             fails_inside(&store).unwrap_err();
             refused_inside(&store, ErrorKind::BadKey).unwrap_err();

@@ -1,12 +1,13 @@
 //! `on_interrupt`: the next call after an attempt that was cut off.
 
 use idem_runtime::{
-    Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, current, idempotent,
-    observe, on_err, settle, with_store,
+    Call, Error, ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, current, idempotent, observe,
+    on_err, settle, with_store,
 };
 use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Runs, eventually};
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 
 const NAME: &str = "on_interrupt.pay";
 

@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use idem_runtime::on_err::ErrPolicy;
 use idem_runtime::{
-    Call, Error, ErrorKind, IntoError, IntoVerdict, Outcome, Ran, Status, Store, Verdict, call, current,
+    Call, Error, ErrorKind, IntoError, IntoVerdict, Outcome, Ran, Status, Store, Verdict, current,
     idempotent, observe, on_err, with_store,
 };
 use idem_tests::form::{Form, in_every_form, tokio_alone};
 use idem_tests::halt::{Halt, Runs, eventually, pause};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, yield_now};
+use idem_tests::shared::call;
 
 const NAME: &str = "recover.pay";
 pub(crate) const WINDOW: Duration = Duration::from_secs(30);

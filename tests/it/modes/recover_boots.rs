@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, Store, Verdict, call};
+use idem_runtime::{Error, Store, Verdict};
 use idem_tests::halt::{LONG, pause_for};
+use idem_tests::shared::call;
 
 use crate::support::role::{self, Program, skip};
 

@@ -5,10 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, Status, Store, Verdict, call, current};
+use idem_runtime::{Error, ErrorKind, Status, Store, Verdict, current};
 use idem_tests::form::{Form, tokio_alone};
 use idem_tests::halt::eventually;
 use idem_tests::hand_clock::{HandClock, SUMMER_MS};
+use idem_tests::shared::call;
 
 use crate::support::role::{self, Program};
 

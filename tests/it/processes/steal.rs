@@ -4,9 +4,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, call, settle};
+use idem_runtime::{ErrorKind, OnInterrupt, Ran, Settled, Status, Store, Verdict, settle};
 use idem_tests::form::Form;
 use idem_tests::halt::{LONG, pause};
+use idem_tests::shared::call;
 use rusqlite::OpenFlags;
 
 use crate::support::place::Place;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use idem_runtime::{Error, OnInterrupt, Store, StoreBuilder, call};
+use idem_runtime::{Error, OnInterrupt, Store, StoreBuilder};
 #[cfg(target_os = "linux")]
 use idem_tests::halt::eventually;
+use idem_tests::shared::call;
 use rusqlite::{Connection, OpenFlags};
 
 #[cfg(unix)]

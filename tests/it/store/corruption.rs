@@ -383,7 +383,7 @@ fn an_err_is_the_callers_though_its_release_cannot_be_written_yet() {
             Store::builder().record_within(Duration::from_millis(100)).open(place.database()).unwrap();
         let other = place.connect();
         let released: Result<u32, String> = form.make(
-            idem_runtime::call(NAME).store(&store).key("k").map_err(|error| format!("ours: {error}")),
+            idem_tests::shared::call(NAME).store(&store).key("k").map_err(|error| format!("ours: {error}")),
             || {
                 other.execute_batch("BEGIN IMMEDIATE").unwrap();
                 Err("declined".to_owned())

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Store, call, current};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Store, current};
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, LONG, eventually, pause};
+use idem_tests::shared::call;
 use idem_tests::subscriber::OnEvent;
 use rusqlite::{Connection, OpenFlags};
 use tracing::subscriber::with_default;

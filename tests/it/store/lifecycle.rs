@@ -187,7 +187,7 @@ fn the_last_handle_may_be_dropped_inside_a_body() {
         let store = place.open();
         let mut last = Some(store.clone());
         drop(store);
-        let call = idem_runtime::call(NAME).store(last.as_ref().unwrap()).key("k");
+        let call = idem_tests::shared::call(NAME).store(last.as_ref().unwrap()).key("k");
         let made: Result<u32, Error> = form.make(call, || {
             drop(last.take());
             Ok(1)
@@ -270,7 +270,7 @@ fn a_second_open_with_other_settings_is_an_error_that_names_them() {
 fn the_one_that_opens_again() {
     let Some(words) = crate::support::role::words() else { return };
     let [path] = words.try_into().unwrap();
-    let call = |key: &str| idem_runtime::call(NAME).key(key).run(|| Ok::<u32, Error>(1));
+    let call = |key: &str| idem_tests::shared::call(NAME).key(key).run(|| Ok::<u32, Error>(1));
     for round in 0..3 {
         let store = Store::open(&path).unwrap();
         idem_runtime::init(store.clone()).unwrap();

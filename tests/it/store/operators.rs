@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::{
-    Call, Error, ErrorKind, Filter, Lifetime, Ran, Settled, Status, Store, Verdict, call, idempotent,
-    observe, observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
+    Call, Error, ErrorKind, Filter, Lifetime, Ran, Settled, Status, Store, Verdict, idempotent, observe,
+    observe_async, on_err, peek, peek_async, settle, settle_async, with_store,
 };
 use idem_tests::deadline;
 use idem_tests::form::{Form, in_every_form, kind};
 use idem_tests::halt::{Halt, eventually};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 
 const NAME: &str = "operators.pay";
 
@@ -161,13 +162,13 @@ fn forget_frees_a_key_that_does_not_run() {
     });
 }
 
-#[idempotent(name = "operators.pay", key = id)]
+#[idempotent(name = "operators.pay", key = id, same_for_types)]
 fn sync(id: &str, cents: u32) -> Result<u32, String> {
     let _ = id;
     Ok(cents)
 }
 
-#[idempotent(name = "operators.pay.async", key = id)]
+#[idempotent(name = "operators.pay.async", key = id, same_for_types)]
 async fn asynchronous(id: &str, cents: u32) -> Result<u32, String> {
     let _ = id;
     Ok(cents)

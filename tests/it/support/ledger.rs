@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use idem_runtime::{Call, Error, ErrorKind, Store, call, install};
+use idem_runtime::{Call, Error, ErrorKind, Store, install};
 use idem_tests::deadline;
+use idem_tests::shared::call;
 use rusqlite::{Connection, OpenFlags};
 
 /// The errors of a function with an effect in the database.

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use idem_runtime::{Error, OnInterrupt, Status, Store, call};
+use idem_runtime::{Error, OnInterrupt, Status, Store};
 use idem_tests::deadline;
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, LONG, eventually};
+use idem_tests::shared::call;
 
 use crate::support::lines::Lines;
 use crate::support::place::Place;

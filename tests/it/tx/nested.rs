@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use idem_runtime::{
-    Error, ErrorKind, Filter, Ran, Settled, Status, Verdict, call, current, on_err, peek, settle, with_store,
+    Error, ErrorKind, Filter, Ran, Settled, Status, Verdict, current, on_err, peek, settle, with_store,
 };
 use idem_tests::form::in_every_form;
+use idem_tests::shared::call;
 use rusqlite::Connection;
 
 use crate::support::ledger::{

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use idem_runtime::{ErrorKind, Lifetime, OnInterrupt, Ran, call, idempotent, observe, on_err};
+use idem_runtime::{ErrorKind, Lifetime, OnInterrupt, Ran, idempotent, observe, on_err};
+use idem_tests::shared::call;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::support::ledger::{

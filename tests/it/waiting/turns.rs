@@ -5,11 +5,12 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
-use idem_runtime::{Call, ErrorKind, Store, call, on_err, with_store_async};
+use idem_runtime::{Call, ErrorKind, Store, on_err, with_store_async};
 use idem_tests::form::{Form, in_every_form, kind, tokio_alone};
 use idem_tests::halt::{Halt, LONG, Runs, pause};
 use idem_tests::hand_clock::HandClock;
 use idem_tests::plain::{self, poll_once};
+use idem_tests::shared::call;
 
 const NAME: &str = "turns.pay";
 /// Longer than a test takes: a caller that waits it out was not woken.

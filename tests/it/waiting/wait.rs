@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Call, Error, ErrorKind, Store, call, idempotent, observe, with_store};
+use idem_runtime::{Call, Error, ErrorKind, Store, idempotent, observe, with_store};
 use idem_tests::form::{in_every_form, tokio_alone};
 use idem_tests::halt::{Halt, pause};
 use idem_tests::plain::block_on;
+use idem_tests::shared::call;
 
 const NAME: &str = "wait.pay";
 const SHORT: Duration = Duration::from_millis(50);
@@ -65,7 +66,7 @@ fn the_time_waited_is_observed() {
 
 #[test]
 fn a_wait_of_zero_refuses_a_running_call_at_once() {
-    #[idempotent(name = "wait.pay", key = id, wait = "0s")]
+    #[idempotent(name = "wait.pay", key = id, wait = "0s", same_for_types)]
     fn sync(id: &str) -> Result<u32, Error> {
         Ok(id.len().try_into().unwrap_or(0))
     }

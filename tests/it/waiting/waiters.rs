@@ -7,13 +7,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{
-    Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Settled, Status, Store, Verdict, call,
-};
+use idem_runtime::{Call, Error, ErrorKind, Lifetime, OnInterrupt, Ran, Settled, Status, Store, Verdict};
 use idem_runtime::{observe, on_err, settle};
 use idem_tests::form::Form;
 use idem_tests::halt::{Halt, LONG, Runs, eventually, pause};
 use idem_tests::plain::poll_once;
+use idem_tests::shared::call;
 
 use crate::support::role::{self, Program};
 

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use idem_runtime::{Clock, Error, Lifetime, Status, Store, call};
+use idem_runtime::{Clock, Error, Lifetime, Status, Store};
 
 use crate::frame::{Dice, Options, Report, fast_folder};
+use crate::shared::call;
 use crate::tally::Tally;
 
 const NOW_MS: i64 = 1_780_272_000_000;

@@ -36,6 +36,7 @@ mod power;
 mod races;
 mod real;
 mod schedules;
+mod shared;
 mod shop;
 mod states;
 mod syscalls;

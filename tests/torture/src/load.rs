@@ -9,9 +9,10 @@ mod waiters;
 
 use std::time::Duration;
 
-use idem_runtime::{Error, Store, call};
+use idem_runtime::{Error, Store};
 
 use crate::frame::{Options, Report, fast_folder};
+use crate::shared::call;
 
 const NAME: &str = "load.effect";
 const LONG: Duration = Duration::from_secs(120);

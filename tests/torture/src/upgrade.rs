@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idem_runtime::{Codec, Error, ErrorKind, Status, Store, call, on_err};
+use idem_runtime::{Codec, Error, ErrorKind, Status, Store, on_err};
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{Options, Report, fast_folder};
+use crate::shared::call;
 
 /// What the fixtures hold; never change it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -30,7 +30,11 @@ fn is_syncing(place: &Threadless) -> bool {
 
 /// Makes a repeatable call. Returns whether its claim was committed with an fsync.
 fn rerun(place: &Threadless, key: u32) -> bool {
-    let call = call("tests.commit").store(&place.store).key(&key).on_interrupt(OnInterrupt::rerun());
+    let call = call("tests.commit")
+        .same_for_types()
+        .store(&place.store)
+        .key(&key)
+        .on_interrupt(OnInterrupt::rerun());
     call.run(|| Ok::<_, Error>(is_syncing(place))).unwrap()
 }
 
@@ -56,7 +60,8 @@ fn a_checkpoint_begins_after_a_commit_with_an_fsync() {
         })
     };
     assert!(is_due());
-    let call = call("tests.commit").store(&place.store).key(&1).on_interrupt(OnInterrupt::rerun());
+    let call =
+        call("tests.commit").same_for_types().store(&place.store).key(&1).on_interrupt(OnInterrupt::rerun());
     assert!(!call.run(|| Ok::<_, Error>(is_due())).unwrap());
     assert!(is_due());
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, Ran, Status, Store, call};
+use idem_runtime::{Error, ErrorKind, Ran, Status, Store};
 use idem_tests::deadline;
 use idem_tests::form::Form;
+use idem_tests::shared::call;
 use rusqlite::Connection;
 
 use super::{MODES, Next, assert_interrupted, next};

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use idem_runtime::{Codec, Error, ErrorKind, Filter, Store, call, on_err};
+use idem_runtime::{Codec, Error, ErrorKind, Filter, Store, on_err};
+
+use crate::shared::call;
 
 use super::damage::Files;
 use super::specimen::{End, Kind};

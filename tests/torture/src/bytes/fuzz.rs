@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use idem_runtime::{Error, Store, call};
+use idem_runtime::{Error, Store};
 use rusqlite::{Connection, params_from_iter, types::Value};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{Dice, Options, Report, fast_folder};
 use crate::real::sound::encoding::codec::{self, Stored};
 use crate::real::sound::encoding::digest::ResultDigest;
+use crate::shared::call;
 
 /// A result with something of everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,11 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, Ran, Store, call};
+use idem_runtime::{Error, ErrorKind, Ran, Store};
 
 use super::scenario::NAME;
 use crate::frame::{Options, Report, fast_folder};
 use crate::power;
+use crate::shared::call;
 use crate::vfs::{self, Failing, Synchronous, Trouble};
 
 /// What the disk fails in.

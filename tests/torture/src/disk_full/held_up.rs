@@ -6,11 +6,12 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, Ran, Status, Store, call};
+use idem_runtime::{Error, ErrorKind, Ran, Status, Store};
 use rusqlite::Connection;
 
 use super::scenario::NAME;
 use crate::frame::{self, Options, Report, fast_folder};
+use crate::shared::call;
 
 const CALLS: usize = 16;
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store, call};
+use idem_runtime::{Error, ErrorKind, OnInterrupt, Ran, Status, Store};
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::shared::call;
 use crate::vfs;
 
 pub(super) const NAME: &str = "torture.power";

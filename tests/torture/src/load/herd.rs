@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{ErrorKind, Store, call};
+use idem_runtime::{ErrorKind, Store};
 
 use super::footprint::Footprint;
 use super::{LONG, NAME, STACK_BYTES, store};
 use crate::frame::{Options, Report};
+use crate::shared::call;
 use crate::tally::Tally;
 
 pub(super) fn run(options: &Options) -> Report {

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
-use idem_runtime::{Error, Store, call};
+use idem_runtime::{Error, Store};
 
 use super::footprint::Footprint;
 use super::{LONG, NAME, STACK_BYTES, store};
 use crate::frame::{Options, Report};
+use crate::shared::call;
 use crate::tally::Tally;
 
 /// What a task may take, its future included.

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Clock, Error, Store, call};
+use idem_runtime::{Clock, Error, Store};
 
 use super::footprint::Footprint;
 use super::{LONG, NAME};
 use crate::frame::{Options, Report, fast_folder};
+use crate::shared::call;
 use crate::tally::Tally;
 
 const WORKERS: usize = 16;

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, Store, call};
+use idem_runtime::{Error, ErrorKind, Store};
 
 use super::footprint::Footprint;
 use super::{NAME, STACK_BYTES, make, store};
 use crate::frame::{Options, Report};
+use crate::shared::call;
 
 /// A loaded machine is late for reasons of its own; a waiter that was forgotten is later than this.
 const SOON: Duration = Duration::from_secs(2);

@@ -9,12 +9,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use idem_runtime::on_err::Classify;
-use idem_runtime::{Clock, Error, Lifetime, OnErr, OnInterrupt, Settled, Store, Verdict, call, settle};
+use idem_runtime::{Clock, Error, Lifetime, OnErr, OnInterrupt, Settled, Store, Verdict, settle};
 use serde::{Deserialize, Serialize};
 
 use super::oracle::{Answer, Oracle, Trust};
 use super::{Body, Make, Mode, Op, Seen};
 use crate::frame::{child, fast_folder};
+use crate::shared::call;
 
 const NAME: &str = "model.effect";
 const WALL_MS: i64 = 1_780_272_000_000;

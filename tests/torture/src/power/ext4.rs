@@ -10,12 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, OnInterrupt, Store, call};
+use idem_runtime::{Error, OnInterrupt, Store};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::workload::{self, NAME};
 use crate::frame::{self, Dice, Options, Report, fast_folder};
+use crate::shared::call;
 use crate::vfs::{self, Event, Synchronous};
 
 const IMAGE_BYTES: u64 = 96 << 20;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use idem_runtime::{Error, OnInterrupt, Store, call, install};
+use idem_runtime::{Error, OnInterrupt, Store, install};
 
 use super::workload::NAME;
 use crate::frame::{Report, fast_folder};
+use crate::shared::call;
 use crate::shop::shop;
 use crate::vfs::{self, Event, Synchronous};
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 
-use idem_runtime::{Error, OnInterrupt, Status, Store, call, install};
+use idem_runtime::{Error, OnInterrupt, Status, Store, install};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::frame::Dice;
+use crate::shared::call;
 use crate::shop::shop;
 use crate::vfs::{self, Event, Failing, Synchronous};
 

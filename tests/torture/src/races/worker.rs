@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use idem_runtime::{Error, OnInterrupt, Store, call};
+use idem_runtime::{Error, OnInterrupt, Store};
 use rusqlite::Connection;
+
+use crate::shared::call;
 
 const WORKERS: usize = 8;
 const LEASE_MS: i64 = 20;

@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use idem_runtime::{Error, OnInterrupt, Store, Verdict, call, install};
+use idem_runtime::{Error, OnInterrupt, Store, Verdict, install};
 use rusqlite::OptionalExtension;
 
+use crate::shared::call;
 use crate::shop::shop;
 
 use super::model::{KEYS, Mode};
