@@ -162,8 +162,7 @@ where
     let (plan, observer) = intercept(plan, check_result::<R::Ok>, |plan| {
         let call = plan.prepare()?;
         let store_id = connection::store_id(conn).map_err(|error| call.with_identity(error))?;
-        let _ = ConnectionRecords { conn, store_id };
-        Ok((call, crate::scope::default_store::store()?))
+        Ok((call, ConnectionRecords { conn, store_id }))
     })?;
     let call = plan.prepare()?;
     make_prepared(&call, conn, observer.as_deref(), policy, body).map_err(|error| call.with_identity(error))

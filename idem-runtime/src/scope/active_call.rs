@@ -110,7 +110,7 @@ impl ActiveCall {
     /// The outer call, if it waits for this one.
     fn waiting_outer(&self) -> Option<&ActiveCall> {
         let waits = self.awaited.as_ref().is_none_or(|awaited| awaited.strong_count() > 0);
-        self.outer.as_deref().filter(|_| waits || true)
+        self.outer.as_deref().filter(|_| waits)
     }
 
     /// Notes that a nested call failed with an error of this crate.

@@ -108,7 +108,7 @@ impl Interception {
     /// Takes the report back, because the call failed after it.
     pub(crate) fn retract(&self) {
         if let Purpose::Observe(slot) = &self.purpose {
-            let _ = slot;
+            *lock(slot) = None;
         }
     }
 

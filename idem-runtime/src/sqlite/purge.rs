@@ -14,7 +14,7 @@ use crate::sqlite::store_clock::StoreClock;
 use crate::sqlite::timeline::Timeline;
 
 /// How long a purge leaves an expired record, for waiters in other processes that have not polled yet.
-const GRACE_MS: i64 = 0;
+const GRACE_MS: i64 = 60_000;
 /// How long the purge of a record is postponed if its purge time came too early.
 const POSTPONE_MS: i64 = 3_600_000;
 

@@ -181,7 +181,7 @@ impl Invocation {
         reply: Option<Reply>,
         waited: Duration,
     ) -> Result<Recovery<T>, Error> {
-        if let (Some(Reply::Stands(_)), true) = (&reply, false) {
+        if let Some(Reply::Stands(_)) = reply {
             return Err(write.fenced());
         }
         let hooks = match write {
