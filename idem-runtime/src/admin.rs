@@ -271,11 +271,11 @@ impl Store {
     }
 
     /// Makes a change. If its condition does not hold, returns the record in the slot.
-    pub(crate) fn write(&self, change: Change) -> Result<Option<Option<Box<Record>>>, Error> {
+    pub(crate) fn write(&self, change: Change) -> Result<Option<InSlot>, Error> {
         self.wait(&self.submit(change, Caller::Blocking))
     }
 
-    fn wait(&self, reply: &OneShot<Reply>) -> Result<Option<Option<Box<Record>>>, Error> {
+    fn wait(&self, reply: &OneShot<Reply>) -> Result<Option<InSlot>, Error> {
         match reply.wait(Instant::now() + WRITE_WAIT) {
             Some(Reply::Written) => Ok(None),
             Some(Reply::Stands(standing)) => Ok(Some(standing)),
@@ -285,6 +285,9 @@ impl Store {
         }
     }
 }
+
+/// The record in a slot whose change was not made.
+pub(crate) type InSlot = Option<Box<Record>>;
 
 /// The condition of a write on a record that no owner runs. An error if the call runs.
 fn expect_unheld(state: &StoreState, found: &Found) -> Result<Expect, Error> {

@@ -66,6 +66,10 @@ impl Known {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent facts about the waits and the claims"
+)]
 pub(crate) struct Acquisition<'a> {
     call: &'a Prepared,
     engine: &'a Arc<Engine>,

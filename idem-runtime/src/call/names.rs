@@ -70,7 +70,7 @@ impl Function {
         };
         let known = {
             let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
-            names.get(name).and_then(|known| *role.of(known))
+            names.get(name).and_then(|known| role.of(known))
         };
         let known = match known {
             Some(known) => known,
@@ -121,10 +121,10 @@ enum Role {
 }
 
 impl Role {
-    fn of(self, known: &Known) -> &Option<Identity> {
+    fn of(self, known: &Known) -> Option<Identity> {
         match self {
-            Role::Body => &known.body,
-            Role::Hook => &known.hook,
+            Role::Body => known.body,
+            Role::Hook => known.hook,
         }
     }
 

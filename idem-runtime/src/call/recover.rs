@@ -208,13 +208,13 @@ impl<T: Value, P, M> Recovered<T, P, M> {
         F: FnOnce() -> Fut,
     {
         let (state, on_err, map_err) = self.with_body(&body);
-        let stage = match state {
+        let first = match state {
             State::Ended(result) => Stage::Answered(result.map(Ok)),
             State::Ready(ready) => {
                 let (invocation, ready) = *ready;
                 Stage::Acquired { invocation, ready, on_err, body }
             }
         };
-        RunAsync::new(stage, map_err)
+        RunAsync::new(first, map_err)
     }
 }
