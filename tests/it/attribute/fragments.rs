@@ -1,4 +1,9 @@
 //! Options and arguments that a `macro_rules!` macro hands in.
+#![allow(
+    clippy::cast_sign_loss,
+    clippy::used_underscore_binding,
+    reason = "the fragments are written so on purpose"
+)]
 
 use idem_runtime::{Error, Verdict, idempotent};
 

@@ -266,6 +266,7 @@ static ASKED: AtomicU64 = AtomicU64::new(0);
 fn functions_in_every_mode_have_an_identity() {
     let runtime = tokio_alone();
     let folder = tempfile::tempdir().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the path is absolute, and no URI")]
     let conn = Connection::open(folder.path().join("app.db")).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
     install(&conn).unwrap();

@@ -307,6 +307,7 @@ struct Tenant(String);
 
 #[test]
 fn an_array_and_a_struct_literal_lend_their_parts_like_a_tuple() {
+    #[expect(clippy::needless_borrow, reason = "an element may be a reference")]
     #[idempotent(name = "key.array", key = [tenant, user, &format!("{user}!")])]
     fn array(tenant: String, user: String) -> Result<String, Error> {
         Ok(tenant + &user)

@@ -400,6 +400,7 @@ fn a_purge_deletes_results_before_their_records() {
 
 /// The records and the results in the database, expired ones included.
 fn rows(store: &Store) -> (i64, i64) {
+    #[expect(clippy::disallowed_methods, reason = "the path is absolute, and no URI")]
     let conn = rusqlite::Connection::open(store.path()).unwrap();
     conn.query_row("SELECT count(*), count(result) FROM idem_record WHERE key = 'A-17'", [], |row| {
         Ok((row.get(0)?, row.get(1)?))

@@ -280,7 +280,9 @@ fn shadow(from: &Connection, conn: &Connection) {
     let mut tables = from.prepare(query).unwrap();
     let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert!(tables.len() >= 5, "{tables:?}");
-    tables.iter().for_each(|sql| conn.execute_batch(&sql.replacen("TABLE", "TEMP TABLE", 1)).unwrap());
+    for sql in &tables {
+        conn.execute_batch(&sql.replacen("TABLE", "TEMP TABLE", 1)).unwrap();
+    }
 }
 
 fn rows_in_temp(conn: &Connection) -> i64 {

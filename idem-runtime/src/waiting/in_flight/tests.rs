@@ -129,7 +129,7 @@ fn waiters_that_leave_together_take_steps_in_proportion_to_their_number() {
     const WAITERS: usize = 16_000;
     let least = |count| (0..3).filter_map(|_| time_to_leave(WAITERS, count)).min();
     let (Some(apart), Some(together)) = (least(1_000), least(WAITERS)) else {
-        println!("SKIPPED: the system does not tell the processor time of a thread");
+        eprintln!("SKIPPED: the system does not tell the processor time of a thread");
         return;
     };
     // If each waiter searches a list, the waiters take 16 times as long together.
