@@ -18,11 +18,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const MS: Duration = Duration::from_millis(1);
 
 fn old(store: &Store) -> Call {
-    call("pairs.old").store(store).key("A-17")
+    call("pairs.old").same_for_types().store(store).key("A-17")
 }
 
 fn renamed(store: &Store) -> Call {
-    call("pairs.new").was(&["pairs.old"]).store(store).key("A-17")
+    call("pairs.new").same_for_types().was(&["pairs.old"]).store(store).key("A-17")
 }
 
 fn status(store: &Store, name: &str) -> Option<Status> {
@@ -181,7 +181,7 @@ fn an_inner_call_past_its_ttl_runs_again_in_an_outer_rerun() {
         let (_folder, store) = clock.store();
         let inner = Runs::new();
         let step = || {
-            let step = call("pairs.step").store(&store).key("A-17").ttl(HOUR);
+            let step = call("pairs.step").same_for_types().store(&store).key("A-17").ttl(HOUR);
             step.run(|| inner.count(Ok::<usize, Error>)).unwrap()
         };
         let outer = || old(&store).on_interrupt(OnInterrupt::rerun());
@@ -262,7 +262,8 @@ fn the_attempt_that_completes_decides_about_the_lifetimes() {
 fn an_inner_result_that_is_gone_leaves_the_outer_call_unknown() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        let step = || call("pairs.step").store(&store).key("A-17").keep_result(Lifetime::ZERO);
+        let step =
+            || call("pairs.step").same_for_types().store(&store).key("A-17").keep_result(Lifetime::ZERO);
         step().run(|| Ok::<u32, String>(1)).unwrap();
         let outer = || old(&store).on_err(on_err::Remember);
         form.make(outer(), || step().run(not_run::<String>)).unwrap_err();
@@ -288,7 +289,7 @@ fn a_remembered_error_is_observed_as_a_replay() {
 fn what_is_observed_is_the_outer_call_and_not_a_call_inside_it() {
     in_every_form(|form| {
         let store = Store::temporary().unwrap();
-        let step = || call("pairs.step").store(&store).key("A-17");
+        let step = || call("pairs.step").same_for_types().store(&store).key("A-17");
         step().run(|| Ok::<u32, Error>(1)).unwrap();
         let (made, seen) = observe(|| form.make(old(&store), || step().run(not_run::<Error>)));
         assert_eq!((made.unwrap(), seen.unwrap().replayed), (1, None), "the outer body ran");
@@ -310,7 +311,7 @@ fn a_detached_inner_call_ends_though_the_call_around_it_was_dropped() {
             let store = Store::temporary().unwrap();
             let body = Body::default();
             let outer = || old(&store).on_interrupt(OnInterrupt::rerun());
-            let step = || call("pairs.step").store(&store).key("A-17").detach();
+            let step = || call("pairs.step").same_for_types().store(&store).key("A-17").detach();
             let runs = body.clone();
             let calling = outer().run_async(|| step().run_async(move || runs.run()));
             tokio::select! {

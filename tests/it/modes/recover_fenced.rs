@@ -10,7 +10,7 @@ use idem_tests::plain::block_on;
 const NAME: &str = "recover_fenced.pay";
 
 fn pay(store: &Store) -> Call {
-    call(NAME).store(store).key("A-17")
+    call(NAME).same_for_types().store(store).key("A-17")
 }
 
 /// A store without a settle window, with a call that was cut off.

@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const ROUNDS: u32 = 40;
 
 fn pay(store: &Store, key: u32) -> Call {
-    call(NAME).store(store).key(&key)
+    call(NAME).same_for_types().store(store).key(&key)
 }
 
 /// Calls that have just been cut off, one after the other: an operator acts before the write of their doubt.
@@ -124,7 +124,7 @@ fn peek_and_settle_refuse_other_arguments() {
     let store = Store::temporary().unwrap();
     with_store(&store, || {
         let doubtful = |cents| {
-            let made = call("now.pay").key(&1).arg("cents", &cents).on_err(on_err::InDoubt);
+            let made = call("now.pay").same_for_types().key(&1).arg("cents", &cents).on_err(on_err::InDoubt);
             made.run(|| Err::<u32, _>("timed out".to_owned()))
         };
         doubtful(13).unwrap_err();
