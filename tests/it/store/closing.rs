@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use idem_runtime::{Error, ErrorKind, Ran, Store, call, current};
+use idem_runtime::{Error, ErrorKind, Ran, Store, current};
 use idem_tests::form::{Form, in_every_form};
 use idem_tests::halt::{eventually, pause_for};
+use idem_tests::shared::call;
 
 use crate::support::place::Place;
 

@@ -4,12 +4,11 @@ use std::cell::Cell;
 use std::fs;
 use std::time::SystemTime;
 
-use idem_runtime::{
-    Clock, Error, ErrorKind, OnInterrupt, Status, Store, SystemClock, Verdict, call, current,
-};
+use idem_runtime::{Clock, Error, ErrorKind, OnInterrupt, Status, Store, SystemClock, Verdict, current};
 use idem_tests::form::Form;
 use idem_tests::halt::eventually;
 use idem_tests::hand_clock::HandClock;
+use idem_tests::shared::call;
 use idem_tests::subscriber::events;
 use tracing::Level;
 
