@@ -168,6 +168,7 @@ pub use bounds::{Argument, ErrorValue, FromError, IntoError, KeyValue, Outcome, 
 pub use call::detach::{Detached, DetachedRecovered, drain};
 pub use call::inspect::{observe, observe_async, peek, peek_async, settle, settle_async};
 pub use call::recover::{IntoVerdict, Recovered};
+pub use call::run_async::RunAsync;
 pub use call::{Call, call};
 pub use encoding::codec::Codec;
 pub use error::{Error, ErrorKind, Ran};

@@ -65,6 +65,15 @@ impl Known {
     }
 }
 
+/// Whether the call has waited for another one, and how the last wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    No,
+    Yes,
+    /// The recovery hook of the other caller answered, and left the call in doubt.
+    ForAnswer,
+}
+
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -80,9 +89,7 @@ pub(crate) struct Acquisition<'a> {
     known: Known,
     /// The claim that the writer granted.
     claimed: Option<Claim>,
-    waited: bool,
-    /// The recovery hook of another caller answered during the last wait, and left the call in doubt.
-    answered: bool,
+    waited: Waited,
     /// Claims of this call whose records have expired, under its name and its earlier names.
     expired: Vec<u64>,
     /// Whether the call waits for an owner that is neither proven alive nor proven dead.
@@ -109,8 +116,7 @@ impl<'a> Acquisition<'a> {
             deadline: deadline(call.options.wait),
             known,
             claimed: None,
-            waited: false,
-            answered: false,
+            waited: Waited::No,
             expired: Vec::new(),
             unprovable: false,
             recovering: false,
@@ -118,12 +124,16 @@ impl<'a> Acquisition<'a> {
         }
     }
 
+    fn has_waited(&self) -> bool {
+        self.waited != Waited::No
+    }
+
     fn state(&self) -> &'a StoreState {
         &self.engine.state
     }
 
     fn ready(&self, claim: Result<Claim, Arc<Record>>) -> Ready {
-        let waited = if self.waited { self.started.elapsed() } else { Duration::ZERO };
+        let waited = if self.has_waited() { self.started.elapsed() } else { Duration::ZERO };
         Ready { recover: claim.is_ok() && self.recovering, claim, waited }
     }
 
@@ -217,11 +227,13 @@ impl<'a> Acquisition<'a> {
 
     /// Takes the completion of the running call, or `None` after the deadline.
     pub(crate) fn on_completion(&mut self, completion: Option<Completion>) -> Result<(), Error> {
-        self.waited = true;
+        self.waited = Waited::Yes;
         let Some(completion) = completion else { return Err(self.wait_timed_out()) };
         event::waited(&self.call.options.name, self.call.key.as_str(), self.started.elapsed().as_millis());
         self.turn.handoff = completion.handoff;
-        self.answered = completion.is_answered;
+        if completion.is_answered {
+            self.waited = Waited::ForAnswer;
+        }
         match completion.record {
             Some(record) => self.known = Known::Record(record),
             // After a breakdown of the writer, no other completion follows.
@@ -233,8 +245,8 @@ impl<'a> Acquisition<'a> {
     fn decide(&self, found: &Found, differs: bool) -> Decision {
         let view = View {
             reentrant: self.call.is_reentrant(&self.state().settings.store_id),
-            waited: self.waited,
-            answered: self.answered,
+            waited: self.has_waited(),
+            answered: self.waited == Waited::ForAnswer,
             ..View::of(&*found.record, found.holder, found.age_ms, differs)
         };
         decide(view, self.mode)
