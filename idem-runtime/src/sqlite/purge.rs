@@ -34,6 +34,7 @@ pub(crate) fn due_before_ms(clock: &StoreClock) -> i64 {
 }
 
 /// Purges up to `limit` records in a transaction of the user: a database that is used through `tx` alone has no writer.
+#[cfg(feature = "tx")]
 pub(crate) fn in_transaction(conn: &Connection, timeline: &Timeline, limit: u32) -> Result<(), ReadError> {
     let before_ms = timeline.horizon_ms().saturating_sub(GRACE_MS);
     let mut changes = Changes::new(conn);
