@@ -75,10 +75,6 @@ enum Waited {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are independent facts about the waits and the claims"
-)]
 pub(crate) struct Acquisition<'a> {
     call: &'a Prepared,
     engine: &'a Arc<Engine>,
